@@ -1,0 +1,99 @@
+"""One function over many files on many cores, with a progress bar; no worker outlives its parent."""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+from audio_utils import safe_files
+from audio_utils.safe_files import UserError
+
+FEWEST = 64  # files for which it pays to start other processes (each takes about half a second to start)
+CHUNKS_AHEAD = 4  # chunks a worker has waiting; enough to keep it busy, few enough to keep memory flat
+MAX_CHUNK = 32  # files handed to a worker at a time
+
+
+def cores():
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def each(function, items, what, jobs=None, shared=()):
+    """Call function(item, *shared) for each of a list of items, in any order; yield (item, result).
+
+    A UserError, or an OSError, that the function raises is the result for its item: one bad file does not
+    stop the others. function and items must be picklable; shared is sent to each worker once.
+    jobs: processes, by default one a core; few items are done in this process. Other exceptions are raised here.
+    """
+    jobs = min(jobs or cores(), len(items) if len(items) >= FEWEST else 1)
+    done = _in_processes(function, items, shared, jobs) if jobs > 1 else (
+        (item, _attempt(function, item, shared)) for item in items)
+    with tqdm(total=len(items), desc=what, unit=" files", disable=None, leave=False, smoothing=0.1) as bar:
+        for pair in done:
+            bar.update()
+            yield pair
+
+
+def _attempt(function, item, shared):
+    try:
+        return function(item, *shared)
+    except (UserError, OSError) as error:
+        return error
+
+
+def _in_processes(function, items, shared, jobs):
+    size = max(1, min(MAX_CHUNK, len(items) // (4 * jobs)))
+    chunks = deque(items[start:start + size] for start in range(0, len(items), size))
+    context = multiprocessing.get_context("spawn")  # forked copies of a process with threads may hang
+    with _environment_of_workers(), ProcessPoolExecutor(jobs, context, _start_worker, (function, shared)) as pool:
+        running = set()
+        try:
+            while chunks or running:
+                while chunks and len(running) < CHUNKS_AHEAD * jobs:
+                    running.add(pool.submit(_run_chunk, chunks.popleft()))
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    yield from future.result()
+        except BrokenProcessPool:
+            raise UserError("A worker process was ended from outside (out of memory?); "
+                            "run the same command again, with fewer processes (JOBS).") from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _environment_of_workers():
+    """Processes started inside use one BLAS thread each, and don't complain when the parent is killed."""
+    before = os.environ.copy()
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1",
+                      PYTHONWARNINGS="ignore::UserWarning:multiprocessing.resource_tracker")
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _start_worker(function, shared):
+    global _work, _shared
+    _work, _shared = function, shared
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C reaches the whole group; the parent answers it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent():
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    safe_files.discard_unfinished()
+    os._exit(1)
+
+
+def _run_chunk(chunk):
+    return [(item, _attempt(_work, item, _shared)) for item in chunk]

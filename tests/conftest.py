@@ -1,0 +1,39 @@
+"""What the tests share: running a script as a user does, and sounds whose every property is known."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a script of the suite in a folder (by default the test's own), as from the shell."""
+    def run_script(script, *arguments, cwd=tmp_path, status=0, **environment):
+        result = subprocess.run([sys.executable, str(ROOT / script), *map(str, arguments)], cwd=cwd, text=True,
+                                capture_output=True, timeout=300, env=os.environ | environment)
+        assert result.returncode == status, f"{result.returncode}:\n{result.stdout}\n{result.stderr}"
+        assert "Traceback" not in result.stderr, result.stderr
+        return result
+    return run_script
+
+
+def sine(frequency=440.0, seconds=1.0, rate=8000, channels=1, level=0.5):
+    """float32 (channels, samples): the same sine in each channel."""
+    wave = level * np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)
+    return np.tile(wave.astype(np.float32), (channels, 1))
+
+
+def write(path, audio, rate=8000, **keywords):
+    """Write (channels, samples), making the folders on the way."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, audio.T, rate, **keywords)
+    return path
