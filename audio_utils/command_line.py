@@ -1,13 +1,13 @@
 """The edge of every script: constants that are flags, one-sentence errors, exit statuses.
 
-A script imports this module first, so that ^C is met from the start, and ends with
-`command_line.run(main)`. Exit statuses: 0 done, 1 a mistake the user can mend, 2 bad
+A script ends with `command_line.run(main)`. Exit statuses: 0 done, 1 a mistake the user can mend, 2 bad
 arguments, 130 after ^C, 143 after SIGTERM.
 """
 
 import argparse
 import ast
 import errno
+import glob
 import io
 import os
 import signal
@@ -20,12 +20,13 @@ from audio_utils.safe_files import UserError
 STOPPED = "Stopped; what was finished is kept, the same command goes on from there."
 
 
-def parse(constants, files=None, argv=None):
+def parse(constants, files=None, argv=None, short=None):
     """Read the command line of a script whose constants are the defaults of its flags.
 
-    constants: the script's `globals()`; every UPPER_CASE name assigned at its top level becomes
-    a flag (`BATCH_SIZE = 40  # clips a step` gives `--batch-size`, its comment the help).
+    constants: the script's `globals()`; every UPPER_CASE name assigned at its top level, but for _PRIVATE ones,
+    becomes a flag (`BATCH_SIZE = 40  # clips a step` gives `--batch-size`, its comment the help).
     files: a list of (name, keyword arguments) for positional arguments.
+    short: a flag of one letter beside the long one: {"REMOVE": "-r"}.
     Returns a namespace with one lower-case attribute per constant and positional argument.
     """
     parser = argparse.ArgumentParser(description=constants["__doc__"], allow_abbrev=False,
@@ -34,12 +35,14 @@ def parse(constants, files=None, argv=None):
         parser.add_argument(name, **keywords)
     for name, comment in _commented_constants(constants["__file__"]):
         value = constants[name]
-        flag = "--" + name.lower().replace("_", "-")
+        flags = ["--" + name.lower().replace("_", "-")]
+        if short and name in short:
+            flags.insert(0, short[name])
         text = f"{comment} (now: {_shown(value)})".replace("%", "%%")
         if isinstance(value, bool):
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=value, help=text)
+            parser.add_argument(*flags, action=argparse.BooleanOptionalAction, default=value, help=text)
         else:
-            parser.add_argument(flag, type=_reader(value), default=value, help=text, metavar="VALUE")
+            parser.add_argument(*flags, type=_reader(value), default=value, help=text, metavar="VALUE")
     return parser.parse_args(argv)
 
 
@@ -48,7 +51,7 @@ def _commented_constants(script):
     with open(script, encoding="utf-8") as file:
         source = file.read()
     names = {node.end_lineno: node.targets[0].id for node in ast.parse(source).body
-             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper()}
+             if isinstance(node, ast.Assign) and _is_flag(node.targets[0])}
     last = None
     comments = {}
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -63,6 +66,10 @@ def _commented_constants(script):
         else:
             last = None
     return [(name, comments.get(name, "")) for name in names.values()]
+
+
+def _is_flag(target):
+    return isinstance(target, ast.Name) and target.id.isupper() and not target.id.startswith("_")
 
 
 def _shown(value):
@@ -80,7 +87,7 @@ def _reader(default):
             return float(text) if "." in text or "e" in text.lower() else int(text)
         return type(default)(text)
 
-    read.__name__ = {int: "whole number", float: "number"}.get(type(default), "value")  # argparse names it in its message
+    read.__name__ = {int: "whole number", float: "number"}.get(type(default), "value")  # for argparse's message
     return read
 
 
@@ -95,6 +102,24 @@ def check_number(options, name, kind, minimum=None, maximum=None, none=False):
         bounds = " and ".join(f"{word} {bound}" for word, bound in (("at least", minimum), ("at most", maximum))
                               if bound is not None)
         raise UserError(f"{name.upper()} is {value!r}; set it to {wanted}{' of ' + bounds if bounds else ''}.")
+
+
+def expand(patterns):
+    """The files that were named, each once, with `*`, `?` and `[…]` expanded where the shell (Windows) left them.
+
+    A file that has such a name is itself; a pattern that nothing matches stays, to be reported by its name.
+    """
+    names = {}
+    for pattern in patterns:
+        found = [] if os.path.lexists(pattern) else sorted(glob.glob(pattern))
+        names |= dict.fromkeys(found or [pattern])
+    return list(names)
+
+
+def rivals(files, output):
+    """The files whose output(file) is that of an earlier one: {file: the earlier one}."""
+    first = {}
+    return {file: first[output(file)] for file in files if first.setdefault(output(file), file) != file}
 
 
 def say(text=""):
@@ -133,7 +158,7 @@ def run(main):
 
 def describe_os_error(error):
     """One sentence for what the operating system refused."""
-    where = f"{error.filename}: " if error.filename else ""
+    where = f"{error.filename}: ".replace(safe_files.UNFINISHED, "") if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"{where}the disk is full; make room and run the same command again."
     return f"{where}{error.strerror or error}."
@@ -164,5 +189,11 @@ def _take_over():
         stream.reconfigure(errors="backslashreplace")
 
 
-if getattr(sys.modules["__main__"], "__file__", None) and "pytest" not in sys.modules:
+def _is_ours(script):
+    """Whether a script stands in the suite's folder or in audio_utils/."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    return os.path.dirname(os.path.abspath(script)) in (here, os.path.dirname(here))
+
+
+if _is_ours(getattr(sys.modules["__main__"], "__file__", None) or "/"):  # not when a notebook or a test imports us
     _take_over()

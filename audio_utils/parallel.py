@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-from audio_utils import safe_files
+from audio_utils import command_line, safe_files
 from audio_utils.safe_files import UserError
 
 FEWEST = 64  # files for which it pays to start other processes (each takes about half a second to start)
@@ -25,20 +25,34 @@ def cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def each(function, items, what, jobs=None, shared=()):
+def each(function, items, what, jobs=None, shared=(), fewest=FEWEST):
     """Call function(item, *shared) for each of a list of items, in any order; yield (item, result).
 
     A UserError, or an OSError, that the function raises is the result for its item: one bad file does not
     stop the others. function and items must be picklable; shared is sent to each worker once.
-    jobs: processes, by default one a core; few items are done in this process. Other exceptions are raised here.
+    jobs: processes, by default one a core; fewer items than `fewest` are done in this process.
+    Other exceptions are raised here.
     """
-    jobs = min(jobs or cores(), len(items) if len(items) >= FEWEST else 1)
+    jobs = min(jobs or cores(), len(items) if len(items) >= fewest else 1)
     done = _in_processes(function, items, shared, jobs) if jobs > 1 else (
         (item, _attempt(function, item, shared)) for item in items)
     with tqdm(total=len(items), desc=what, unit=" files", disable=None, leave=False, smoothing=0.1) as bar:
         for pair in done:
             bar.update()
             yield pair
+
+
+def report(done):
+    """Print what `each` gives for each file, a sentence or an error. Returns the exit status: 1 if any was an error."""
+    status = 0
+    for _, result in done:
+        with tqdm.external_write_mode():  # the bar makes room
+            if not isinstance(result, Exception):
+                command_line.say(result)
+                continue
+            command_line.warn(command_line.describe_os_error(result) if isinstance(result, OSError) else str(result))
+            status = 1
+    return status
 
 
 def _attempt(function, item, shared):
@@ -56,8 +70,9 @@ def _in_processes(function, items, shared, jobs):
         running = set()
         try:
             while chunks or running:
-                while chunks and len(running) < CHUNKS_AHEAD * jobs:
-                    running.add(pool.submit(_run_chunk, chunks.popleft()))
+                with _interrupts_held():
+                    while chunks and len(running) < CHUNKS_AHEAD * jobs:
+                        running.add(pool.submit(_run_chunk, chunks.popleft()))
                 finished, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in finished:
                     yield from future.result()
@@ -81,10 +96,23 @@ def _environment_of_workers():
         os.environ.update(before)
 
 
+@contextmanager
+def _interrupts_held():
+    """Processes started inside never see ^C, which reaches the whole group; it is answered here, afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(function, shared):
     global _work, _shared
     _work, _shared = function, shared
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C reaches the whole group; the parent answers it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -1,0 +1,136 @@
+"""Waveform → melgram, and the settings that define it.
+
+A melgram is a log-mel power spectrogram in dB, float32 (mels, frames, channels). Its values agree with
+`librosa.power_to_db(librosa.feature.melspectrogram(...), ref=1.0, top_db=80)`, channel by channel, to 1e-3 dB.
+"""
+
+import dataclasses
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from audio_utils import audio_io
+from audio_utils.audio_io import AudioError
+from audio_utils.safe_files import UserError
+
+FORMAT_VERSION = 1  # of Preproc/; raised when melgrams of the same settings would come out differently
+AMIN = 1e-10  # the smallest power that is told from silence, -100 dB: librosa's default
+TOP_DB = 80  # dB below the loudest point of each channel at which the melgram ends
+RESAMPLING_MARGIN = 0.1  # seconds read beyond a clip's end, so that resampling sees what follows
+LIMITS = {"sample_rate": (1, audio_io.HIGHEST_RATE), "clip_samples": (1, 1 << 31), "channels": (1, 1024),
+          "mels": (1, 4096), "fft": (2, 1 << 20), "window": (2, 1 << 20), "hop": (1, 1 << 20)}
+
+
+@dataclass(frozen=True)
+class MelgramSettings:
+    """All that makes a melgram of a sound."""
+    sample_rate: int  # Hz; other sounds are resampled to it
+    clip_samples: int  # of each channel; shorter sounds are padded with silence, longer ones cut
+    channels: int  # 1: all channels are mixed; else mono is repeated, missing channels are silent
+    mels: int  # bands, from 0 Hz to half the sample rate (Slaney's mel scale, unit area)
+    window: int  # samples of the periodic Hann window
+    fft: int  # samples of the transform; the window is padded to it
+    hop: int  # samples between frames; the first is centred on the first sample
+
+    @classmethod
+    def of(cls, sample_rate, clip_samples, channels, mels, window_ms, hop_ms):
+        """Settings from times in milliseconds.
+
+        The FFT is the next length that transforms fast, and long enough to put a bin into each mel band.
+        """
+        import librosa
+        import scipy.fft
+        window = max(2, round(window_ms * sample_rate / 1000))
+        half_band = librosa.mel_frequencies(mels + 2, fmax=sample_rate / 2)[1]  # Hz; the lowest band is the narrowest
+        fft = scipy.fft.next_fast_len(max(window, 1 + int(sample_rate / (2 * half_band))), real=True)
+        return cls(sample_rate, clip_samples, channels, mels, window, fft, max(1, round(hop_ms * sample_rate / 1000)))
+
+    @classmethod
+    def from_dict(cls, values, path):
+        """Settings as they were written by `to_dict`; path names the file in the user's message."""
+        try:
+            settings = cls(**{field.name: values[field.name] for field in dataclasses.fields(cls)})
+            whole = all(type(value) is int and low <= value <= high
+                        for name, (low, high) in LIMITS.items() for value in [getattr(settings, name)])
+        except (KeyError, TypeError):
+            whole = False
+        if not whole or settings.window > settings.fft or values.get("format_version") != FORMAT_VERSION:
+            raise UserError(f"{path}: holds no settings of this version of Panotti; "
+                            "delete it and run preprocess_data.py again.")
+        return settings
+
+    def to_dict(self):
+        return {"format_version": FORMAT_VERSION} | dataclasses.asdict(self) | {"clip_seconds": self.clip_seconds}
+
+    @property
+    def clip_seconds(self):
+        return self.clip_samples / self.sample_rate
+
+    @property
+    def shape(self):
+        """(mels, frames, channels) of every melgram."""
+        return self.mels, 1 + self.clip_samples // self.hop, self.channels
+
+    @property
+    def bytes(self):
+        """What one float32 melgram takes."""
+        return 4 * math.prod(self.shape)
+
+
+def of_file(path, settings):
+    """Read one sound: (its melgram (mels, frames, channels), a remark or "").
+
+    The remark says what a person may want to know: the sound is silent, or its file is cut short.
+    Raises AudioError where it can't be used.
+    """
+    facts = audio_io.info(path)
+    wanted = min(facts.samples, math.ceil((settings.clip_seconds + RESAMPLING_MARGIN) * facts.rate))
+    audio, rate = audio_io.read(path, samples=wanted)
+    remark = ""
+    if not audio.any():
+        remark = f"{path}: is silent; kept."
+    elif facts.cut_short or audio.shape[1] < wanted:
+        remark = f"{path}: is cut short; what is there is used."
+    return melgram(conform(audio, rate, settings, path), settings), remark
+
+
+def conform(audio, rate, settings, path="the sound"):
+    """Bring (channels, samples) at `rate` Hz to the rate, length and channel count of the settings."""
+    audio = audio_io.resample(match_channels(audio, settings.channels, path), rate, settings.sample_rate)
+    return audio_io.fix_length(audio, settings.clip_samples)
+
+
+def match_channels(audio, channels, path="the sound"):
+    """(n, samples) → (channels, samples): mixed to mono, mono repeated, or silent channels added."""
+    if channels == 1:
+        return audio.mean(axis=0, keepdims=True)
+    if len(audio) == 1:
+        return np.repeat(audio, channels, axis=0)
+    if len(audio) > channels:
+        raise AudioError(f"{path}: has {len(audio)} channels, the other sounds {channels}; "
+                         "remove it, or preprocess anew with --overwrite.")
+    return np.pad(audio, ((0, channels - len(audio)), (0, 0)))
+
+
+def melgram(audio, settings):
+    """float32 audio (channels, samples) → dB (mels, frames, channels), any number of samples."""
+    import scipy.fft
+    window, filters = _tables(settings)
+    audio = np.pad(audio.astype(np.float32, copy=False), ((0, 0), (settings.fft // 2, settings.fft // 2)))
+    frames = np.lib.stride_tricks.sliding_window_view(audio, settings.fft, axis=1)[:, ::settings.hop]
+    spectrum = scipy.fft.rfft(frames * window)  # (channels, frames, bins)
+    power = np.square(spectrum.real) + np.square(spectrum.imag)
+    decibels = 10 * np.log10(np.maximum(power @ filters, AMIN))  # (channels, frames, mels)
+    decibels = np.maximum(decibels, decibels.max(axis=(1, 2), keepdims=True) - TOP_DB)
+    return np.ascontiguousarray(decibels.transpose(2, 1, 0))
+
+
+@functools.lru_cache(maxsize=8)
+def _tables(settings):
+    """The window (fft,) and the mel filters (bins, mels), made once."""
+    import librosa
+    window = librosa.filters.get_window("hann", settings.window, fftbins=True)
+    filters = librosa.filters.mel(sr=settings.sample_rate, n_fft=settings.fft, n_mels=settings.mels)
+    return librosa.util.pad_center(window, size=settings.fft).astype(np.float32), np.ascontiguousarray(filters.T)
