@@ -3,19 +3,28 @@
 Reads what libsndfile reads (wav, flac, ogg, opus, mp3, aiff, ...), by content, not by extension.
 """
 
+import os
 import re
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import soundfile
 
-from audio_utils.safe_files import UserError, replacing
+from audio_utils.safe_files import UNFINISHED, UserError, replacing
 
 BLOCK = 1 << 18  # samples of each channel read at a time, so that memory follows the sound and not the header
 HIGHEST_RATE = 1_000_000  # Hz; beyond this a header is damaged
 _CUT_SHORT = re.compile(r"\b(?:data|SSND) : (\d+) \(should be (\d+)\)")
-_STREAMED = (0, 0x7FFFFFFF)  # data sizes that a program which could not seek leaves in a wav header: 0, or near 2 or 4 GiB
+_STREAMED = (0, 0x7FFFFFFF)  # data sizes in the header of a wav whose writer could not go back: 0, or near 2 or 4 GiB
+_SYSTEM_ERROR = 2  # libsndfile's code for what the operating system refused
+_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "ALAC_16": 16}  # the types in which a rounding error can be heard
+_WAV_SAMPLE_BYTES = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
+_WAV_BYTES = (1 << 32) - (1 << 16)  # a plain wav file counts its bytes in 32 bits; 64 KiB are left for the header
+_WAV_SUBTYPES = {name: name for name in _WAV_SAMPLE_BYTES} | {
+    "PCM_S8": "PCM_U8", "ALAC_16": "PCM_16", "ALAC_20": "PCM_24", "ALAC_24": "PCM_24", "ALAC_32": "PCM_32"}
 
 
 class AudioError(UserError):
@@ -28,6 +37,8 @@ class AudioInfo(NamedTuple):
     rate: int  # Hz
     channels: int
     cut_short: bool  # the file ends before its header says
+    format: str  # "WAV", "FLAC", "OGG", ... as libsndfile has it
+    subtype: str  # the type of its samples: "PCM_16", "FLOAT", "VORBIS", ... as libsndfile has it
 
 
 def info(path):
@@ -42,15 +53,9 @@ def read(path, start=0, samples=None):
     Returns (audio, rate): float32 (channels, samples), and Hz. A file cut short gives what is there.
     Raises AudioError where it can't be decoded, holds no sample, or holds NaN or infinity.
     """
-    with _open(path) as file:
-        facts = _info(path, file)
-        try:
-            if start:
-                file.seek(min(start, facts.samples))
-            blocks = list(_blocks(file, facts.samples - start if samples is None else min(samples, facts.samples - start)))
-        except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise AudioError(f"{path}: is damaged and can't be decoded ({_reason(error)}); replace or remove it.") from None
-    audio = np.concatenate(blocks).T if blocks else np.zeros((facts.channels, 0), np.float32)
+    with opened(path, start) as (facts, blocks):
+        pieces = list(blocks(facts.samples - start if samples is None else min(samples, facts.samples - start)))
+    audio = np.concatenate(pieces, axis=1) if pieces else np.zeros((facts.channels, 0), np.float32)
     if not np.isfinite(audio.sum()) and not np.isfinite(audio).all():
         raise AudioError(f"{path}: holds NaN or infinite samples; repair or remove it.")
     if not audio.shape[1] and samples != 0 and start < facts.samples:
@@ -58,14 +63,50 @@ def read(path, start=0, samples=None):
     return np.ascontiguousarray(audio), facts.rate
 
 
-def _blocks(file, samples):
-    """Blocks of (samples, channels) until `samples` are read or the file ends."""
+@contextmanager
+def opened(path, start=0, exact=False, block=BLOCK):
+    """Open a file that may be too long for the memory. Yields (facts, blocks).
+
+    facts: the AudioInfo. blocks(n) decodes the next n samples, fewer where the file ends, and yields them as arrays
+    (channels, at most `block`). exact: arrays not of float32 but of the type that loses nothing; written to a wav file
+    of the type `wav_subtype(facts.subtype)`, every sample is what it was.
+    """
+    with _open(path) as file:
+        facts = _info(path, file)
+        if start:
+            with _decoding(path):
+                file.seek(min(start, facts.samples))
+        yield facts, partial(_blocks, path, file, block, _exact_type(facts.subtype) if exact else "float32")
+
+
+def wav_subtype(subtype):
+    """The type of wav that holds every sample of a file of this type; FLOAT for what was compressed with loss."""
+    return _WAV_SUBTYPES.get(subtype, "FLOAT")
+
+
+def _exact_type(subtype):
+    return {"FLOAT": "float32", "DOUBLE": "float64"}.get(wav_subtype(subtype), "int32")  # PCM fills int32 from the top
+
+
+def _blocks(path, file, most, dtype, samples):
+    """Yield (channels, at most `most`) until `samples` are read or the file ends."""
     while samples > 0:
-        block = file.read(min(samples, BLOCK), dtype="float32", always_2d=True)
+        with _decoding(path):
+            block = file.read(min(samples, most), dtype=dtype, always_2d=True)
+        if not len(block) and not file.tell():
+            raise AudioError(f"{path}: holds no sample; replace or remove it.")
         if not len(block):
             return
         samples -= len(block)
-        yield block
+        yield block.T
+
+
+@contextmanager
+def _decoding(path):
+    try:
+        yield
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise AudioError(f"{path}: is damaged and can't be decoded ({_reason(error)}); replace or remove it.") from None
 
 
 def _open(path):
@@ -76,11 +117,15 @@ def _open(path):
     if not Path(path).stat().st_size:
         raise AudioError(f"{path}: is empty; replace or remove it.")
     try:
-        return soundfile.SoundFile(path)
+        return soundfile.SoundFile(_name(path))
     except PermissionError:
         raise AudioError(f"{path}: may not be read; change its permissions.") from None
     except (soundfile.LibsndfileError, TypeError, OSError):  # TypeError: a .raw file has no header
         raise AudioError(f"{path}: is no audio that can be read; convert it to wav or remove it.") from None
+
+
+def _name(path):
+    return os.fsencode(path) if os.name == "posix" else os.fspath(path)  # a name need not be UTF-8
 
 
 def _info(path, file):
@@ -91,7 +136,7 @@ def _info(path, file):
     found = _CUT_SHORT.search(file.extra_info)
     cut_short = bool(found) and int(found[1]) > int(found[2]) and int(found[1]) not in _STREAMED \
         and int(found[1]) < 0x7FFFF000
-    return AudioInfo(file.frames, file.samplerate, file.channels, cut_short)
+    return AudioInfo(file.frames, file.samplerate, file.channels, cut_short, file.format, file.subtype)
 
 
 def _reason(error):
@@ -113,10 +158,55 @@ def fix_length(audio, samples):
     return np.pad(audio, ((0, 0), (0, missing))) if missing > 0 else audio[:, :samples]
 
 
-def write(path, audio, rate, subtype=None):
-    """Write float32 (channels, samples) in the format of the extension; values beyond ±1 are kept only by float formats.
+def write(path, audio, rate, subtype=None, format=None):
+    """Write float32 (channels, samples); values beyond ±1 are kept only by float formats.
 
-    subtype: libsndfile's name of the sample type ("PCM_16", "FLOAT", ...); by default the format's usual one.
+    subtype, format: libsndfile's names of the type of the samples ("PCM_16", "FLOAT", ...) and of the file ("WAV",
+    ...); by default what is usual for the format, and what the extension says.
     """
-    with replacing(path) as unfinished:
-        soundfile.write(unfinished, audio.T, rate, subtype=subtype)
+    with replacing(path) as unfinished, \
+            writing(unfinished, rate, len(audio), subtype, format, audio.shape[1]) as write_block:
+        for start in range(0, audio.shape[1], BLOCK):  # libsndfile's ogg writer crashes on much longer ones
+            write_block(audio[:, start:start + BLOCK])
+
+
+@contextmanager
+def writing(path, rate, channels, subtype=None, format=None, samples=0):
+    """Open a file to be written piece by piece: yields write_block, to be called with arrays (channels, n).
+
+    samples: of each channel in all; a wav file that would pass 4 GiB is made an RF64 one (EBU Tech 3306).
+    """
+    if Path(path).suffix.lower() == ".wav" and samples * channels * _WAV_SAMPLE_BYTES.get(subtype, 2) > _WAV_BYTES:
+        format = "RF64"
+    open(path, "wb").close()  # where that can't be, Python says why and libsndfile doesn't
+    with _encoding(path):
+        file = soundfile.SoundFile(_name(path), "w", rate, channels, subtype, format=format)
+
+    def write_block(block):
+        with _encoding(path):
+            file.write(_rounded(block, _BITS.get(file.subtype)).T)
+
+    try:
+        yield write_block
+    finally:
+        with _encoding(path):
+            file.close()
+
+
+def _rounded(block, bits):
+    """int32 (channels, n), filled from the top, of the nearest values of few bits; libsndfile itself rounds down."""
+    if bits is None or not np.issubdtype(block.dtype, np.floating):
+        return block
+    full_scale = 1 << (bits - 1)
+    return np.clip(np.rint(block * full_scale), -full_scale, full_scale - 1).astype(np.int32) << (32 - bits)
+
+
+@contextmanager
+def _encoding(path):
+    try:
+        yield
+    except (soundfile.LibsndfileError, AssertionError, TypeError, ValueError) as error:
+        name = str(path).replace(UNFINISHED, "")
+        if isinstance(error, AssertionError) or getattr(error, "code", None) == _SYSTEM_ERROR:  # not all was written
+            raise UserError(f"{name}: the disk is full; make room and run the same command again.") from None
+        raise UserError(f"{name}: can't be written ({_reason(error)}); choose another format or rate.") from None
