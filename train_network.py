@@ -34,6 +34,7 @@ BATCH_SIZE = 40             # clips a step
 LEARNING_RATE = 0.001       # of AdamW, after the warm-up
 WARM_UP = 200               # steps in which the learning rate rises to that
 WEIGHT_DECAY = 0.004        # of AdamW
+NEGLIGIBLE = 0.001          # nats; a validation loss less than that below the best is no reason to go on
 HALVE_AFTER = 5             # epochs without a better validation loss, then the learning rate is halved
 STOP_AFTER = 20             # epochs without a better validation loss, then training ends
 VALIDATION_FRACTION = 0.2   # of each class of Train, held out to choose the best epoch
@@ -54,7 +55,9 @@ class Progress:
     steps: int = 0
     best_loss: float = math.inf  # of validation
     best_epoch: int = 0
-    waited: int = 0  # epochs since the best, or since the learning rate was halved
+    marked_loss: float = math.inf  # the last best that was more than negligibly better
+    marked_epoch: int = 0
+    waited: int = 0  # epochs since then, or since the learning rate was halved
     validation: list = field(default_factory=list)  # names of the clips held out
     history: list = field(default_factory=list)  # a dictionary for each epoch
 
@@ -85,8 +88,11 @@ def check(options):
     command_line.check_number(options, "seed", int, 0)
     command_line.check_number(options, "learning_rate", float, 1e-12)
     command_line.check_number(options, "weight_decay", float, 0)
+    command_line.check_number(options, "negligible", float, 0)
     command_line.check_number(options, "validation_fraction", float, 0.01, 0.9)
     command_line.check_number(options, "time_shift", float, 0, 1)
+    if options.precision not in ("auto", "float32", "mixed_bfloat16"):
+        raise UserError(f"PRECISION is {options.precision!r}; choose auto, float32 or mixed_bfloat16.")
 
 
 # --- where training starts ------------------------------------------------------------------------------------------
@@ -154,7 +160,7 @@ class Run:
         import panotti_models
         mels, frames, channels = self.trained.settings.shape
         say(f"Network {self.trained.network!r}, {self.model.count_params():,} parameters, on "
-            f"{', '.join(panotti_models.devices())} ({panotti_models.keras.config.backend()}, {self.precision}).")
+            f"{panotti_models.device()} ({panotti_models.keras.config.backend()}, {self.precision}).")
         say(f"{len(self.training)} clips to train on, {len(self.validation)} to validate, of {mels} mels, "
             f"{frames} frames, {channels} channel{'s' * (channels > 1)}, in {len(self.training.class_names)} classes.")
         if self.progress.epoch:
@@ -178,7 +184,7 @@ def finished(progress, options):
     """Why training is at its end, or nothing."""
     if progress.epoch >= options.epochs:
         return f"Done: {progress.epoch} epochs (EPOCHS), the best was epoch {progress.best_epoch}."
-    if progress.epoch - progress.best_epoch >= options.stop_after:
+    if progress.epoch - progress.marked_epoch >= options.stop_after:
         return (f"Done: validation has not improved for {options.stop_after} epochs (STOP_AFTER), "
                 f"the best was epoch {progress.best_epoch}.")
     return ""
@@ -240,10 +246,12 @@ def enter(progress, options, loss, accuracy, val_loss, val_accuracy):
     progress.history.append({"epoch": progress.epoch, "loss": loss, "accuracy": accuracy, "val_loss": val_loss,
                              "val_accuracy": val_accuracy, "learning_rate": progress.learning_rate})
     improved = val_loss < progress.best_loss
-    progress.waited = 0 if improved else progress.waited + 1
     if improved:
         progress.best_loss, progress.best_epoch = val_loss, progress.epoch
-    elif progress.waited == options.halve_after:
+    progress.waited += 1
+    if val_loss < progress.marked_loss - options.negligible:
+        progress.marked_loss, progress.marked_epoch, progress.waited = val_loss, progress.epoch, 0
+    elif progress.waited >= options.halve_after:
         progress.learning_rate, progress.waited = progress.learning_rate / 2, 0
     return improved
 

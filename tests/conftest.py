@@ -37,3 +37,26 @@ def write(path, audio, rate=8000, **keywords):
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, audio.T, rate, **keywords)
     return path
+
+
+def tones(folder, classes=("low", "high"), files=10, seconds=0.25, channels=1):
+    """A data set that is easy to learn: each class its own tone, the files of different loudness."""
+    for i, name in enumerate(classes):
+        for j in range(files):
+            audio = sine(300 * (i + 1), seconds, 8000, channels, level=0.1 + 0.8 * j / files)
+            write(folder / f"Samples/{name}/{j}.wav", audio)
+    return folder
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run a script's main() in this process, in a folder; returns what it printed. Saves Keras's long start."""
+    def call_main(module, folder, *flags):
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", [module.__name__ + ".py", *map(str, flags)])
+        if "keras" in sys.modules:
+            sys.modules["keras"].utils.clear_session()  # layers are numbered anew, as in a new process
+        capsys.readouterr()
+        module.main()
+        return capsys.readouterr().out
+    return call_main

@@ -1,0 +1,215 @@
+"""preprocess_data.py as a user runs it: shapes, the split, running again, and everything that can be wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, sine, write
+
+SCRIPT = "preprocess_data.py"
+
+
+def fill(folder, classes=("a", "b"), files=5, extension="wav", **keywords):
+    for i, name in enumerate(classes):
+        for j in range(files):
+            write(folder / f"Samples/{name}/{j}.{extension}", sine(300 * (i + 1) + 10 * j, **keywords),
+                  keywords.get("rate", 8000))
+
+
+def tree(folder):
+    """{path: content} of all melgrams and settings."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted((folder / "Preproc").rglob("*.*"))}
+
+
+def shapes(folder):
+    return {np.load(path).shape for path in folder.rglob("*.npy")}
+
+
+def test_tree_shape_and_summary(run, tmp_path):
+    fill(tmp_path, ("a", "Größe 2"))
+    write(tmp_path / "Samples/a/it's “x” y.WAV", sine(), format="WAV")
+    result = run(SCRIPT)
+    found = sorted(str(path.relative_to(tmp_path / "Preproc")) for path in tmp_path.rglob("*.npy"))
+    assert len(found) == 11
+    assert sum(path.startswith("Test/a/") for path in found) == 1
+    assert sum(path.startswith("Test/Größe 2/") for path in found) == 1
+    assert any(path.endswith("/it's “x” y.WAV.npy") for path in found)
+    assert shapes(tmp_path) == {(96, 87, 1)}
+    settings = json.loads((tmp_path / "Preproc/settings.json").read_text())
+    assert (settings["sample_rate"], settings["clip_samples"], settings["hop"]) == (8000, 8000, 93)
+    assert "11 sounds in 2 classes: melgrams of 96 mels, 87 frames, 1 channel (1 s at 8000 Hz)" in result.stdout
+    assert result.stderr == ""
+
+
+def test_different_rates_lengths_and_channels(run, tmp_path):
+    fill(tmp_path, rate=8000)
+    write(tmp_path / "Samples/a/other_rate.wav", sine(300, 1, 44100), 44100)
+    write(tmp_path / "Samples/a/longest.wav", sine(300, 2))
+    write(tmp_path / "Samples/b/stereo.flac", np.concatenate([sine(500), 0 * sine()]))
+    run(SCRIPT)
+    assert shapes(tmp_path) == {(96, 1 + 16000 // 93, 2)}
+    melgrams = {path.name: np.load(path) for path in tmp_path.rglob("*.npy")}
+    stereo, mono = melgrams["stereo.flac.npy"], melgrams["0.wav.npy"]
+    assert (stereo[:, :, 1] == stereo[:, :, 1].min()).all()  # the silent channel is still silent
+    assert np.array_equal(mono[:, :, 0], mono[:, :, 1])
+    assert (melgrams["other_rate.wav.npy"][:, 40].argmax(axis=0) == melgrams["longest.wav.npy"][:, 40].argmax(axis=0)).all()
+    assert mono[:, 100:].max() == mono.min()  # padded with silence
+
+
+def test_constants_fix_rate_length_and_channels(run, tmp_path):
+    fill(tmp_path, channels=2)
+    run(SCRIPT, "--sample-rate", 4000, "--clip-seconds", 0.5, "--mono", "--mels", 20)
+    assert shapes(tmp_path) == {(20, 1 + 2000 // 46, 1)}
+
+
+@pytest.mark.parametrize("flags", [(), ("--clip-seconds", 1)])
+def test_few_very_long_files_are_cut_and_named(run, tmp_path, flags):
+    fill(tmp_path, files=20)
+    write(tmp_path / "Samples/a/epic.wav", sine(seconds=30))
+    result = run(SCRIPT, *flags)
+    assert shapes(tmp_path) == {(96, 87, 1)}
+    if not flags:
+        assert "Samples/a/epic.wav: longer than 1 s" in result.stderr
+        assert "CLIP_SECONDS (--clip-seconds 30)" in result.stderr
+        assert "split_audio.py" in result.stderr
+
+
+def test_a_second_run_computes_nothing_and_changes_nothing(run, tmp_path):
+    fill(tmp_path)
+    run(SCRIPT)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "Preproc").rglob("*")}
+    assert "0 computed" in run(SCRIPT).stdout
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "Preproc").rglob("*")}
+
+
+def test_added_changed_and_deleted_sounds(run, tmp_path):
+    fill(tmp_path)
+    run(SCRIPT)
+    before = tree(tmp_path)
+    fill(tmp_path / "more", files=10)
+    for path in (tmp_path / "more/Samples").rglob("[5-9].wav"):
+        path.rename(tmp_path / path.relative_to(tmp_path / "more"))
+    write(tmp_path / "Samples/a/0.wav", sine(999))
+    (tmp_path / "Samples/b/1.wav").unlink()
+    write(tmp_path / "Samples/b/longer.wav", sine(seconds=2))
+    result = run(SCRIPT)
+    assert "12 computed" in result.stdout
+    assert "Samples/b/longer.wav: longer than 1 s" in result.stderr
+    assert "--clip-seconds 2 --overwrite" in result.stderr
+    assert "b/1.wav.npy: its sound is gone" in result.stderr
+    after = tree(tmp_path)
+    assert set(before) <= set(after)  # every sound is on its side, and nothing was removed unasked
+    changed = {name for name in before if before[name] != after[name]}
+    assert {Path(name).name for name in changed} == {"0.wav.npy"}
+    assert len([name for name in after if "/Test/a/" in name]) == 2
+    assert "removed" in run(SCRIPT, "--prune").stdout
+    assert set(after) - set(tree(tmp_path)) == {name for name in after if name.endswith("b/1.wav.npy")}
+
+
+def test_other_settings_are_refused_until_overwrite_and_the_split_stays(run, tmp_path):
+    fill(tmp_path)
+    run(SCRIPT)
+    before = tree(tmp_path)
+    result = run(SCRIPT, "--mels", 30, status=1)
+    assert "was made with MELS = 96, now it is 30" in result.stderr
+    assert tree(tmp_path) == before
+    assert "0 computed" in run(SCRIPT, "--sample-rate", 8000, "--clip-seconds", 1).stdout  # what it found by itself
+    run(SCRIPT, "--mels", 30, "--overwrite", "--seed", 9)
+    assert set(tree(tmp_path)) == set(before)
+    assert shapes(tmp_path) == {(30, 87, 1)}
+    assert "SEED was 9 and is now 1" in run(SCRIPT, "--mels", 30).stderr
+
+
+def test_an_own_split_is_kept(run, tmp_path):
+    for name in ("Train/a/1", "Train/a/2_aug1", "Train/b/1", "Test/a/2", "Test/b/2"):
+        write(tmp_path / f"Samples/{name}.wav", sine())
+    assert "1 augmented copies of Test sounds are left out" in run(SCRIPT).stdout
+    assert sorted(str(path.relative_to(tmp_path / "Preproc")) for path in tmp_path.rglob("*.npy")) == [
+        "Test/a/2.wav.npy", "Test/b/2.wav.npy", "Train/a/1.wav.npy", "Train/b/1.wav.npy"]
+
+
+def test_one_bad_file_never_stops_the_others(run, tmp_path):
+    fill(tmp_path)
+    bad = {"empty.wav": b"", "text.wav": b"hello " * 20, "stray.csv": b"a,b\n", ".DS_Store": b"x"}
+    for name, content in bad.items():
+        (tmp_path / "Samples/a" / name).write_bytes(content)
+    write(tmp_path / "Samples/a/nan.wav", sine() * np.nan, subtype="FLOAT")
+    flac = write(tmp_path / "Samples/b/cut.flac", np.random.default_rng(0).uniform(-1, 1, (1, 7000)))
+    flac.write_bytes(flac.read_bytes()[:5000])
+    write(tmp_path / "Samples/b/nested/1.wav", sine())
+    write(tmp_path / "Samples/b/silent.wav", 0 * sine())
+    write(tmp_path / "Samples/b/0.mp3", sine())
+    (tmp_path / "Samples/c").mkdir()
+    result = run(SCRIPT)
+    for says in ("a/empty.wav: is empty", "a/text.wav: is no audio", "a/stray.csv: is no audio", "a/nan.wav: holds NaN",
+                 "b/cut.flac: is damaged", "b/nested/: is a folder inside a class", "Samples/c/: holds no sound",
+                 "b/silent.wav: is silent; kept", "b/0.mp3: has the same name as 0.wav but for the extension"):
+        assert says in result.stderr
+    assert "DS_Store" not in result.stderr
+    assert len(list(tmp_path.rglob("*.npy"))) == 12
+
+
+@pytest.mark.parametrize(("make", "says"), [
+    ([], "Samples/: is not here; make it"),
+    (["Samples/"], "Samples/: holds no folder with sounds"),
+    (["Samples/a/"], "Samples/: holds no folder with sounds"),
+    (["Samples/a/1.wav", "Samples/a/2.wav"], "Samples/: holds one class only (a)"),
+    (["Samples/a/1.wav", "Samples/b/1.txt"], "Samples/: holds one class only (a)")])
+def test_mistakes_are_one_sentence(run, tmp_path, make, says):
+    for name in make:
+        if name.endswith("/"):
+            (tmp_path / name).mkdir(parents=True)
+        elif name.endswith("txt"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text("no sound")
+        else:
+            write(tmp_path / name, sine())
+    assert says in run(SCRIPT, status=1).stderr
+    assert not (tmp_path / "Preproc").exists()
+
+
+def test_a_class_of_one_sound(run, tmp_path):
+    fill(tmp_path)
+    write(tmp_path / "Samples/c/only.wav", sine())
+    assert "Samples/c/: holds one sound only" in run(SCRIPT).stderr
+    assert (tmp_path / "Preproc/Train/c/only.wav.npy").exists()
+
+
+@pytest.mark.parametrize("flags", [["--mels", "0"], ["--test-fraction", "2"], ["--keep-together", "("],
+                                   ["--clip-seconds", "-1"], ["--hop-ms", "nan"]])
+def test_senseless_constants_are_refused(run, tmp_path, flags):
+    fill(tmp_path)
+    assert f"{flags[0][2:].upper().replace('-', '_')} is " in run(SCRIPT, *flags, status=1).stderr
+
+
+def test_one_and_many_processes_make_the_same(run, tmp_path):
+    fill(tmp_path, files=40)
+    run(SCRIPT, "--jobs", 1)
+    alone = tree(tmp_path)
+    run(SCRIPT, "--jobs", 3, "--overwrite")
+    assert tree(tmp_path) == alone
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_it_goes_on_where_it_was(run, tmp_path, number, status):
+    fill(tmp_path, files=150)
+    process = subprocess.Popen([sys.executable, str(ROOT / SCRIPT)], cwd=tmp_path, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    while not any((tmp_path / "Preproc").rglob("*.npy")):
+        time.sleep(0.005)
+    os.killpg(process.pid, number)  # as a terminal does: to the workers too
+    _, stderr = process.communicate(timeout=10)
+    assert process.returncode == status
+    assert stderr.strip() == "Stopped; what was finished is kept, the same command goes on from there."
+    run(SCRIPT)
+    assert len(list(tmp_path.rglob("*.npy"))) == 300
+    whole = tree(tmp_path)
+    run(SCRIPT, "--overwrite")
+    assert tree(tmp_path) == whole

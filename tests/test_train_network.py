@@ -1,0 +1,250 @@
+"""train_network.py: learns, goes on to the bit where it was stopped, and loses nothing."""
+
+import csv
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+from conftest import ROOT, tones
+
+import panotti_models
+import preprocess_data
+import train_network
+from audio_utils import weights_file
+from audio_utils.safe_files import UserError
+
+SCRIPT = "train_network.py"
+QUICK = ("--batch-size", 4, "--warm-up", 0, "--network", "vgg")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A folder with Samples/ and Preproc/ to copy from."""
+    folder = tones(tmp_path_factory.mktemp("prepared"))
+    subprocess.run([sys.executable, str(ROOT / "preprocess_data.py")], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def folder(prepared, tmp_path):
+    return shutil.copytree(prepared, tmp_path / "work")
+
+
+def history(folder):
+    return (folder / "history.csv").read_text()
+
+
+def arrays(folder, group):
+    """{name: bytes} of all arrays of a group of weights.hdf5."""
+    found = {}
+
+    def keep(name, item):
+        if isinstance(item, h5py.Dataset):
+            found[name] = item[...].tobytes()
+
+    with h5py.File(folder / "weights.hdf5") as file:
+        file[group].visititems(keep)
+    return found
+
+
+def test_learns_and_says_what_it_does(call, folder):
+    out = call(train_network, folder, *QUICK, "--network", "residual", "--epochs", 8)
+    assert "12 clips to train on, 4 to validate, of 96 mels, 22 frames, 1 channel, in 2 classes." in out
+    assert "(tensorflow, " in out
+    assert out.count("clips/s") == 8
+    assert "Done: 8 epochs (EPOCHS)" in out
+    assert "Test: loss" in out
+    assert "accuracy 100.00% of 4 clips" in out
+    rows = list(csv.DictReader(history(folder).splitlines()))
+    assert [row["epoch"] for row in rows] == [str(i) for i in range(1, 9)]
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    assert (folder / "training_curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("network", panotti_models.NETWORKS)
+def test_resumed_training_is_training_never_stopped_bit_for_bit(call, folder, tmp_path, network):
+    other = shutil.copytree(folder, tmp_path / "other")
+    call(train_network, folder, *QUICK, "--network", network, "--epochs", 4)
+    for epochs in (1, 3, 4):
+        out = call(train_network, other, *QUICK, "--network", network, "--epochs", epochs)
+    assert "Going on after epoch 3" in out
+    assert history(other) == history(folder)
+    for group in ("model_weights", "panotti/last", "panotti/optimizer"):
+        assert arrays(other, group) == arrays(folder, group)
+        assert len(arrays(folder, group)) > 5
+
+
+def test_without_preproc_it_is_the_same(call, folder, tmp_path):
+    bare = shutil.copytree(folder / "Samples", tmp_path / "bare/Samples").parent
+    call(train_network, folder, *QUICK, "--epochs", 1)
+    out = call(train_network, bare, *QUICK, "--epochs", 1)
+    assert history(bare) == history(folder)
+    assert "16 melgrams of Samples/ computed in" in out
+    assert "reading takes about" in out
+    assert not (bare / "Preproc").exists()
+
+
+def test_another_seed_is_another_training(call, folder):
+    call(train_network, folder, *QUICK, "--epochs", 1)
+    first = history(folder)
+    call(train_network, folder, *QUICK, "--epochs", 1, "--seed", 5, "--fresh")
+    assert history(folder) != first
+
+
+def test_stops_by_itself_and_stays_stopped(call, folder):
+    out = call(train_network, folder, *QUICK, "--learning-rate", 1e-9, "--stop-after", 2, "--epochs", 50, "--halve-after", 1)
+    assert "Done: validation has not improved for 2 epochs (STOP_AFTER), the best was epoch" in out
+    assert out.count("clips/s") < 50
+    again = call(train_network, folder, *QUICK, "--learning-rate", 1e-9, "--stop-after", 2, "--epochs", 50)
+    assert "clips/s" not in again
+    assert "Done" in again
+
+
+def test_the_best_network_survives_a_resume_that_spoils_it(call, folder):
+    call(train_network, folder, *QUICK, "--epochs", 6)
+    best, score = arrays(folder, "model_weights"), weights_file.read(folder / "weights.hdf5").progress["best_loss"]
+    out = call(train_network, folder, *QUICK, "--epochs", 8, "--learning-rate", 5.0)
+    assert "LEARNING_RATE was 0.001: training goes on with 5" in out
+    assert weights_file.read(folder / "weights.hdf5").progress["best_loss"] == score
+    assert arrays(folder, "model_weights") == best
+
+
+def test_fresh_keeps_the_old_weights(call, folder):
+    call(train_network, folder, *QUICK, "--epochs", 1)
+    old = (folder / "weights.hdf5").read_bytes()
+    call(train_network, folder, *QUICK, "--epochs", 1, "--fresh")
+    call(train_network, folder, *QUICK, "--epochs", 1, "--fresh")
+    kept = sorted(folder.glob("weights.2*.hdf5"))
+    assert len(kept) == 2
+    assert old in [path.read_bytes() for path in kept]
+
+
+def test_a_loss_that_is_no_number_stops_training_with_the_last_good_weights(call, folder):
+    call(train_network, folder, *QUICK, "--epochs", 1)
+    before = (folder / "weights.hdf5").read_bytes()
+    with pytest.raises(UserError, match="The loss became .* in epoch 2; weights.hdf5 is as the epoch before left it"):
+        call(train_network, folder, *QUICK, "--epochs", 9, "--learning-rate", 1e30)
+    assert (folder / "weights.hdf5").read_bytes() == before
+
+
+def test_keras_opens_the_file(call, folder):
+    call(train_network, folder, *QUICK, "--epochs", 2)
+    clips, _ = preprocess_data.open_data().load("Test")
+    trained = weights_file.read("weights.hdf5")
+    ours = panotti_models.predict(panotti_models.load("weights.hdf5", trained), clips.melgrams)
+    theirs = panotti_models.keras.saving.load_model("weights.hdf5", compile=False).predict(clips.melgrams, verbose=0)
+    assert np.abs(ours - theirs).max() < 0.02  # bfloat16, where that was trained with
+    assert trained.class_names == ["high", "low"]
+
+
+@pytest.mark.parametrize(("change", "flags", "says"), [
+    (lambda: os.rename("Preproc/Train/low", "Preproc/Train/lower"), [], "knows the classes high, low; now there are high, lower"),
+    (lambda: None, ["--network", "residual"], "holds the network 'vgg', NETWORK is 'residual'"),
+    (lambda: shutil.rmtree("Preproc/Train/low"), ["--fresh"], "holds one class only (high)"),
+    (lambda: os.remove("Preproc/settings.json"), [], "settings.json: is not here; run preprocess_data.py first"),
+    (lambda: None, ["--fresh", "--network", "lstm"], "NETWORK is 'lstm'; choose one of"),
+    (lambda: None, ["--epochs", "0"], "EPOCHS is 0"),
+    (lambda: None, ["--precision", "float8"], "PRECISION is 'float8'"),
+    (lambda: open("weights.hdf5", "wb").write(b"rubbish"), [], "weights.hdf5: is damaged"),
+    (lambda: open("Preproc/settings.json", "r+").write('{"complete": false, "x'), [], "settings.json: is damaged")])
+def test_what_does_not_fit_is_refused_and_nothing_is_touched(call, folder, change, flags, says):
+    call(train_network, folder, *QUICK, "--epochs", 1)
+    change()
+    before = (folder / "weights.hdf5").read_bytes()
+    with pytest.raises(UserError, match=says.replace("(", r"\(").replace(")", r"\)")):
+        call(train_network, folder, *QUICK, "--epochs", 3, *flags)
+    assert (folder / "weights.hdf5").read_bytes() == before
+
+
+def test_other_preprocessing_is_refused(call, folder):
+    call(train_network, folder, *QUICK, "--epochs", 1)
+    call(preprocess_data, folder, "--mels", 40, "--overwrite")
+    with pytest.raises(UserError, match="has mels = 40, the network in weights.hdf5 was trained with 96"):
+        call(train_network, folder, *QUICK, "--epochs", 3)
+
+
+def test_unfinished_preprocessing_is_refused(call, folder):
+    path = folder / "Preproc/settings.json"
+    path.write_text(path.read_text().replace('"complete": true', '"complete": false'))
+    with pytest.raises(UserError, match="Preproc/: is not finished; run preprocess_data.py again"):
+        call(train_network, folder)
+
+
+def test_validation_stays_where_it_was_when_sounds_are_added(call, folder):
+    call(train_network, folder, *QUICK, "--epochs", 1)
+    before = weights_file.read("weights.hdf5").progress["validation"]
+    tones(folder, files=16)
+    call(preprocess_data, folder)
+    call(train_network, folder, *QUICK, "--epochs", 2)
+    after = weights_file.read("weights.hdf5").progress["validation"]
+    assert after == before
+    assert len(after) == 4
+
+
+@pytest.mark.parametrize("shape", [(96, 173, 1), (96, 1, 1), (1, 1, 1), (5, 7, 8), (20, 2000, 2), (96, 13, 2)])
+@pytest.mark.parametrize("network", panotti_models.NETWORKS)
+def test_networks_take_every_shape(network, shape):
+    scaling = weights_file.Scaling(np.zeros(shape[0], np.float32), np.ones(shape[0], np.float32))
+    model = panotti_models.build(network, shape, 3, scaling)
+    probabilities = panotti_models.predict(model, np.random.default_rng(0).normal(size=(5, *shape)).astype(np.float32), 2)
+    assert probabilities.shape == (5, 3)
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_scaling_is_a_part_of_the_network():
+    melgrams = np.random.default_rng(0).normal(-40, 15, (20, 8, 9, 2)).astype(np.float32)
+    scaling = weights_file.Scaling.of(melgrams)
+    assert np.allclose(scaling.mean, melgrams.mean(axis=(0, 2, 3)), atol=1e-4)
+    assert np.allclose(scaling.variance, melgrams.var(axis=(0, 2, 3)), rtol=1e-4)
+    model = panotti_models.build("vgg", (8, 9, 2), 2, scaling)
+    scaled = panotti_models.keras.Model(model.inputs, model.layers[1].output).predict(melgrams, verbose=0)
+    assert np.abs(scaled.mean(axis=(0, 2, 3))).max() < 1e-4
+    assert np.abs(scaled.std(axis=(0, 2, 3)) - 1).max() < 1e-3
+
+
+def test_shift_in_time_rolls_each_clip():
+    melgrams = np.arange(2 * 3 * 50 * 2, dtype=np.float32).reshape(2, 3, 50, 2)
+    shifted = train_network.shift_in_time(melgrams, 0.2, np.random.default_rng(3))
+    for before, after in zip(melgrams, shifted, strict=True):
+        rolls = [roll for roll in range(-10, 11) if np.array_equal(np.roll(before, roll, axis=1), after)]
+        assert len(rolls) == 1
+    assert np.array_equal(train_network.shift_in_time(melgrams, 0, np.random.default_rng(3)), melgrams)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_it_says_what_was_kept(run, folder, number, status):
+    process = subprocess.Popen([sys.executable, str(ROOT / SCRIPT), *map(str, QUICK), "--stop-after", "1000"], cwd=folder,
+                               text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    for line in process.stdout:
+        if line.startswith("epoch    3"):
+            break
+    process.send_signal(number)
+    start = time.monotonic()
+    _, stderr = process.communicate(timeout=10)
+    assert time.monotonic() - start < 2
+    assert process.returncode == status
+    assert stderr.strip().startswith("Stopped. weights.hdf5 holds the best network so far (epoch ")
+    assert stderr.strip().count("\n") == 0
+    done = weights_file.read(folder / "weights.hdf5").progress["epoch"]
+    assert f"the state after epoch {done}; the same command goes on" in stderr
+    assert done >= 3
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_other_backends(run, folder, backend):
+    if not importlib.util.find_spec(backend):
+        pytest.skip(f"{backend} is not installed")
+    out = run(SCRIPT, *QUICK, "--epochs", 3, cwd=folder, KERAS_BACKEND=backend).stdout
+    assert f"({backend}, float32)" in out
+    assert out.count("clips/s") == 3
+    assert "accuracy" in run("eval_network.py", cwd=folder, KERAS_BACKEND=backend).stdout
+    resumed = run(SCRIPT, *QUICK, "--epochs", 4, cwd=folder, KERAS_BACKEND=backend).stdout
+    assert "Going on after epoch 3" in resumed
