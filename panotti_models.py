@@ -19,7 +19,6 @@ from audio_utils import safe_files, weights_file
 from audio_utils.safe_files import UserError
 
 
-
 @contextmanager
 def _silence():
     """Drop what libraries write to stderr past Python; their exceptions still come through."""

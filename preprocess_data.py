@@ -334,8 +334,8 @@ def load_samples(plan, side, class_names, options):
     kept = [place[sound] for sound in sounds if sound in good]
     labels = np.array([class_names.index(sounds[i].class_name) for i in kept], np.int64)
     melgrams = melgrams if len(kept) == len(sounds) else melgrams[kept]
-    say(f"{len(kept)} melgrams of {SAMPLES}/ computed in {time.monotonic() - start:.1f} s, as {PREPROC}/ holds none; once "
-        f"preprocess_data.py has made them, reading takes about {reading_seconds(melgrams, plan.settings):.1f} s.")
+    say(f"{len(kept)} melgrams of {SAMPLES}/ computed in {time.monotonic() - start:.1f} s, as {PREPROC}/ holds none; "
+        f"once preprocess_data.py has made them, reading takes about {reading_seconds(melgrams, plan.settings):.1f} s.")
     return dataset.Clips(melgrams, labels, [sounds[i].name for i in kept], class_names), remarks
 
 

@@ -43,13 +43,16 @@ SEED = 1                    # of the validation split, the first weights, the or
 PRECISION = "auto"          # "float32" or "mixed_bfloat16"; "auto": bfloat16 where the processor is faster with it
 FRESH = False               # True: start anew
 
+_SAID = ("EPOCHS", "BATCH_SIZE", "LEARNING_RATE", "WARM_UP", "WEIGHT_DECAY", "NEGLIGIBLE", "HALVE_AFTER", "STOP_AFTER",
+         "TIME_SHIFT", "SEED", "PRECISION")  # where a resumed run has another value, it says so
+_DRAW_EVERY = 10  # seconds, at least, between two pictures of the training curves
 _WEIGHTS, _HISTORY, _CURVES = Path("weights.hdf5"), Path("history.csv"), Path("training_curves.png")
 
 
 @dataclass
 class Progress:
     """Where training is; saved with the weights, so that a resumed run goes on exactly."""
-    asked_rate: float  # LEARNING_RATE when it was last looked at
+    constants: dict  # those of _SAID with which the last epoch was trained
     learning_rate: float  # of now, after halvings
     epoch: int = 0  # epochs done
     steps: int = 0
@@ -68,7 +71,8 @@ def main():
     command_line.on_stop(f"Stopped before an epoch was done; {_WEIGHTS} is as it was.")
     before = weights_file.read(_WEIGHTS) if _WEIGHTS.exists() and not options.fresh else None
     data = preprocess_data.open_data(before and before.settings, before and before.record)
-    progress = resume(before, options) if before else Progress(options.learning_rate, options.learning_rate)
+    progress = resume(before, options) if before else Progress({}, options.learning_rate)
+    progress.constants = {name: getattr(options, name.lower()) for name in _SAID}
     training, validation = load_clips(data, before, progress, options)
     run = Run(options, data, before, progress, training, validation)
     run.describe()
@@ -106,9 +110,12 @@ def resume(before, options):
     if before.network != options.network:
         raise UserError(f"{_WEIGHTS}: holds the network {before.network!r}, NETWORK is {options.network!r}; "
                         "set it back, or give --fresh to start anew (the old file is kept).")
-    if progress.asked_rate != options.learning_rate:
-        say(f"LEARNING_RATE was {progress.asked_rate:g}: training goes on with {options.learning_rate:g}.")
-        progress.asked_rate = progress.learning_rate = options.learning_rate
+    for name, was in progress.constants.items():
+        now = getattr(options, name.lower(), was)
+        if now != was:
+            say(f"{name} was {was} and is now {now}.")
+    if progress.constants.get("LEARNING_RATE") != options.learning_rate:
+        progress.learning_rate = options.learning_rate
     return progress
 
 
@@ -151,9 +158,16 @@ class Run:
                                           self.trained.scaling, self.precision)
         self.optimizer = keras.optimizers.AdamW(options.learning_rate, weight_decay=options.weight_decay)
         self.model.compile(self.optimizer, "categorical_crossentropy", metrics=["accuracy"])
+        self.drawn = time.monotonic()
         self.best = self.model.get_weights()
         if before:
             self.best = panotti_models.restore(_WEIGHTS, before, self.model, self.optimizer)
+
+    def draw(self):
+        """Draw the training curves, unless that was a moment ago."""
+        if time.monotonic() - self.drawn > _DRAW_EVERY:
+            plots.training_curves(_CURVES, self.progress.history)
+            self.drawn = time.monotonic()
 
     def describe(self):
         """Say what is trained on what."""
@@ -203,6 +217,7 @@ def one_epoch(run):
         run.best = run.model.get_weights()
     panotti_models.save(_WEIGHTS, run.trained._replace(progress=asdict(progress)), run.model, run.best, run.optimizer)
     write_history(progress.history)
+    run.draw()
     say(f"epoch {progress.epoch:4}  loss {loss:.4f}  accuracy {accuracy:6.2%}  validation: loss {val_loss:.4f}  "
         f"accuracy {val_accuracy:6.2%}  best {progress.best_loss:.4f} in epoch {progress.best_epoch:3}"
         f"{'*' if improved else ' '} {len(run.training) / seconds:5.0f} clips/s {seconds:6.1f} s")

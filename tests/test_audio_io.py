@@ -41,7 +41,8 @@ def test_parts(tmp_path, channels):
 
 @pytest.mark.parametrize(("content", "says"), [
     (None, "is not there"), ("folder", "is not a file"), (b"", "is empty"), (b"a,b\n1,2\n", "is no audio"),
-    (b"RIFF\x00\x00\x00\x00WAVE", "is no audio"), (b"\x00" * 1000, "is no audio"), (b"ID3" + b"\xff" * 100, "is no audio")])
+    (b"RIFF\x00\x00\x00\x00WAVE", "is no audio"), (b"\x00" * 1000, "is no audio"),
+    (b"ID3" + b"\xff" * 100, "is no audio")])
 def test_rubbish_is_named(tmp_path, content, says):
     path = tmp_path / "x.wav"
     if content == "folder":

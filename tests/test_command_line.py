@@ -40,7 +40,8 @@ def test_constants_are_the_defaults(constants):
 
 
 def test_flags_overrule_them(constants):
-    options = command_line.parse(constants, argv="--rate 8000 --speed 1,3 --mono --name y --count 4 --last none".split())
+    flags = "--rate 8000 --speed 1,3 --mono --name y --count 4 --last none"
+    options = command_line.parse(constants, argv=flags.split())
     assert vars(options) == {"rate": 8000, "speed": (1.0, 3.0), "mono": True, "name": "y", "count": 4, "last": None}
 
 
@@ -62,8 +63,9 @@ def test_bad_flags_are_status_2(constants, flags, capsys):
     assert stop.value.code == 2
 
 
-@pytest.mark.parametrize(("value", "good"), [(1, True), (10, True), (0, False), (11, False), ("3", False), (None, False),
-                                             (True, False), (1.5, False), (float("nan"), False)])
+@pytest.mark.parametrize(("value", "good"), [
+    (1, True), (10, True), (0, False), (11, False), ("3", False), (None, False), (True, False), (1.5, False),
+    (float("nan"), False)])
 def test_check_number(constants, value, good):
     options = command_line.parse(constants, argv=[])
     options.count = value

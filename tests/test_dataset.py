@@ -91,7 +91,8 @@ def test_sounds_keep_their_side_and_new_ones_fill_up():
     again = deal(more, before={name: bool(side) for name, side in first.items()})
     assert all(again[name] == side for name, side in first.items())
     assert Counter(name.partition("/")[0] for name in held(again)) == {"class0": 8, "class1": 8}
-    assert deal(names(2, 10), before={name: False for name in names(2, 10)}) == {name: False for name in names(2, 10)}
+    nothing = dict.fromkeys(names(2, 10), False)
+    assert deal(names(2, 10), before=nothing) == nothing
 
 
 def test_augmented_copies_go_with_their_parent_and_never_to_test():

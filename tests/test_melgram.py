@@ -91,7 +91,8 @@ def test_a_long_file_is_read_no_further_than_needed(tmp_path, monkeypatch):
     path = write(tmp_path / "a.wav", sine(seconds=60))
     asked = []
     read = melgram.audio_io.read
-    monkeypatch.setattr(melgram.audio_io, "read", lambda path, samples: asked.append(samples) or read(path, samples=samples))
+    monkeypatch.setattr(melgram.audio_io, "read",
+                        lambda path, samples: asked.append(samples) or read(path, samples=samples))
     melgram.of_file(path, settings_for(8000, 1))
     assert asked == [8800]
 

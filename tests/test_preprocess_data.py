@@ -58,7 +58,8 @@ def test_different_rates_lengths_and_channels(run, tmp_path):
     stereo, mono = melgrams["stereo.flac.npy"], melgrams["0.wav.npy"]
     assert (stereo[:, :, 1] == stereo[:, :, 1].min()).all()  # the silent channel is still silent
     assert np.array_equal(mono[:, :, 0], mono[:, :, 1])
-    assert (melgrams["other_rate.wav.npy"][:, 40].argmax(axis=0) == melgrams["longest.wav.npy"][:, 40].argmax(axis=0)).all()
+    loudest_band = [melgrams[f"{name}.wav.npy"][:, 40].argmax(axis=0).tolist() for name in ("other_rate", "longest")]
+    assert loudest_band[0] == loudest_band[1]
     assert mono[:, 100:].max() == mono.min()  # padded with silence
 
 

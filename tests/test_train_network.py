@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -99,10 +100,11 @@ def test_another_seed_is_another_training(call, folder):
 
 
 def test_stops_by_itself_and_stays_stopped(call, folder):
-    out = call(train_network, folder, *QUICK, "--learning-rate", 1e-9, "--stop-after", 2, "--epochs", 50, "--halve-after", 1)
+    flags = ("--learning-rate", 1e-9, "--stop-after", 2, "--epochs", 50)
+    out = call(train_network, folder, *QUICK, *flags, "--halve-after", 1)
     assert "Done: validation has not improved for 2 epochs (STOP_AFTER), the best was epoch" in out
     assert out.count("clips/s") < 50
-    again = call(train_network, folder, *QUICK, "--learning-rate", 1e-9, "--stop-after", 2, "--epochs", 50)
+    again = call(train_network, folder, *QUICK, *flags)
     assert "clips/s" not in again
     assert "Done" in again
 
@@ -111,7 +113,7 @@ def test_the_best_network_survives_a_resume_that_spoils_it(call, folder):
     call(train_network, folder, *QUICK, "--epochs", 6)
     best, score = arrays(folder, "model_weights"), weights_file.read(folder / "weights.hdf5").progress["best_loss"]
     out = call(train_network, folder, *QUICK, "--epochs", 8, "--learning-rate", 5.0)
-    assert "LEARNING_RATE was 0.001: training goes on with 5" in out
+    assert "LEARNING_RATE was 0.001 and is now 5.0." in out
     assert weights_file.read(folder / "weights.hdf5").progress["best_loss"] == score
     assert arrays(folder, "model_weights") == best
 
@@ -145,15 +147,16 @@ def test_keras_opens_the_file(call, folder):
 
 
 @pytest.mark.parametrize(("change", "flags", "says"), [
-    (lambda: os.rename("Preproc/Train/low", "Preproc/Train/lower"), [], "knows the classes high, low; now there are high, lower"),
+    (lambda: os.rename("Preproc/Train/low", "Preproc/Train/lower"), [],
+     "knows the classes high, low; now there are high, lower"),
     (lambda: None, ["--network", "residual"], "holds the network 'vgg', NETWORK is 'residual'"),
     (lambda: shutil.rmtree("Preproc/Train/low"), ["--fresh"], "holds one class only (high)"),
     (lambda: os.remove("Preproc/settings.json"), [], "settings.json: is not here; run preprocess_data.py first"),
     (lambda: None, ["--fresh", "--network", "lstm"], "NETWORK is 'lstm'; choose one of"),
     (lambda: None, ["--epochs", "0"], "EPOCHS is 0"),
     (lambda: None, ["--precision", "float8"], "PRECISION is 'float8'"),
-    (lambda: open("weights.hdf5", "wb").write(b"rubbish"), [], "weights.hdf5: is damaged"),
-    (lambda: open("Preproc/settings.json", "r+").write('{"complete": false, "x'), [], "settings.json: is damaged")])
+    (lambda: Path("weights.hdf5").write_bytes(b"rubbish"), [], "weights.hdf5: is damaged"),
+    (lambda: Path("Preproc/settings.json").write_text('{"complete": false, "x'), [], "settings.json: is damaged")])
 def test_what_does_not_fit_is_refused_and_nothing_is_touched(call, folder, change, flags, says):
     call(train_network, folder, *QUICK, "--epochs", 1)
     change()
@@ -193,7 +196,8 @@ def test_validation_stays_where_it_was_when_sounds_are_added(call, folder):
 def test_networks_take_every_shape(network, shape):
     scaling = weights_file.Scaling(np.zeros(shape[0], np.float32), np.ones(shape[0], np.float32))
     model = panotti_models.build(network, shape, 3, scaling)
-    probabilities = panotti_models.predict(model, np.random.default_rng(0).normal(size=(5, *shape)).astype(np.float32), 2)
+    melgrams = np.random.default_rng(0).normal(size=(5, *shape)).astype(np.float32)
+    probabilities = panotti_models.predict(model, melgrams, 2)
     assert probabilities.shape == (5, 3)
     assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
@@ -221,8 +225,9 @@ def test_shift_in_time_rolls_each_clip():
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_it_says_what_was_kept(run, folder, number, status):
-    process = subprocess.Popen([sys.executable, str(ROOT / SCRIPT), *map(str, QUICK), "--stop-after", "1000"], cwd=folder,
-                               text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    command = [sys.executable, str(ROOT / SCRIPT), *map(str, QUICK), "--stop-after", "1000"]
+    process = subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               start_new_session=True)
     for line in process.stdout:
         if line.startswith("epoch    3"):
             break
