@@ -63,7 +63,7 @@ def residual(x, classes):
     x: (clips, mels, frames, channels), scaled. Mean and maximum over what is left of time and frequency both count:
     a steady sound shows in the one, a single event in the other.
     """
-    x = _convolved(x, 32, 5, strides=2)
+    x = _convolved(_with_differences(x), 32, 5, strides=2)
     x = layers.MaxPooling2D(2, padding="same")(x)
     for filters, strides in ((32, 1), (64, 2), (128, 2)):
         branch = _convolved(x, filters, 3, strides=strides)
@@ -75,6 +75,20 @@ def residual(x, classes):
     x = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)])
     x = layers.Dropout(0.3)(x)
     return layers.Dense(classes, activation="softmax", dtype="float32")(x)
+
+
+def _with_differences(x):
+    """Beside several channels, how far each lies above the first, in the unit of dB: where a sound comes from.
+
+    It is a frozen convolution and no subtraction because `load_model` opens a layer from HDF5, but no operation.
+    """
+    channels = x.shape[-1]
+    if channels == 1:
+        return x
+    subtract = layers.Conv2D(channels - 1, 1, use_bias=False, trainable=False, dtype="float32")
+    differences = subtract(x)
+    subtract.set_weights([np.concatenate([-np.ones((1, channels - 1)), np.eye(channels - 1)])[None, None]])
+    return layers.Concatenate()([x, differences])
 
 
 def _convolved(x, filters, size, strides=1, activation="relu"):
@@ -134,17 +148,22 @@ def save(path, trained, model, best, optimizer):
     """
     last = _arrays(model.variables)
     places = [f"model_weights/{layer.name}/{weight.path}" for layer in model.layers for weight in layer.weights]
-    with safe_files.replacing(path, durable=True) as unfinished:
+    with weights_file.InMemory() as file:
         model.set_weights(best)
-        model.save(unfinished, include_optimizer=False)
+        model.save(file, include_optimizer=False)
         _assign(model.variables, last)
-        weights_file.write(unfinished, trained._replace(weights=places), last, _arrays(optimizer.variables))
+        weights_file.write(file, trained._replace(weights=places), last, _arrays(optimizer.variables))
+        safe_files.write_bytes(path, file.image())
 
 
 def load(path, trained):
     """The best network, in float32, for prediction; trained: what `weights_file.read` gave."""
-    model = build(known_network(path, trained), trained.settings.shape, len(trained.class_names), trained.scaling)
-    _assign(model.weights, weights_file.read_best(path, trained, model.weights))
+    what = known_network(path, trained), trained.settings.shape, len(trained.class_names), trained.scaling
+    with keras.StatelessScope(initialize_variables=False):  # its shapes alone: a damaged file may ask for any size
+        sketch = build(*what)
+    best = weights_file.read_best(path, trained, sketch.weights)
+    model = build(*what)
+    _assign(model.weights, best)
     return model
 
 

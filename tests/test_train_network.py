@@ -213,6 +213,16 @@ def test_scaling_is_a_part_of_the_network():
     assert np.abs(scaled.std(axis=(0, 2, 3)) - 1).max() < 1e-3
 
 
+def test_the_residual_network_sees_the_differences_of_the_channels():
+    scaling = weights_file.Scaling(np.zeros(8, np.float32), np.full(8, 4, np.float32))
+    model = panotti_models.build("residual", (8, 9, 3), 2, scaling)
+    seen = next(layer for layer in model.layers if layer.name.startswith("concatenate")).output
+    melgrams = np.random.default_rng(0).normal(size=(5, 8, 9, 3)).astype(np.float32)
+    found = panotti_models.keras.Model(model.inputs, seen).predict(melgrams, verbose=0)
+    assert np.allclose(found[..., :3], melgrams / 2, atol=1e-5)
+    assert np.allclose(found[..., 3:], (melgrams[..., 1:] - melgrams[..., :1]) / 2, atol=1e-5)
+
+
 def test_shift_in_time_rolls_each_clip():
     melgrams = np.arange(2 * 3 * 50 * 2, dtype=np.float32).reshape(2, 3, 50, 2)
     shifted = train_network.shift_in_time(melgrams, 0.2, np.random.default_rng(3))
