@@ -13,6 +13,9 @@ Seed and file name alone decide what is drawn. Copies are not copied again, and 
 again after adding sounds. preprocess_data.py leaves out the copies of Test sounds.
 """
 
+from audio_utils import command_line  # first of all: it answers ^C from here on
+
+# isort: split
 import os
 import time
 from collections import Counter
@@ -20,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from audio_utils import audio_io, command_line, dataset, parallel
+from audio_utils import audio_io, dataset, parallel, safe_files
 from audio_utils.command_line import say, warn
 from audio_utils.safe_files import UserError
 
@@ -54,7 +57,11 @@ def main():
     start = time.monotonic()
     files = {os.path.abspath(name): Path(name) for name in command_line.expand(options.files)}.values()
     originals = [file for file in files if not dataset.is_augmented(file.name)]
-    results = dict(parallel.each(augment, originals, "Augmenting", options.jobs, (options,), _FEWEST))
+    folders = {file.parent for file in originals}
+    with safe_files.claimed(*folders):
+        for folder in folders:
+            safe_files.sweep(folder)
+        results = dict(parallel.each(augment, originals, "Augmenting", options.jobs, (options,), _FEWEST))
     errors = [results[file] for file in originals if isinstance(results[file], Exception)]
     for error in errors:
         warn(command_line.describe_os_error(error) if isinstance(error, OSError) else str(error))

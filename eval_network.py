@@ -5,6 +5,7 @@ Writes  scores.json            accuracy, macro AUC, loss; AUC, files and mistake
         roc_curves.png         receiver operating characteristics
         confusion_matrix.png   what came out as what
         mistakes.csv           every mistake, the worst first
+        report.html            all of it on one page, with the worst mistakes to see and hear
 
     python eval_network.py
 """
@@ -16,14 +17,15 @@ from typing import NamedTuple
 import numpy as np
 
 import preprocess_data
-from audio_utils import command_line, plots, safe_files, weights_file
+from audio_utils import command_line, plots, report, safe_files, weights_file
 from audio_utils.command_line import say, warn
 from audio_utils.safe_files import UserError
 
-BATCH_SIZE = 64   # clips at a time; changes the memory needed, not the scores
+BATCH_SIZE = 64    # clips at a time; changes the memory needed, not the scores
+REPORT_CLIPS = 20  # mistakes to see and hear in report.html; each adds about 0.1 MB for 5 seconds of sound
 
 _WEIGHTS = Path("weights.hdf5")
-_SCORES, _MISTAKES = Path("scores.json"), Path("mistakes.csv")
+_SCORES, _MISTAKES, _REPORT = Path("scores.json"), Path("mistakes.csv"), Path("report.html")
 _ROC_CURVES, _CONFUSION = Path("roc_curves.png"), Path("confusion_matrix.png")
 
 
@@ -56,6 +58,7 @@ class Evaluation(NamedTuple):
 def main():
     options = command_line.parse(globals())
     command_line.check_number(options, "batch_size", int, 1)
+    command_line.check_number(options, "report_clips", int, 0)
     command_line.on_stop("Stopped; run it again for the scores.")
     trained = weights_file.read(_WEIGHTS)
     clips = load_test(trained)
@@ -68,6 +71,8 @@ def main():
     plots.confusion_matrix(_CONFUSION, evaluation.confusion, evaluation.class_names)
     say_mistakes(evaluation)
     say_scores(scores)
+    say(report.write(_REPORT, report.Findings(trained, clips, evaluation, curves, scores), options.report_clips,
+                     preprocess_data.SAMPLES, preprocess_data.PREPROC))
 
 
 def load_test(trained):
@@ -142,7 +147,8 @@ def say_scores(scores):
     say(f"\n{'class':{width}}   files  mistakes     AUC")
     for name, each in scores["classes"].items():
         found = "      -" if each["auc"] is None else f"{each['auc']:7.4f}"
-        say(f"{name:{width}} {each['files']:7} {each['mistakes']:9} {found}{'' if each['files'] else '  no Test sounds'}")
+        remark = "" if each["files"] else "  no Test sounds"
+        say(f"{name:{width}} {each['files']:7} {each['mistakes']:9} {found}{remark}")
     auc = "none" if scores["macro_auc"] is None else f"{scores['macro_auc']:.5f}"
     say(f"\nLoss {scores['loss']:.4f}, accuracy {scores['accuracy']:.2%} of {scores['files']} files, macro AUC {auc}.")
     say(f"Written: {_SCORES}, {_MISTAKES}, {_ROC_CURVES}, {_CONFUSION}.")

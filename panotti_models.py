@@ -20,7 +20,7 @@ from audio_utils.safe_files import UserError
 
 
 @contextmanager
-def _silence():
+def silence():
     """Drop what libraries write to stderr past Python; their exceptions still come through."""
     kept = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
@@ -32,7 +32,7 @@ def _silence():
         os.close(kept)
 
 
-with _silence():
+with silence():
     import keras
     from keras import layers
 

@@ -12,6 +12,9 @@ Run again after adding or changing sounds: only what is new is computed, and no 
 Samples/Train/<class>/* with Samples/Test/<class>/* is a split of your own and is kept.
 """
 
+from audio_utils import command_line  # first of all: it answers ^C from here on
+
+# isort: split
 import math
 import re
 import shutil
@@ -23,8 +26,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from audio_utils import audio_io, command_line, dataset, melgram, parallel, safe_files
+from audio_utils import audio_io, dataset, inspect_samples, melgram, parallel, safe_files
 from audio_utils.command_line import say, warn
+from audio_utils.inspect_samples import named
 from audio_utils.melgram import MelgramSettings
 from audio_utils.safe_files import UserError
 
@@ -46,7 +50,6 @@ JOBS = None              # processes; None: one for each core
 
 SAMPLES, PREPROC = Path("Samples"), Path("Preproc")
 _COVERED, _TOO_LONG = 0.95, 4  # where the longest file is 4 times as long as what covers 95% of them, that is taken
-_NAMED = 10  # files named in one sentence
 _OF_MELGRAMS = ("SAMPLE_RATE", "CLIP_SECONDS", "MONO", "MELS", "WINDOW_MS", "HOP_MS")
 _OF_SPLIT = ("TEST_FRACTION", "SEED", "KEEP_TOGETHER")
 
@@ -58,6 +61,7 @@ class Plan(NamedTuple):
     sides: list  # of (Sound, "Train" or "Test")
     stale: list  # those of them that have no current melgram
     orphans: list  # (side, name) of melgrams whose sound is gone
+    there: list  # (side, name) of all melgrams
 
 
 def main():
@@ -65,15 +69,17 @@ def main():
     check(options)
     start = time.monotonic()
     plan = make_plan(options, PREPROC)
-    compute(plan, options)
-    remove_orphans(plan.orphans, options.prune)
+    PREPROC.mkdir(exist_ok=True)
+    with safe_files.claimed(PREPROC):
+        compute(plan, options)
+        remove_orphans(plan.orphans, options.prune)
     summarise(plan, time.monotonic() - start)
 
 
 def check(options):
     """Refuse constants and flags that mean nothing."""
     command_line.check_number(options, "sample_rate", int, 100, audio_io.HIGHEST_RATE, none=True)
-    command_line.check_number(options, "clip_seconds", float, 0.01, none=True)
+    command_line.check_number(options, "clip_seconds", float, 0.01, 86_400, none=True)
     command_line.check_number(options, "mels", int, 1, melgram.LIMITS["mels"][1])
     command_line.check_number(options, "window_ms", float, 0.1, 10_000)
     command_line.check_number(options, "hop_ms", float, 0.1, 10_000)
@@ -99,7 +105,8 @@ def make_plan(options, preproc=None, settings=None):
     times = {name: found.st_mtime_ns for (_, name), found in melgrams.items()} if before else {}
     headers, bad = read_headers([sound for sound in sounds if times.get(sound.name) != changed_at(sound)], options.jobs)
     sounds = [sound for sound in sounds if sound.path not in bad]
-    for sentence in remarks + list(bad.values()) + look_alikes(sounds) + lonely(sounds):
+    verdicts = inspect_samples.verdicts(sounds, headers) if headers else []  # on what is new
+    for sentence in remarks + list(bad.values()) + look_alikes(sounds) + verdicts:
         warn(sentence)
     dataset.require_classes(sorted({sound.class_name for sound in sounds}), SAMPLES)
     settings = before or choose_settings(headers, options)
@@ -108,7 +115,8 @@ def make_plan(options, preproc=None, settings=None):
     stale = [(sound, side) for sound, side in sides if options.overwrite or not before
              or not dataset.is_current(melgrams.get((side, sound.name)), changed_at(sound), settings)]
     planned = {(side, sound.name) for sound, side in sides}
-    return Plan(settings, record_of(settings, options), sides, stale, [key for key in melgrams if key not in planned])
+    orphans = [key for key in melgrams if key not in planned]
+    return Plan(settings, record_of(settings, options), sides, stale, orphans, list(melgrams))
 
 
 def settings_before(options, preproc):
@@ -154,13 +162,6 @@ def look_alikes(sounds):
             "all are used, on the same side of the split." for paths in stems.values() if len(paths) > 1]
 
 
-def lonely(sounds):
-    """A sentence for each class of one sound."""
-    counts = Counter(sound.class_name for sound in sounds)
-    return [f"{SAMPLES / name}/: holds one sound only, so none is left to test with; add more."
-            for name, count in sorted(counts.items()) if count == 1]
-
-
 def choose_settings(headers, options):
     """Settings from the constants, and where they are None from the sounds: path → AudioInfo."""
     rates = Counter(header.rate for header in headers.values())
@@ -170,7 +171,21 @@ def choose_settings(headers, options):
     longest = covering if lengths[-1] > _TOO_LONG * covering else lengths[-1]
     samples = round(options.clip_seconds * rate) if options.clip_seconds else longest
     channels = 1 if options.mono else max(header.channels for header in headers.values())
-    return MelgramSettings.of(rate, samples, channels, options.mels, options.window_ms, options.hop_ms)
+    settings = MelgramSettings.of(rate, samples, channels, options.mels, options.window_ms, options.hop_ms)
+    require_sensible(settings, headers)
+    return settings
+
+
+def require_sensible(settings, headers):
+    """Refuse melgrams that no machine has room for, or that the settings' own reader would refuse."""
+    if settings.bytes > dataset.MOST_BYTES:
+        longest = max(headers, key=lambda path: headers[path].samples / headers[path].rate)
+        raise UserError(f"{longest}: is the longest sound; of {settings.clip_seconds:.4g} s each melgram would "
+                        f"take {settings.bytes / 1e9:.1f} GB; remove it, or set CLIP_SECONDS (--clip-seconds 5).")
+    for name, (lowest, highest) in melgram.LIMITS.items():
+        if not lowest <= getattr(settings, name) <= highest:
+            raise UserError(f"These constants make {name} = {getattr(settings, name)}; lower SAMPLE_RATE, WINDOW_MS, "
+                            f"HOP_MS or CLIP_SECONDS to bring it to {highest} at most.")
 
 
 def warn_of_cuts(headers, settings, options, before):
@@ -187,11 +202,6 @@ def warn_of_cuts(headers, settings, options, before):
     if wide and not options.mono and settings.channels == 1:
         warn(f"{named(wide)}: more channels than the mono sounds preprocessed before, and mixed to mono; "
              "give --overwrite to keep the channels.")
-
-
-def named(paths):
-    rest = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
-    return ", ".join(map(str, paths[:_NAMED])) + rest
 
 
 def split(sounds, melgrams, options):
@@ -214,13 +224,16 @@ def record_of(settings, options):
 
 def compute(plan, options):
     """Compute what is stale, on many cores, and write it; name what can't be used."""
+    for folder in [PREPROC, *{dataset.melgram_path(PREPROC, side, name).parent for side, name in plan.there}]:
+        safe_files.sweep(folder)
     if options.overwrite:
         dataset.invalidate(PREPROC)  # first, so that a killed run leaves no melgram of old settings that looks current
-    PREPROC.mkdir(exist_ok=True)
     require_room(len(plan.stale) * plan.settings.bytes)
     write_record(plan, complete=not plan.stale)
     for folder in {dataset.melgram_path(PREPROC, side, sound.name).parent for sound, side in plan.stale}:
         folder.mkdir(parents=True, exist_ok=True)
+    if plan.stale:
+        plan.settings.tables  # noqa: B018  made here once, they go to the workers with the settings
     for _, result in parallel.each(make_melgram, plan.stale, "Melgrams", options.jobs, (plan.settings,)):
         if isinstance(result, OSError):
             raise result

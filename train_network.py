@@ -12,10 +12,13 @@ Writes  weights.hdf5           the best network so far, and all that is needed t
 It stops by itself when validation no longer improves. The Test sounds choose nothing.
 """
 
+from audio_utils import command_line  # first of all: it answers ^C from here on
+
+# isort: split
 import csv
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 
@@ -23,7 +26,7 @@ import numpy as np
 from tqdm import tqdm
 
 import preprocess_data
-from audio_utils import command_line, dataset, plots, safe_files, weights_file
+from audio_utils import dataset, plots, safe_files, weights_file
 from audio_utils.command_line import say, warn
 from audio_utils.safe_files import UserError
 from audio_utils.weights_file import Scaling, Trained
@@ -45,6 +48,7 @@ FRESH = False               # True: start anew
 
 _SAID = ("EPOCHS", "BATCH_SIZE", "LEARNING_RATE", "WARM_UP", "WEIGHT_DECAY", "NEGLIGIBLE", "HALVE_AFTER", "STOP_AFTER",
          "TIME_SHIFT", "SEED", "PRECISION")  # where a resumed run has another value, it says so
+_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")  # of history.csv
 _DRAW_EVERY = 10  # seconds, at least, between two pictures of the training curves
 _WEIGHTS, _HISTORY, _CURVES = Path("weights.hdf5"), Path("history.csv"), Path("training_curves.png")
 
@@ -64,11 +68,29 @@ class Progress:
     validation: list = field(default_factory=list)  # names of the clips held out
     history: list = field(default_factory=list)  # a dictionary for each epoch
 
+    @classmethod
+    def of(cls, values):
+        """From what weights.hdf5 holds; raises TypeError where that is something else."""
+        progress = cls(**values)
+        for each in fields(cls):
+            if not isinstance(getattr(progress, each.name), (each.type, int) if each.type is float else each.type):
+                raise TypeError(each.name)
+        numbers = [value for row in progress.history for value in (row[name] for name in _COLUMNS)]
+        if not all(isinstance(value, int | float) for value in numbers) or len(progress.history) != progress.epoch:
+            raise TypeError("history")
+        return progress
+
 
 def main():
     options = command_line.parse(globals())
     check(options)
-    command_line.on_stop(f"Stopped before an epoch was done; {_WEIGHTS} is as it was.")
+    command_line.on_stop(f"Stopped before an epoch was done; {_WEIGHTS} is as it was, the same command starts again.")
+    with safe_files.claimed("."):
+        train(options)
+
+
+def train(options):
+    """From where weights.hdf5 left training, or from the beginning, to its end."""
     before = weights_file.read(_WEIGHTS) if _WEIGHTS.exists() and not options.fresh else None
     data = preprocess_data.open_data(before and before.settings, before and before.record)
     progress = resume(before, options) if before else Progress({}, options.learning_rate)
@@ -77,6 +99,8 @@ def main():
     run = Run(options, data, before, progress, training, validation)
     run.describe()
     put_old_away(before)
+    if progress.history:
+        write_history(progress.history)  # a run that was killed may not have come so far
     while not finished(progress, options):
         one_epoch(run)
     say(finished(progress, options))
@@ -89,7 +113,7 @@ def check(options):
     for name in ("epochs", "batch_size", "halve_after", "stop_after"):
         command_line.check_number(options, name, int, 1)
     command_line.check_number(options, "warm_up", int, 0)
-    command_line.check_number(options, "seed", int, 0)
+    command_line.check_number(options, "seed", int, 0, 2 ** 32 - 1)
     command_line.check_number(options, "learning_rate", float, 1e-12)
     command_line.check_number(options, "weight_decay", float, 0)
     command_line.check_number(options, "negligible", float, 0)
@@ -104,8 +128,8 @@ def check(options):
 def resume(before, options):
     """The Progress in weights.hdf5, with a new learning rate where LEARNING_RATE was changed."""
     try:
-        progress = Progress(**before.progress)
-    except TypeError:
+        progress = Progress.of(before.progress)
+    except (TypeError, KeyError):
         raise UserError(f"{_WEIGHTS}: holds no training that this version can go on with; give --fresh.") from None
     if before.network != options.network:
         raise UserError(f"{_WEIGHTS}: holds the network {before.network!r}, NETWORK is {options.network!r}; "
@@ -190,6 +214,8 @@ def put_old_away(before):
             kept = _WEIGHTS.with_stem(f"{_WEIGHTS.stem}.{datetime.now():%Y-%m-%d-%H%M%S}")
         _WEIGHTS.rename(kept)
         say(f"{_WEIGHTS}: kept as {kept}.")
+        command_line.on_stop(f"Stopped before an epoch was done; the old weights are kept as {kept}, "
+                             "the same command starts again.")
 
 
 # --- training -------------------------------------------------------------------------------------------------------
@@ -212,6 +238,7 @@ def one_epoch(run):
     seconds = time.monotonic() - start
     val_loss, val_accuracy = panotti_models.loss_and_accuracy(
         panotti_models.predict(run.model, run.validation.melgrams), run.validation.labels)
+    require_number(val_loss, "validation loss", progress)  # the last step may have spoilt the weights
     improved = enter(progress, run.options, loss, accuracy, val_loss, val_accuracy)
     if improved:
         run.best = run.model.get_weights()
@@ -221,8 +248,9 @@ def one_epoch(run):
     say(f"epoch {progress.epoch:4}  loss {loss:.4f}  accuracy {accuracy:6.2%}  validation: loss {val_loss:.4f}  "
         f"accuracy {val_accuracy:6.2%}  best {progress.best_loss:.4f} in epoch {progress.best_epoch:3}"
         f"{'*' if improved else ' '} {len(run.training) / seconds:5.0f} clips/s {seconds:6.1f} s")
+    again = "the same command without --fresh" if run.options.fresh else "the same command"
     command_line.on_stop(f"Stopped. {_WEIGHTS} holds the best network so far (epoch {progress.best_epoch}) and the "
-                         f"state after epoch {progress.epoch}; the same command goes on from there.")
+                         f"state after epoch {progress.epoch}; {again} goes on from there.")
 
 
 def fit(run):
@@ -239,11 +267,16 @@ def fit(run):
         run.optimizer.learning_rate = progress.learning_rate * min(1, progress.steps / max(1, options.warm_up))
         batch = shift_in_time(clips.melgrams[chosen], options.time_shift, rng)
         logs = run.model.train_on_batch(batch, truth[clips.labels[chosen]], return_dict=True)
-        if not math.isfinite(logs["loss"]):
-            raise UserError(f"The loss became {logs['loss']} in epoch {progress.epoch + 1}; {_WEIGHTS} is as the epoch "
-                            "before left it: lower LEARNING_RATE or set PRECISION to float32, and run again.")
+        require_number(logs["loss"], "loss", progress)
         sums += len(chosen) * np.array([logs["loss"], logs["accuracy"]])
     return tuple(float(each) for each in sums / len(clips))
+
+
+def require_number(loss, what, progress):
+    """Stop training where a loss is none."""
+    if not math.isfinite(loss):
+        raise UserError(f"The {what} became {loss} in epoch {progress.epoch + 1}; {_WEIGHTS} is as the epoch "
+                        "before left it: lower LEARNING_RATE or set PRECISION to float32, and run again.")
 
 
 def shift_in_time(melgrams, most, rng):

@@ -3,8 +3,11 @@
 Reads what libsndfile reads (wav, flac, ogg, opus, mp3, aiff, ...), by content, not by extension.
 """
 
+import math
 import os
 import re
+import stat
+import struct
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,11 +21,15 @@ from audio_utils.safe_files import UNFINISHED, UserError, replacing
 BLOCK = 1 << 18  # samples of each channel read at a time, so that memory follows the sound and not the header
 HIGHEST_RATE = 1_000_000  # Hz; beyond this a header is damaged
 _CUT_SHORT = re.compile(r"\b(?:data|SSND) : (\d+) \(should be (\d+)\)")
-_STREAMED = (0, 0x7FFFFFFF)  # data sizes in the header of a wav whose writer could not go back: 0, or near 2 or 4 GiB
+_UNKNOWN_BYTES = 0x7FFFF000  # from here on, to 4 GiB, a wav header's size only says that its writer couldn't go back
 _SYSTEM_ERROR = 2  # libsndfile's code for what the operating system refused
 _BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "ALAC_16": 16}  # the types in which a rounding error can be heard
 _WAV_SAMPLE_BYTES = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
 _WAV_BYTES = (1 << 32) - (1 << 16)  # a plain wav file counts its bytes in 32 bits; 64 KiB are left for the header
+_WAV_TAGS = {(1, 8): "PCM_U8", (1, 16): "PCM_16", (1, 24): "PCM_24", (1, 32): "PCM_32",
+             (3, 32): "FLOAT", (3, 64): "DOUBLE"}  # format tag and bits → subtype
+_EXTENSIBLE = 0xFFFE  # the tag in a wav header that has the real one further on
+_LONGEST_CHUNK = 1 << 24  # bytes of what may come before the samples of a wav
 _WAV_SUBTYPES = {name: name for name in _WAV_SAMPLE_BYTES} | {
     "PCM_S8": "PCM_U8", "ALAC_16": "PCM_16", "ALAC_20": "PCM_24", "ALAC_24": "PCM_24", "ALAC_32": "PCM_32"}
 
@@ -79,6 +86,69 @@ def opened(path, start=0, exact=False, block=BLOCK):
         yield facts, partial(_blocks, path, file, block, _exact_type(facts.subtype) if exact else "float32")
 
 
+def streamed(descriptor, name):
+    """Open a wav that comes through a pipe bit by bit, perhaps without end: (rate, channels, blocks).
+
+    blocks(n) waits for n samples and yields them as float32 (channels, n), again and again; the last are fewer.
+    """
+    facts, samples = {}, math.inf
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # a regular file (`< sound.flac`) libsndfile opens as any other
+        facts, samples = _wav_header(descriptor, name)
+    try:
+        file = soundfile.SoundFile(descriptor, closefd=False, **facts)
+    except (soundfile.LibsndfileError, TypeError):
+        raise AudioError(f"{name}: is no audio that can be read; convert it to wav.") from None
+    return file.samplerate, file.channels, partial(_blocks_of_stream, file, samples)
+
+
+def _blocks_of_stream(file, samples, most):
+    while samples > 0 and len(block := file.read(min(samples, most), dtype="float32", always_2d=True)):
+        samples -= len(block)
+        yield block.T
+
+
+def _wav_header(descriptor, name):
+    """Read as far as the first sample: (what SoundFile must be told of it, how many samples come).
+
+    Libsndfile itself would stop where the header says; a program that writes into a pipe writes 0 there, or 2 or 4 GiB.
+    """
+    try:
+        kind, data_bytes = _wav_chunks(descriptor)
+        tag, channels, rate, _, _, bits = struct.unpack("<HHIIHH", kind[:16])
+        subtype = _WAV_TAGS[struct.unpack("<H", kind[24:26])[0] if tag == _EXTENSIBLE else tag, bits]
+        samples = data_bytes // (channels * _WAV_SAMPLE_BYTES[subtype])
+        if not 0 < rate <= HIGHEST_RATE:
+            raise ValueError(rate)
+    except (struct.error, LookupError, ValueError, ZeroDivisionError):
+        raise AudioError(f"{name}: is no wav; send one, as `arecord -f cd |` and `sox -d -t wav - |` do.") from None
+    facts = {"samplerate": rate, "channels": channels, "subtype": subtype, "endian": "LITTLE", "format": "RAW"}
+    return facts, samples if 0 < data_bytes < _UNKNOWN_BYTES else math.inf
+
+
+def _wav_chunks(descriptor):
+    """The chunk "fmt " and the size in bytes of the chunk "data" that comes next."""
+    riff, _, wave = struct.unpack("<4sI4s", _bytes(descriptor, 12))
+    if riff not in (b"RIFF", b"RF64") or wave != b"WAVE":
+        raise ValueError("no RIFF")
+    kind = b""
+    while True:
+        chunk, size = struct.unpack("<4sI", _bytes(descriptor, 8))
+        if chunk == b"data":
+            return kind, size
+        if size > _LONGEST_CHUNK:
+            raise ValueError(chunk)
+        body = _bytes(descriptor, size + size % 2)
+        kind = body if chunk == b"fmt " else kind
+
+
+def _bytes(descriptor, count):
+    """So many bytes of a pipe, fewer where it ends; not one more."""
+    found = b""
+    while len(found) < count and (more := os.read(descriptor, count - len(found))):
+        found += more
+    return found
+
+
 def wav_subtype(subtype):
     """The type of wav that holds every sample of a file of this type; FLOAT for what was compressed with loss."""
     return _WAV_SUBTYPES.get(subtype, "FLOAT")
@@ -93,7 +163,8 @@ def _blocks(path, file, most, dtype, samples):
     while samples > 0:
         with _decoding(path):
             block = file.read(min(samples, most), dtype=dtype, always_2d=True)
-        if not len(block) and not file.tell():
+            nothing = not len(block) and not file.tell()
+        if nothing:
             raise AudioError(f"{path}: holds no sample; replace or remove it.")
         if not len(block):
             return
@@ -134,8 +205,7 @@ def _info(path, file):
     if file.frames <= 0:
         raise AudioError(f"{path}: holds no sample; replace or remove it.")
     found = _CUT_SHORT.search(file.extra_info)
-    cut_short = bool(found) and int(found[1]) > int(found[2]) and int(found[1]) not in _STREAMED \
-        and int(found[1]) < 0x7FFFF000
+    cut_short = bool(found) and int(found[2]) < int(found[1]) < _UNKNOWN_BYTES
     return AudioInfo(file.frames, file.samplerate, file.channels, cut_short, file.format, file.subtype)
 
 
@@ -150,6 +220,18 @@ def resample(audio, from_rate, to_rate):
     import soxr
     samples = -(-audio.shape[1] * to_rate // from_rate)  # rounded up, as librosa.resample has it
     return fix_length(np.ascontiguousarray(soxr.resample(audio.T, from_rate, to_rate).T), samples)
+
+
+def resample_blocks(blocks, channels, from_rate, to_rate):
+    """Resample a sound that comes in blocks (channels, n): the same samples as `resample` gives for the whole."""
+    if from_rate == to_rate:
+        yield from blocks
+        return
+    import soxr
+    stream = soxr.ResampleStream(from_rate, to_rate, channels, dtype="float32")
+    for block in blocks:
+        yield stream.resample_chunk(block.T).T
+    yield stream.resample_chunk(np.zeros((0, channels), np.float32), last=True).T
 
 
 def fix_length(audio, samples):

@@ -140,7 +140,8 @@ def ears(file, rows, directions):
     sides, shape = vectors(file["ReceiverPosition"])[:, 1], file["Data.IR"].shape
     check(len(sides) == 2, f"it has {len(sides)} ears")
     check(shape[:2] == (directions, 2) and 0 < shape[2] <= _LONGEST, f"its Data.IR has the shape {shape}")
-    responses = np.stack([file["Data.IR"][row] for row in rows]).astype(np.float32)
+    with np.errstate(all="ignore"):  # what does not fit becomes infinite
+        responses = np.stack([file["Data.IR"][row] for row in rows]).astype(np.float32)
     check(np.isfinite(responses).all(), "its Data.IR holds NaN or infinity")
     delays = np.broadcast_to(np.rint(file["Data.Delay"][...]), (directions, 2))[rows]  # samples
     check(((delays >= 0) & (delays <= _LONGEST)).all(), "its Data.Delay is out of bounds")

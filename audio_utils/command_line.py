@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import tokenize
+from contextlib import suppress
 
 from audio_utils import safe_files
 from audio_utils.safe_files import UserError
@@ -170,6 +171,7 @@ def _leave(sentence, status):
 
 
 _stop_sentence = STOPPED
+_stderr = 2  # where the sentence goes, also while the script has silenced a library's stderr
 
 
 def _stop(number, _frame):
@@ -177,11 +179,15 @@ def _stop(number, _frame):
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     safe_files.discard_unfinished()
-    os.write(2, f"\n{_stop_sentence}\n".encode(errors="backslashreplace"))
+    with suppress(OSError):
+        os.write(_stderr, f"\n{_stop_sentence}\n".encode(errors="backslashreplace"))
     os._exit(128 + number)
 
 
 def _take_over():
+    global _stderr
+    with suppress(OSError):  # there is none
+        _stderr = os.dup(2)
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` and background jobs ignore ^C
             signal.signal(number, _stop)

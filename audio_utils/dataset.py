@@ -23,6 +23,7 @@ SIDES = ("Train", "Test")
 AUGMENTED = re.compile(r"_aug\d+(?=_|$)")  # what augment_data.py puts into the names of its copies
 SETTINGS = "settings.json"
 PREPROCESS = "preprocess_data.py"
+MOST_BYTES = 1 << 31  # of one melgram; settings that make larger ones are a mistake, or damaged
 
 
 class Sound(NamedTuple):
@@ -212,9 +213,21 @@ def read_settings(preproc):
     if not path.is_file():
         raise UserError(f"{path}: is not here; run {PREPROCESS} first.")
     values = safe_files.read_json(path, PREPROCESS)
-    if not isinstance(values.setdefault("constants", {}), dict):
+    if not _are_constants(values.setdefault("constants", {})):
         raise UserError(f"{path}: is damaged; delete it and run {PREPROCESS} again.")
-    return MelgramSettings.from_dict(values, path), values
+    settings = MelgramSettings.from_dict(values, path)
+    if settings.bytes > MOST_BYTES:
+        raise UserError(f"{path}: speaks of melgrams of {settings.bytes / 1e9:.0f} GB each; "
+                        f"delete it and run {PREPROCESS} again.")
+    return settings, values
+
+
+def _are_constants(values):
+    try:
+        re.compile(values.get("KEEP_TOGETHER", ""))
+    except (AttributeError, TypeError, re.error, RecursionError, OverflowError):
+        return False
+    return True
 
 
 def melgram_path(preproc, side, name):
@@ -228,7 +241,7 @@ def find_melgrams(preproc):
     for side in SIDES:
         for folder in _folders(Path(preproc) / side):
             for entry in _scan(folder):
-                if entry.name.endswith(".npy") and not entry.name.startswith("."):
+                if entry.name.endswith(".npy") and not entry.name.startswith(".") and entry.is_file():
                     found[side, f"{folder.name}/{entry.name[:-len('.npy')]}"] = entry.stat()
     return found
 
@@ -265,7 +278,7 @@ def _header(settings):
 def invalidate(preproc):
     """Make all melgrams look out of date."""
     for side, name in find_melgrams(preproc):
-        os.utime(melgram_path(preproc, side, name), (0, 0))
+        os.utime(melgram_path(preproc, side, name), ns=(1, 1))  # 0 is the date of every sound in some archives
 
 
 def load(preproc, side, settings, class_names=None):
@@ -305,7 +318,8 @@ def _read_into(path, header, melgram):
 
 def write_melgram(path, melgram, sound_time):
     """Write one melgram as a plain .npy, dated as its sound (ns), by which it is known as current."""
+    content = io.BytesIO()  # np.save itself says of a full disk how much was written, but not why
+    np.save(content, melgram, allow_pickle=False)
     with safe_files.replacing(path) as unfinished:
-        with open(unfinished, "wb") as file:
-            np.save(file, melgram, allow_pickle=False)
+        unfinished.write_bytes(content.getbuffer())
         os.utime(unfinished, ns=(sound_time, sound_time))

@@ -6,8 +6,10 @@ A melgram is a log-mel power spectrogram in dB, float32 (mels, frames, channels)
 
 import dataclasses
 import functools
+import itertools
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,8 +21,26 @@ FORMAT_VERSION = 1  # of Preproc/; raised when melgrams of the same settings wou
 AMIN = 1e-10  # the smallest power that is told from silence, -100 dB: librosa's default
 TOP_DB = 80  # dB below the loudest point of each channel at which the melgram ends
 RESAMPLING_MARGIN = 0.1  # seconds read beyond a clip's end, so that resampling sees what follows
+_FRAMES, _BANDS = 64, 8  # computed at a time: with all at once, new memory takes longer than the arithmetic
 LIMITS = {"sample_rate": (1, audio_io.HIGHEST_RATE), "clip_samples": (1, 1 << 31), "channels": (1, 1024),
           "mels": (1, 4096), "fft": (2, 1 << 20), "window": (2, 1 << 20), "hop": (1, 1 << 20)}
+
+
+class Tables(NamedTuple):
+    """What turns frames into mel bands."""
+    window: np.ndarray  # (fft,)
+    filters: list  # of (slice of the bands, slice of the bins that they cover, filters (bins, bands))
+
+
+def _blocks(filters):
+    """Mel filters (bins, mels), mostly zeros, as small dense blocks along their diagonal."""
+    blocks = []
+    for first in range(0, filters.shape[1], _BANDS):
+        block = filters[:, first:first + _BANDS]
+        covered = np.flatnonzero(block.any(axis=1))
+        bins = slice(int(covered[0]), int(covered[-1]) + 1)
+        blocks.append((slice(first, first + _BANDS), bins, np.ascontiguousarray(block[bins])))
+    return blocks
 
 
 @dataclass(frozen=True)
@@ -63,6 +83,14 @@ class MelgramSettings:
 
     def to_dict(self):
         return {"format_version": FORMAT_VERSION} | dataclasses.asdict(self) | {"clip_seconds": self.clip_seconds}
+
+    @functools.cached_property
+    def tables(self):
+        """The window and the mel filters, made once; they travel with the settings to other processes."""
+        import librosa
+        window = librosa.filters.get_window("hann", self.window, fftbins=True)
+        filters = librosa.filters.mel(sr=self.sample_rate, n_fft=self.fft, n_mels=self.mels).T
+        return Tables(librosa.util.pad_center(window, size=self.fft).astype(np.float32), _blocks(filters))
 
     @property
     def clip_seconds(self):
@@ -117,20 +145,14 @@ def match_channels(audio, channels, path="the sound"):
 def melgram(audio, settings):
     """float32 audio (channels, samples) → dB (mels, frames, channels), any number of samples."""
     import scipy.fft
-    window, filters = _tables(settings)
     audio = np.pad(audio.astype(np.float32, copy=False), ((0, 0), (settings.fft // 2, settings.fft // 2)))
     frames = np.lib.stride_tricks.sliding_window_view(audio, settings.fft, axis=1)[:, ::settings.hop]
-    spectrum = scipy.fft.rfft(frames * window)  # (channels, frames, bins)
-    power = np.square(spectrum.real) + np.square(spectrum.imag)
-    decibels = 10 * np.log10(np.maximum(power @ filters, AMIN))  # (channels, frames, mels)
+    mels = np.empty((*frames.shape[:2], settings.mels), np.float32)  # (channels, frames, mels)
+    for channel, start in itertools.product(range(len(audio)), range(0, frames.shape[1], _FRAMES)):
+        spectrum = scipy.fft.rfft(frames[channel, start:start + _FRAMES] * settings.tables.window, overwrite_x=True)
+        power = np.square(spectrum.real) + np.square(spectrum.imag)  # (some frames, bins)
+        for bands, bins, filters in settings.tables.filters:
+            mels[channel, start:start + _FRAMES, bands] = power[:, bins] @ filters
+    decibels = 10 * np.log10(np.maximum(mels, AMIN))
     decibels = np.maximum(decibels, decibels.max(axis=(1, 2), keepdims=True) - TOP_DB)
     return np.ascontiguousarray(decibels.transpose(2, 1, 0))
-
-
-@functools.lru_cache(maxsize=8)
-def _tables(settings):
-    """The window (fft,) and the mel filters (bins, mels), made once."""
-    import librosa
-    window = librosa.filters.get_window("hann", settings.window, fftbins=True)
-    filters = librosa.filters.mel(sr=settings.sample_rate, n_fft=settings.fft, n_mels=settings.mels)
-    return librosa.util.pad_center(window, size=settings.fft).astype(np.float32), np.ascontiguousarray(filters.T)

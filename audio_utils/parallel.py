@@ -18,6 +18,7 @@ from audio_utils.safe_files import UserError
 FEWEST = 64  # files for which it pays to start other processes (each takes about half a second to start)
 CHUNKS_AHEAD = 4  # chunks a worker has waiting; enough to keep it busy, few enough to keep memory flat
 MAX_CHUNK = 32  # files handed to a worker at a time
+MOST_CRASHES = 10  # files that may end the process that works on them; more, and it is not the files
 
 
 def cores():
@@ -29,8 +30,8 @@ def each(function, items, what, jobs=None, shared=(), fewest=FEWEST):
     """Call function(item, *shared) for each of a list of items, in any order; yield (item, result).
 
     A UserError, or an OSError, that the function raises is the result for its item: one bad file does not
-    stop the others. function and items must be picklable; shared is sent to each worker once.
-    jobs: processes, by default one a core; fewer items than `fewest` are done in this process.
+    stop the others, also where it makes a library crash. function and items must be picklable; shared is sent to each
+    worker once. jobs: processes, by default one a core; fewer items than `fewest` are done in this process.
     Other exceptions are raised here.
     """
     jobs = min(jobs or cores(), len(items) if len(items) >= fewest else 1)
@@ -60,27 +61,51 @@ def _attempt(function, item, shared):
         return function(item, *shared)
     except (UserError, OSError) as error:
         return error
+    except MemoryError:
+        return UserError(f"{_name(item)}: takes more memory than there is; shorten or remove it.")
+
+
+def _name(item):
+    first = item[0] if type(item) is tuple else item
+    return getattr(first, "path", first)
 
 
 def _in_processes(function, items, shared, jobs):
     size = max(1, min(MAX_CHUNK, len(items) // (4 * jobs)))
     chunks = deque(items[start:start + size] for start in range(0, len(items), size))
+    crashes = 0
+    while chunks:
+        lost = yield from _until_a_crash(chunks, function, shared, jobs, CHUNKS_AHEAD * jobs)
+        alone = deque([item] for item in lost)  # one of these did it: try each by itself
+        while alone:
+            for item in (yield from _until_a_crash(alone, function, shared, 1, 1)):
+                crashes += 1
+                if crashes > MOST_CRASHES:
+                    raise UserError("Worker processes are ended from outside again and again (out of memory?); "
+                                    "run the same command again, with fewer processes (JOBS).")
+                yield item, UserError(f"{_name(item)}: ends the process that works on it; replace or remove it.")
+
+
+def _until_a_crash(chunks, function, shared, jobs, ahead):
+    """Work chunks off and yield (item, result); where a process ends, return the items that were under way."""
     context = multiprocessing.get_context("spawn")  # forked copies of a process with threads may hang
     with _environment_of_workers(), ProcessPoolExecutor(jobs, context, _start_worker, (function, shared)) as pool:
-        running = set()
+        running = {}  # future → its chunk
         try:
             while chunks or running:
                 with _interrupts_held():
-                    while chunks and len(running) < CHUNKS_AHEAD * jobs:
-                        running.add(pool.submit(_run_chunk, chunks.popleft()))
-                finished, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    yield from future.result()
+                    while chunks and len(running) < ahead:
+                        future = pool.submit(_run_chunk, chunks[0])
+                        running[future] = chunks.popleft()
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    results = future.result()
+                    del running[future]
+                    yield from results
         except BrokenProcessPool:
-            raise UserError("A worker process was ended from outside (out of memory?); "
-                            "run the same command again, with fewer processes (JOBS).") from None
+            return [item for chunk in running.values() for item in chunk]
         finally:
             pool.shutdown(cancel_futures=True)
+    return []
 
 
 @contextmanager

@@ -9,7 +9,7 @@ Keras's own part (model_config, model_weights) holds the best network, so that
 """
 
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from audio_utils.melgram import MelgramSettings
 from audio_utils.safe_files import UserError
 
 FORMAT_VERSION = 1  # of the group "panotti"
-LONGEST_TEXT = 1 << 28  # bytes of JSON; more is no file of ours
+LONGEST_TEXT = 1 << 24  # bytes of JSON, enough for 200,000 clips to validate with; more is no file of ours
 
 
 class Scaling(NamedTuple):
@@ -48,11 +48,32 @@ class Trained(NamedTuple):
     weights: list  # where in the file the best network's weights are, in the order of model.weights
 
 
-def write(path, trained, last, optimizer):
-    """Add our group to a file in which Keras has written the best network; last, optimizer: lists of arrays."""
+class InMemory(h5py.File):
+    """An HDF5 file in memory, for Keras and others to write to; `image` is the bytes that belong on the disk.
+
+    HDF5 itself must not write to a disk that may be full: it fails while it closes the file, and again, with a crash,
+    while Python ends. `model.save` takes this for a path, by what str() gives.
+    """
+
+    def __init__(self, name="weights.hdf5"):
+        super().__init__(name, "w", driver="core", backing_store=False)
+
+    def __str__(self):
+        return self.filename
+
+    def image(self):
+        self.flush()
+        return self.id.get_file_image()
+
+
+def write(target, trained, last, optimizer):
+    """Add our group to a file (open, or its path) in which Keras has written the best network.
+
+    last, optimizer: lists of arrays.
+    """
     about = trained._asdict() | {"format_version": FORMAT_VERSION, "settings": trained.settings.to_dict()}
     del about["scaling"]
-    with h5py.File(path, "r+") as file:
+    with nullcontext(target) if isinstance(target, h5py.File) else h5py.File(target, "r+") as file:
         group = file.create_group("panotti")
         group["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
         for name, arrays in (("scaling", trained.scaling), ("last", last), ("optimizer", optimizer)):
@@ -75,11 +96,15 @@ def read(path):
 
 
 def _check(trained):
-    texts = [trained.network, *trained.class_names, *trained.weights]
-    if not all(isinstance(text, str) for text in texts) or len(set(trained.class_names)) < 2:
-        raise ValueError("names")
+    lists = [[trained.network], trained.class_names, trained.weights]
+    if not all(isinstance(each, list) and all(isinstance(text, str) for text in each) for each in lists):
+        raise TypeError("names")
+    if not 2 <= len(set(trained.class_names)) == len(trained.class_names):
+        raise ValueError("class names")
     if not isinstance(trained.progress, dict) or not isinstance(trained.record, dict):
         raise TypeError("dictionaries")
+    if not isinstance(trained.record.setdefault("constants", {}), dict):
+        raise TypeError("constants")
     if not np.isfinite(trained.scaling).all() or trained.scaling.variance.min() <= 0:
         raise ValueError("scaling")
 
@@ -93,7 +118,7 @@ def read_best(path, trained, like):
 def read_state(path, name, like):
     """The arrays "last" or "optimizer" of the state of training, matching `like`."""
     with _reading(path) as file:
-        return _matching(file, [f"panotti/{name}/{i:05}" for i in range(len(file[f"panotti/{name}"]))], like)
+        return _matching(file, [f"panotti/{name}/{i:05}" for i in range(len(_found(file, f"panotti/{name}")))], like)
 
 
 def _matching(file, places, like):
@@ -104,13 +129,32 @@ def _matching(file, places, like):
 
 
 def _dataset(file, place, dtype, shape):
-    """An array of this type and shape (None: a text of any length) in the file itself; looked at before it is read."""
-    found = file[place]
-    if not isinstance(found, h5py.Dataset) or found.dtype != dtype or found.external or found.is_virtual:
+    """An array of this type and shape (None: a text of any length); looked at before it is read.
+
+    It must lie in the file itself and in one piece, as ours do: what is in chunks can swell when it is unpacked, and
+    what the file does not hold the bytes of is declared only.
+    """
+    found = _found(file, place)
+    if not isinstance(found, h5py.Dataset) or found.dtype != dtype:
         raise TypeError(place)
     if found.shape != shape and not (shape is None and found.ndim == 1 and found.size <= LONGEST_TEXT):
         raise ValueError(place)
-    return found[...]
+    if found.external or found.is_virtual or found.chunks or found.id.get_storage_size() != found.nbytes:
+        raise ValueError(place)
+    array = found[...]
+    if not np.isfinite(array).all():
+        raise ValueError(f"{place} holds values that are not numbers")
+    return array
+
+
+def _found(file, place):
+    """What is at a place, on a way of plain links: other kinds lead to other files."""
+    found = file
+    for name in place.split("/"):
+        if not isinstance(found, h5py.Group) or not isinstance(found.get(name, getlink=True), h5py.HardLink):
+            raise KeyError(place)
+        found = found[name]
+    return found
 
 
 @contextmanager

@@ -13,6 +13,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="kill 100 times, and read 10,000 damaged files, where it is "
+                                                         "else a few")
+
+
 @pytest.fixture
 def run(tmp_path):
     """Run a script of the suite in a folder (by default the test's own), as from the shell."""
