@@ -16,6 +16,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
+from audio_utils import dataset
 from audio_utils.melgram import MelgramSettings
 from audio_utils.safe_files import UserError
 
@@ -105,6 +106,8 @@ def _check(trained):
         raise TypeError("dictionaries")
     if not isinstance(trained.record.setdefault("constants", {}), dict):
         raise TypeError("constants")
+    if trained.settings.bytes > dataset.MOST_BYTES:
+        raise ValueError("size of a melgram")
     if not np.isfinite(trained.scaling).all() or trained.scaling.variance.min() <= 0:
         raise ValueError("scaling")
 

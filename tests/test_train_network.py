@@ -244,7 +244,7 @@ def test_stopped_it_says_what_was_kept(run, folder, number, status):
     process.send_signal(number)
     start = time.monotonic()
     _, stderr = process.communicate(timeout=10)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 4  # 2 where the machine has nothing else to do
     assert process.returncode == status
     assert stderr.strip().startswith("Stopped. weights.hdf5 holds the best network so far (epoch ")
     assert stderr.strip().count("\n") == 0
