@@ -243,14 +243,14 @@ def one_epoch(run):
     if improved:
         run.best = run.model.get_weights()
     panotti_models.save(_WEIGHTS, run.trained._replace(progress=asdict(progress)), run.model, run.best, run.optimizer)
+    again = "the same command without --fresh" if run.options.fresh else "the same command"
+    command_line.on_stop(f"Stopped. {_WEIGHTS} holds the best network so far (epoch {progress.best_epoch}) and the "
+                         f"state after epoch {progress.epoch}; {again} goes on from there.")
     write_history(progress.history)
     run.draw()
     say(f"epoch {progress.epoch:4}  loss {loss:.4f}  accuracy {accuracy:6.2%}  validation: loss {val_loss:.4f}  "
         f"accuracy {val_accuracy:6.2%}  best {progress.best_loss:.4f} in epoch {progress.best_epoch:3}"
         f"{'*' if improved else ' '} {len(run.training) / seconds:5.0f} clips/s {seconds:6.1f} s")
-    again = "the same command without --fresh" if run.options.fresh else "the same command"
-    command_line.on_stop(f"Stopped. {_WEIGHTS} holds the best network so far (epoch {progress.best_epoch}) and the "
-                         f"state after epoch {progress.epoch}; {again} goes on from there.")
 
 
 def fit(run):

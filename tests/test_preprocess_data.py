@@ -7,18 +7,37 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import ROOT, sine, write
 
+import preprocess_data
+from audio_utils import command_line
+
 SCRIPT = "preprocess_data.py"
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run the script in the test's folder as from the shell, but in this process: librosa is long in coming."""
+    def run_script(script, *flags, status=0):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [script, *map(str, flags)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            command_line.run(preprocess_data.main)
+        found = capsys.readouterr()
+        assert stop.value.code == status, found.err
+        return SimpleNamespace(stdout=found.out, stderr=found.err)
+    return run_script
 
 
 def fill(folder, classes=("a", "b"), files=5, extension="wav", **keywords):
     for i, name in enumerate(classes):
         for j in range(files):
-            write(folder / f"Samples/{name}/{j}.{extension}", sine(300 * (i + 1) + 10 * j, **keywords),
+            write(folder / f"Samples/{name}/{j}.{extension}", sine(300 * (i + 1) + 1.5 * j, **keywords),
                   keywords.get("rate", 8000))
 
 
@@ -204,7 +223,7 @@ def test_interrupted_it_goes_on_where_it_was(run, tmp_path, number, status):
     fill(tmp_path, files=150)
     process = subprocess.Popen([sys.executable, str(ROOT / SCRIPT)], cwd=tmp_path, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
-    while not any((tmp_path / "Preproc").rglob("*.npy")):
+    while process.poll() is None and not any((tmp_path / "Preproc").rglob("*.npy")):
         time.sleep(0.005)
     os.killpg(process.pid, number)  # as a terminal does: to the workers too
     _, stderr = process.communicate(timeout=10)
