@@ -146,13 +146,13 @@ def save(path, trained, model, best, optimizer):
 
     model: with its last weights; it keeps them. best: the arrays of model.weights when validation was best.
     """
-    last = _arrays(model.variables)
+    last = arrays(model.variables)
     places = [f"model_weights/{layer.name}/{weight.path}" for layer in model.layers for weight in layer.weights]
     with weights_file.InMemory() as file:
         model.set_weights(best)
         model.save(file, include_optimizer=False)
         _assign(model.variables, last)
-        weights_file.write(file, trained._replace(weights=places), last, _arrays(optimizer.variables))
+        weights_file.write(file, trained._replace(weights=places), last, arrays(optimizer.variables))
         safe_files.write_bytes(path, file.image())
 
 
@@ -183,8 +183,9 @@ def known_network(path, trained):
     return trained.network
 
 
-def _arrays(variables):
-    return [keras.ops.convert_to_numpy(variable) for variable in variables]
+def arrays(variables):
+    """The values of variables as they are now; on torch, NumPy's own view of one would change with it."""
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
 
 
 def _assign(variables, arrays):

@@ -183,7 +183,7 @@ class Run:
         self.optimizer = keras.optimizers.AdamW(options.learning_rate, weight_decay=options.weight_decay)
         self.model.compile(self.optimizer, "categorical_crossentropy", metrics=["accuracy"])
         self.drawn = time.monotonic()
-        self.best = self.model.get_weights()
+        self.best = panotti_models.arrays(self.model.weights)
         if before:
             self.best = panotti_models.restore(_WEIGHTS, before, self.model, self.optimizer)
 
@@ -241,7 +241,7 @@ def one_epoch(run):
     require_number(val_loss, "validation loss", progress)  # the last step may have spoilt the weights
     improved = enter(progress, run.options, loss, accuracy, val_loss, val_accuracy)
     if improved:
-        run.best = run.model.get_weights()
+        run.best = panotti_models.arrays(run.model.weights)
     panotti_models.save(_WEIGHTS, run.trained._replace(progress=asdict(progress)), run.model, run.best, run.optimizer)
     again = "the same command without --fresh" if run.options.fresh else "the same command"
     command_line.on_stop(f"Stopped. {_WEIGHTS} holds the best network so far (epoch {progress.best_epoch}) and the "
@@ -255,8 +255,10 @@ def one_epoch(run):
 
 def fit(run):
     """One pass over the training clips, in an order keyed on the seed and the epoch: (mean loss, accuracy)."""
+    from panotti_models import keras
     options, progress, clips = run.options, run.progress, run.training
     rng = np.random.default_rng([options.seed, progress.epoch])
+    keras.utils.set_random_seed(int(rng.integers(1 << 32)))  # torch's dropout draws from no state that could be saved
     order = rng.permutation(len(clips))
     truth = np.eye(len(clips.class_names), dtype=np.float32)
     sums = np.zeros(2)

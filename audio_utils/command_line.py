@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import tokenize
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from audio_utils import safe_files
 from audio_utils.safe_files import UserError
@@ -140,6 +140,19 @@ def on_stop(sentence):
     _stop_sentence = sentence
 
 
+@contextmanager
+def stopping_later():
+    """Within, ^C and SIGTERM wait; they are answered at the end."""
+    global _later
+    _later = kept = []
+    try:
+        yield
+    finally:
+        _later = None
+        if kept:
+            _stop(kept[0], None)
+
+
 def run(main):
     """Run a script's `main()` and leave with its exit status; a mistake of the user's is one sentence."""
     try:
@@ -171,11 +184,15 @@ def _leave(sentence, status):
 
 
 _stop_sentence = STOPPED
+_later = None  # a list of the signals that `stopping_later` keeps, or nothing
 _stderr = 2  # where the sentence goes, also while the script has silenced a library's stderr
 
 
 def _stop(number, _frame):
     """Leave at once: an exception could be swallowed by whatever library is running."""
+    if _later is not None:
+        _later.append(number)
+        return
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     safe_files.discard_unfinished()

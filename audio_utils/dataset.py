@@ -132,8 +132,8 @@ def group_of(name, keep_together=""):
 def deal(names, before, fraction, seed, keep_together=""):
     """Choose which of the sounds are held out (for Test, or for validation).
 
-    Stratified: `fraction` of each class, one at least of two; whole groups; the order of dealing comes from the
-    seed and the names alone. Augmented copies are never held out and count for nothing.
+    Stratified: `fraction` of each class, one at least of two and never all; whole groups; the order of dealing comes
+    from the seed and the names alone. Augmented copies are never held out and count for nothing.
     before: name → bool for the sounds that have a side already; they keep it, and their siblings follow.
     Returns name → True where held out, False where not, None for an augmented copy of a sound that is held out.
     """
@@ -176,13 +176,15 @@ def _fill(held, settled, groups, fraction, seed):
         held.add(group)
         count.update(sizes[group])
 
+    def leaves_some(group):  # of each class, to train on
+        return all(count[name] + n < totals[name] for name, n in sizes[group].items())
+
     for group in free:
-        if gain(group) > 0:
+        if gain(group) > 0 and leaves_some(group):
             take(group)
     for name in sorted(totals):  # where groups are large, a class may have none held out yet
         if not count[name] and totals[name] > 1:
-            fitting = [group for group in free if group not in held and name in sizes[group]
-                       and all(count[other] + n < totals[other] for other, n in sizes[group].items())]
+            fitting = [group for group in free if group not in held and name in sizes[group] and leaves_some(group)]
             if fitting:
                 take(max(fitting, key=gain))
 

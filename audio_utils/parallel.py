@@ -123,13 +123,18 @@ def _environment_of_workers():
 
 @contextmanager
 def _interrupts_held():
-    """Processes started inside never see ^C, which reaches the whole group; it is answered here, afterwards."""
+    """Processes started inside never see ^C, which reaches the whole group; it is answered here, afterwards.
+
+    So is SIGTERM: a process that loses its parent while it starts says so at length. The mask is for them; here other
+    threads may catch the signal.
+    """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
-        yield
+        with command_line.stopping_later():
+            yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -139,6 +144,8 @@ def _start_worker(function, shared):
     _work, _shared = function, shared
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
