@@ -10,6 +10,9 @@ Writes  scores.json            accuracy, macro AUC, loss; AUC, files and mistake
     python eval_network.py
 """
 
+from audio_utils import command_line  # first of all: it answers ^C from here on
+
+# isort: split
 import csv
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 import preprocess_data
-from audio_utils import command_line, plots, report, safe_files, weights_file
+from audio_utils import plots, report, safe_files, weights_file
 from audio_utils.command_line import say, warn
 from audio_utils.safe_files import UserError
 

@@ -20,6 +20,9 @@ longer one is heard in windows of a clip's length, and each stands for the time 
 Neighbours of one class are one line of the timeline, but for standard input, where each window is printed when heard.
 """
 
+from audio_utils import command_line  # first of all: it answers ^C from here on
+
+# isort: split
 import csv
 import functools
 import itertools
@@ -34,7 +37,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from audio_utils import audio_io, command_line, melgram, parallel, safe_files, weights_file
+from audio_utils import audio_io, melgram, parallel, safe_files, weights_file
 from audio_utils.audio_io import AudioError
 from audio_utils.command_line import say, warn
 from audio_utils.safe_files import UserError

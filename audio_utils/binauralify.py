@@ -22,9 +22,12 @@ from itertools import chain
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the suite's folder; a script knows only its own
+from audio_utils import command_line  # first of all: it answers ^C from here on
+
+# isort: split
 import numpy as np
 
-from audio_utils import audio_io, command_line, parallel
+from audio_utils import audio_io, parallel
 from audio_utils.safe_files import UserError, replacing
 
 HRTF = str(Path(__file__).with_name("MIT_KEMAR_normal_pinna.sofa"))  # SOFA file of the ears' responses

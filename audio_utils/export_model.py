@@ -26,10 +26,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the suite's folder; a script knows only its own
+from audio_utils import command_line  # first of all: it answers ^C from here on
+
+# isort: split
 import numpy as np
 
 import eval_network
-from audio_utils import command_line, safe_files, weights_file
+from audio_utils import safe_files, weights_file
 from audio_utils.command_line import say, warn
 from audio_utils.safe_files import UserError
 

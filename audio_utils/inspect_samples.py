@@ -18,9 +18,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the suite's folder; a script knows only its own
+from audio_utils import command_line  # first of all: it answers ^C from here on
+
+# isort: split
 import numpy as np
 
-from audio_utils import audio_io, command_line, dataset, parallel, plots
+from audio_utils import audio_io, dataset, parallel, plots
 from audio_utils.command_line import say
 
 SILENT_DB = -60.0    # dB of full scale; what never gets louder is silence: a quiet room is about as loud

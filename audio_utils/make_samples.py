@@ -14,9 +14,12 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the suite's folder; a script knows only its own
+from audio_utils import command_line  # first of all: it answers ^C from here on
+
+# isort: split
 import numpy as np
 
-from audio_utils import audio_io, command_line, parallel
+from audio_utils import audio_io, parallel
 from audio_utils.safe_files import UserError
 
 SECONDS = 300.0    # length of each sound
