@@ -37,7 +37,8 @@ BATCH_SIZE = 40             # clips a step
 LEARNING_RATE = 0.001       # of AdamW, after the warm-up
 WARM_UP = 200               # steps in which the learning rate rises to that
 WEIGHT_DECAY = 0.004        # of AdamW
-NEGLIGIBLE = 0.001          # nats; a validation loss less than that below the best is no reason to go on
+NEGLIGIBLE = 0.001          # nats; a validation loss less than that below the best is no reason to go on, and where
+                            # the best is less than that, HALVE_AFTER epochs more are enough
 HALVE_AFTER = 5             # epochs without a better validation loss, then the learning rate is halved
 STOP_AFTER = 20             # epochs without a better validation loss, then training ends
 VALIDATION_FRACTION = 0.2   # of each class of Train, held out to choose the best epoch
@@ -224,7 +225,11 @@ def finished(progress, options):
     """Why training is at its end, or nothing."""
     if progress.epoch >= options.epochs:
         return f"Done: {progress.epoch} epochs (EPOCHS), the best was epoch {progress.best_epoch}."
-    if progress.epoch - progress.marked_epoch >= options.stop_after:
+    waited = progress.epoch - progress.marked_epoch
+    if progress.best_loss < options.negligible and waited >= options.halve_after:
+        return (f"Done: the validation loss is below {options.negligible} (NEGLIGIBLE), nothing is left to improve, "
+                f"the best was epoch {progress.best_epoch}.")
+    if waited >= options.stop_after:
         return (f"Done: validation has not improved for {options.stop_after} epochs (STOP_AFTER), "
                 f"the best was epoch {progress.best_epoch}.")
     return ""

@@ -109,6 +109,12 @@ def test_stops_by_itself_and_stays_stopped(call, folder):
     assert "Done" in again
 
 
+def test_stops_soon_where_nothing_is_left_to_improve(call, folder):
+    out = call(train_network, folder, *QUICK, "--learning-rate", 1e-9, "--negligible", 100, "--halve-after", 3)
+    assert "Done: the validation loss is below 100.0 (NEGLIGIBLE), nothing is left to improve" in out
+    assert out.count("clips/s") == 4  # the first counts as better than nothing
+
+
 def test_the_best_network_survives_a_resume_that_spoils_it(call, folder):
     call(train_network, folder, *QUICK, "--epochs", 6)
     best, score = arrays(folder, "model_weights"), weights_file.read(folder / "weights.hdf5").progress["best_loss"]
