@@ -16,6 +16,7 @@ all are lowered alike. Samples have the original's type where that is 16 or 24 b
 """
 
 import math
+import subprocess
 import sys
 from contextlib import ExitStack, suppress
 from itertools import chain
@@ -30,7 +31,8 @@ import numpy as np
 from audio_utils import audio_io, parallel
 from audio_utils.safe_files import UserError, replacing
 
-HRTF = str(Path(__file__).with_name("MIT_KEMAR_normal_pinna.sofa"))  # SOFA file of the ears' responses
+_SHIPPED = str(Path(__file__).with_name("MIT_KEMAR_normal_pinna.sofa"))
+HRTF = _SHIPPED      # SOFA file of the ears' responses
 ELEVATION_DEG = 0.0  # degrees above the plane of the ears
 TOLERANCE_DEG = 5.0  # degrees that a measured direction may lie from the one that it stands for
 OVERWRITE = False    # True: replace files that are there already
@@ -42,6 +44,8 @@ _SUBTYPES = {"PCM_24": "PCM_24", "PCM_32": "PCM_24", "FLOAT": "FLOAT", "DOUBLE":
 _LOWEST_RATE = 1000  # Hz
 _LONGEST = 1 << 16  # samples of a response; a longer one would be a room's
 _MOST = 1 << 20  # directions in a SOFA file
+_READ_TEXTS = "import h5py, sys; file = h5py.File(sys.argv[1]); [dict(each.attrs) for each in (file, *file.values())]"
+_PATIENCE_SECONDS = 20  # for that; it takes less than one
 
 
 def main():
@@ -73,6 +77,8 @@ def read_responses(sofa, azimuths_deg, elevation_deg, tolerance_deg):
     """
     if not Path(sofa).is_file():
         raise UserError(f"{sofa}: is not there or no file; set HRTF to a SOFA file.")
+    if sofa != _SHIPPED:
+        refuse_endless(sofa)
     import h5py
     try:
         with h5py.File(sofa, "r") as file:
@@ -91,6 +97,18 @@ def read_responses(sofa, azimuths_deg, elevation_deg, tolerance_deg):
     except Exception as error:  # a damaged file makes h5py and numpy raise almost any
         reason = str(error).strip("'\"")
         raise UserError(f"{sofa}: is not as SOFA has it ({reason}); set HRTF to another SOFA file.") from None
+
+
+def refuse_endless(sofa):
+    """Refuse a file whose texts can't be read to an end.
+
+    In a damaged text HDF5 may go round for ever, deaf to ^C; so another process, which can be ended, reads them first.
+    """
+    command = [sys.executable, "-c", _READ_TEXTS, sofa]
+    try:
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=_PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise UserError(f"{sofa}: is damaged, its texts have no end; set HRTF to another SOFA file.") from None
 
 
 def text(attribute):

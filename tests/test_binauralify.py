@@ -288,6 +288,14 @@ def test_a_sofa_file_that_is_none_is_a_sentence(place, tmp_path, changes, reason
     assert files(tmp_path) == ["a.wav", "bad.sofa"]
 
 
+def test_a_sofa_file_that_keeps_hdf5_for_ever_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(binauralify, "_READ_TEXTS", "while True: pass")
+    monkeypatch.setattr(binauralify, "_PATIENCE_SECONDS", 0.5)
+    path = sofa(tmp_path / "x.sofa")
+    with pytest.raises(UserError, match="x.sofa: is damaged, its texts have no end"):
+        binauralify.read_responses(path, [0, 90], 0, 5)
+
+
 @pytest.mark.parametrize("kept", [0, 10, 1000, 100_000, 1_000_000])
 def test_a_sofa_file_cut_short_is_a_sentence(place, tmp_path, kept):
     (tmp_path / "bad.sofa").write_bytes(Path(binauralify.HRTF).read_bytes()[:kept])

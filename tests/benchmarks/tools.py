@@ -31,6 +31,7 @@ RUNS = 5             # of each tool, of which the median is given
 _TOOLS = {  # what is run → the channels of its sounds
     "audio_utils/binauralify.py 12": 1,
     "audio_utils/split_audio.py 2": 2,
+    "augment_data.py 3": 2,
 }
 
 
