@@ -31,7 +31,7 @@ from audio_utils.command_line import say, warn
 from audio_utils.safe_files import UserError
 from audio_utils.weights_file import Scaling, Trained
 
-NETWORK = "residual"           # one of panotti_models.NETWORKS
+NETWORK = "residual"        # one of panotti_models.NETWORKS
 EPOCHS = 2000               # at most; it stops earlier when validation no longer improves
 BATCH_SIZE = 40             # clips a step
 LEARNING_RATE = 0.001       # of AdamW, after the warm-up
