@@ -13,15 +13,12 @@ Writes  scores.json            accuracy, macro AUC, loss; AUC, files and mistake
 from audio_utils import command_line  # first of all: it answers ^C from here on
 
 # isort: split
-import csv
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
 
 import preprocess_data
-from audio_utils import plots, report, safe_files, weights_file
+from audio_utils import evaluation, plots, report, safe_files, weights_file
 from audio_utils.command_line import say, warn
+from audio_utils.evaluation import Evaluation
 from audio_utils.safe_files import UserError
 
 BATCH_SIZE = 64    # clips at a time; changes the memory needed, not the scores
@@ -32,32 +29,6 @@ _SCORES, _MISTAKES, _REPORT = Path("scores.json"), Path("mistakes.csv"), Path("r
 _ROC_CURVES, _CONFUSION = Path("roc_curves.png"), Path("confusion_matrix.png")
 
 
-class Evaluation(NamedTuple):
-    """What the network made of the Test clips."""
-    names: list  # "class/file.wav"
-    class_names: list
-    labels: np.ndarray  # int (clips,), the truth
-    probabilities: np.ndarray  # float32 (clips, classes)
-    loss: float
-
-    @property
-    def predicted(self):
-        return self.probabilities.argmax(axis=1)
-
-    @property
-    def confusion(self):
-        """int (classes, classes): clips of each class (rows) by what they came out as (columns)."""
-        counts = np.zeros((len(self.class_names),) * 2, np.int64)
-        np.add.at(counts, (self.labels, self.predicted), 1)
-        return counts
-
-    @property
-    def mistakes(self):
-        """Places of the clips that came out wrong, the one surest of its mistake first."""
-        wrong = np.flatnonzero(self.predicted != self.labels)
-        return wrong[np.argsort(-self.probabilities[wrong].max(axis=1), kind="stable")]
-
-
 def main():
     options = command_line.parse(globals())
     command_line.check_number(options, "batch_size", int, 1)
@@ -65,16 +36,16 @@ def main():
     command_line.on_stop("Stopped; run it again for the scores.")
     trained = weights_file.read(_WEIGHTS)
     clips = load_test(trained)
-    evaluation = evaluate(trained, clips, options.batch_size)
-    curves = roc_curves(evaluation)
-    scores = score(evaluation, curves)
+    found = evaluate(trained, clips, options.batch_size)
+    curves = evaluation.roc_curves(found)
+    scores = evaluation.score(found, curves)
     safe_files.write_json(_SCORES, scores)
-    write_mistakes(evaluation)
+    evaluation.write_mistakes(_MISTAKES, found)
     plots.roc_curves(_ROC_CURVES, curves, scores["macro_auc"])
-    plots.confusion_matrix(_CONFUSION, evaluation.confusion, evaluation.class_names)
-    say_mistakes(evaluation)
+    plots.confusion_matrix(_CONFUSION, found.confusion, found.class_names)
+    say_mistakes(found)
     say_scores(scores)
-    say(report.write(_REPORT, report.Findings(trained, clips, evaluation, curves, scores), options.report_clips,
+    say(report.write(_REPORT, report.Findings(trained, clips, found, curves, scores), options.report_clips,
                      preprocess_data.SAMPLES, preprocess_data.PREPROC))
 
 
@@ -94,54 +65,14 @@ def evaluate(trained, clips, batch_size):
     """Let the network listen."""
     import panotti_models
     model = panotti_models.load(_WEIGHTS, trained)
-    probabilities = panotti_models.predict(model, clips.melgrams, batch_size)
-    loss, _ = panotti_models.loss_and_accuracy(probabilities, clips.labels)
-    return Evaluation(clips.names, clips.class_names, clips.labels, probabilities, loss)
+    return Evaluation.of(clips, panotti_models.predict(model, clips.melgrams, batch_size))
 
 
-def roc_curves(evaluation):
-    """class name → (false positive rates, true positive rates, area under the curve), each class against the rest.
-
-    A class without Test clips, or with all of them, has no curve.
-    """
-    from sklearn.metrics import auc, roc_curve
-    curves = {}
-    for i, name in enumerate(evaluation.class_names):
-        truth = evaluation.labels == i
-        if truth.any() and not truth.all():
-            false, true, _ = roc_curve(truth, evaluation.probabilities[:, i])
-            curves[name] = false, true, float(auc(false, true))
-    return curves
-
-
-def score(evaluation, curves):
-    """What scores.json holds; the macro AUC is the mean over the classes that have a curve, None without any."""
-    confusion = evaluation.confusion
-    files, right = confusion.sum(axis=1), confusion.diagonal()
-    aucs = [curve[2] for curve in curves.values()]
-    return {"accuracy": float(right.sum() / files.sum()), "macro_auc": float(np.mean(aucs)) if aucs else None,
-            "loss": evaluation.loss, "files": int(files.sum()),
-            "classes": {name: {"auc": curves[name][2] if name in curves else None, "files": int(files[i]),
-                               "mistakes": int(files[i] - right[i])}
-                        for i, name in enumerate(evaluation.class_names)}}
-
-
-def write_mistakes(evaluation):
-    with safe_files.replacing(_MISTAKES) as unfinished, \
-            open(unfinished, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        table = csv.writer(file)
-        table.writerow(["file", "should_be", "came_out_as", "probability", "probability_of_truth"])
-        for i in evaluation.mistakes:
-            found, truth = evaluation.predicted[i], evaluation.labels[i]
-            table.writerow([evaluation.names[i], evaluation.class_names[truth], evaluation.class_names[found],
-                            f"{evaluation.probabilities[i, found]:.4f}", f"{evaluation.probabilities[i, truth]:.4f}"])
-
-
-def say_mistakes(evaluation):
+def say_mistakes(found):
     """The mistakes by class, in the order of their names."""
-    for i in sorted(evaluation.mistakes, key=lambda i: evaluation.names[i]):
-        should, came = evaluation.class_names[evaluation.labels[i]], evaluation.class_names[evaluation.predicted[i]]
-        say(f"{evaluation.names[i]}: should be {should} but came out as {came}")
+    for i in sorted(found.mistakes, key=lambda i: found.names[i]):
+        should, came = found.class_names[found.labels[i]], found.class_names[found.predicted[i]]
+        say(f"{found.names[i]}: should be {should} but came out as {came}")
 
 
 def say_scores(scores):

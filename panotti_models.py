@@ -141,10 +141,11 @@ def best_precision():
 
 # --- weights.hdf5 ---------------------------------------------------------------------------------------------------
 
-def save(path, trained, model, best, optimizer):
+def save(path, trained, model, best, average, optimizer):
     """Write the best network and the state of training in one step, durably.
 
-    model: with its last weights; it keeps them. best: the arrays of model.weights when validation was best.
+    model: with its last weights; it keeps them. best: the arrays of model.weights that did best in validation; average:
+    those of their moving average.
     """
     last = arrays(model.variables)
     places = [f"model_weights/{layer.name}/{weight.path}" for layer in model.layers for weight in layer.weights]
@@ -152,7 +153,8 @@ def save(path, trained, model, best, optimizer):
         model.set_weights(best)
         model.save(file, include_optimizer=False)
         _assign(model.variables, last)
-        weights_file.write(file, trained._replace(weights=places), last, arrays(optimizer.variables))
+        weights_file.write(file, trained._replace(weights=places), last=last, average=average,
+                           optimizer=arrays(optimizer.variables))
         safe_files.write_bytes(path, file.image())
 
 
@@ -168,11 +170,12 @@ def load(path, trained):
 
 
 def restore(path, trained, model, optimizer):
-    """Bring a network and its optimizer to where training was; returns the best network's weights as arrays."""
+    """Bring a network and its optimizer to where training was; returns the arrays (best, average) that `save` took."""
     optimizer.build(model.trainable_variables)
     _assign(model.variables, weights_file.read_state(path, "last", model.variables))
     _assign(optimizer.variables, weights_file.read_state(path, "optimizer", optimizer.variables))
-    return weights_file.read_best(path, trained, model.weights)
+    return (weights_file.read_best(path, trained, model.weights),
+            weights_file.read_state(path, "average", model.weights))
 
 
 def known_network(path, trained):
@@ -193,14 +196,20 @@ def _assign(variables, arrays):
         variable.assign(array)
 
 
-def predict(model, melgrams, batch_size=64):
-    """Probabilities float32 (clips, classes) for melgrams (clips, mels, frames, channels)."""
-    parts = [np.asarray(model.predict_on_batch(melgrams[start:start + batch_size]))
-             for start in range(0, len(melgrams), batch_size)]
+@contextmanager
+def with_weights(model, weights):
+    """Within, the model has other weights: arrays as those of model.weights."""
+    own = arrays(model.weights)
+    _assign(model.weights, weights)
+    try:
+        yield
+    finally:
+        _assign(model.weights, own)
+
+
+def predict(model, melgrams, batch_size=64, places=None):
+    """Probabilities float32 (clips, classes) for melgrams (clips, mels, frames, channels), or those at `places`."""
+    places = np.arange(len(melgrams)) if places is None else places
+    parts = [np.asarray(model.predict_on_batch(melgrams[places[start:start + batch_size]]))
+             for start in range(0, len(places), batch_size)]
     return np.concatenate(parts) if parts else np.zeros((0, model.output_shape[-1]), np.float32)
-
-
-def loss_and_accuracy(probabilities, labels):
-    """Mean cross-entropy in nats, and the share of clips whose most probable class is the true one."""
-    of_truth = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.maximum(of_truth, 1e-7)).mean()), float((probabilities.argmax(axis=1) == labels).mean())

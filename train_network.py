@@ -4,10 +4,13 @@ Reads   Preproc/Train (or Samples/ where nothing is preprocessed), Preproc/Test 
 Writes  weights.hdf5           the best network so far, and all that is needed to go on training
         history.csv            losses and accuracies of each epoch
         training_curves.png    the same as a picture
+        folds/                 with FOLDS, these three for each fold; scores.json, mistakes.csv and
+                               confusion_matrix.png of all folds together
 
     python train_network.py
     python train_network.py --network vgg --epochs 50  # the first Panotti's network
     python train_network.py --fresh               # start anew; the old weights are kept as weights.<date>.hdf5
+    python train_network.py --folds 5             # cross-validation, for few sounds
 
 It stops by itself when validation no longer improves. The Test sounds choose nothing.
 """
@@ -15,10 +18,9 @@ It stops by itself when validation no longer improves. The Test sounds choose no
 from audio_utils import command_line  # first of all: it answers ^C from here on
 
 # isort: split
-import csv
 import math
 import time
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
@@ -26,115 +28,176 @@ import numpy as np
 from tqdm import tqdm
 
 import preprocess_data
-from audio_utils import dataset, plots, safe_files, weights_file
+from audio_utils import dataset, evaluation, plots, safe_files, variation, weights_file
 from audio_utils.command_line import say, warn
+from audio_utils.evaluation import Evaluation
+from audio_utils.progress import Progress, write_history
 from audio_utils.safe_files import UserError
 from audio_utils.weights_file import Scaling, Trained
 
 NETWORK = "residual"        # one of panotti_models.NETWORKS
 EPOCHS = 2000               # at most; it stops earlier when validation no longer improves
-BATCH_SIZE = 40             # clips a step
-LEARNING_RATE = 0.001       # of AdamW, after the warm-up
+EPOCH_CLIPS = 1000          # at least: fewer clips are passed over several times an epoch
+BATCH_SIZE = 16             # clips a step
+LEARNING_RATE = 0.002       # of AdamW, after the warm-up
 WARM_UP = 200               # steps in which the learning rate rises to that
 WEIGHT_DECAY = 0.004        # of AdamW
+AVERAGING = 0.9             # every 10 steps the weights enter their moving average, this share of which stays as it is;
+                            # the average is what is validated and saved
 NEGLIGIBLE = 0.001          # nats; a validation loss less than that below the best is no reason to go on, and where
                             # the best is less than that, HALVE_AFTER epochs more are enough
 HALVE_AFTER = 5             # epochs without a better validation loss, then the learning rate is halved
-STOP_AFTER = 20             # epochs without a better validation loss, then training ends
+STOP_AFTER = 15             # epochs without a better validation loss, then training ends
 VALIDATION_FRACTION = 0.2   # of each class of Train, held out to choose the best epoch
-TIME_SHIFT = 0.2            # of the clip's length: each clip is rolled in time by up to that, either way
-SEED = 1                    # of the validation split, the first weights, the order of the clips
+
+# Each time that a clip is trained on it is varied; 0 switches each of these off.
+TIME_SHIFT = 0.2            # of the clip's length: rolled in time by up to that, either way
+MASKED_BANDS = 0.15         # of the mel bands: a run of up to that is blotted out
+MASKED_TIME = 0.15          # of the clip's length: a run of up to that is blotted out
+MIXUP = 0.3                 # clips are mixed two by two, with weights from Beta(MIXUP, MIXUP)
+
+FOLDS = ""                  # "5": cross-validation, each fifth of Train tested by a network trained on the others; or a
+                            # regular expression on the file's name: what it matches is the fold (r"^\d")
+SEED = 1                    # of the validation split, the folds, the first weights, the order of the clips
 PRECISION = "auto"          # "float32" or "mixed_bfloat16"; "auto": bfloat16 where the processor is faster with it
 FRESH = False               # True: start anew
 
-_SAID = ("EPOCHS", "BATCH_SIZE", "LEARNING_RATE", "WARM_UP", "WEIGHT_DECAY", "NEGLIGIBLE", "HALVE_AFTER", "STOP_AFTER",
-         "TIME_SHIFT", "SEED", "PRECISION")  # where a resumed run has another value, it says so
-_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")  # of history.csv
+_SAID = ("EPOCHS", "EPOCH_CLIPS", "BATCH_SIZE", "LEARNING_RATE", "WARM_UP", "WEIGHT_DECAY", "AVERAGING", "NEGLIGIBLE",
+         "HALVE_AFTER", "STOP_AFTER", "TIME_SHIFT", "MASKED_BANDS", "MASKED_TIME", "MIXUP", "SEED",
+         "PRECISION")  # where a resumed run has another value, it says so
+_AVERAGE_EVERY = 10  # steps
 _DRAW_EVERY = 10  # seconds, at least, between two pictures of the training curves
-_WEIGHTS, _HISTORY, _CURVES = Path("weights.hdf5"), Path("history.csv"), Path("training_curves.png")
-
-
-@dataclass
-class Progress:
-    """Where training is; saved with the weights, so that a resumed run goes on exactly."""
-    constants: dict  # those of _SAID with which the last epoch was trained
-    learning_rate: float  # of now, after halvings
-    epoch: int = 0  # epochs done
-    steps: int = 0
-    best_loss: float = math.inf  # of validation
-    best_epoch: int = 0
-    marked_loss: float = math.inf  # the last best that was more than negligibly better
-    marked_epoch: int = 0
-    waited: int = 0  # epochs since then, or since the learning rate was halved
-    validation: list = field(default_factory=list)  # names of the clips held out
-    history: list = field(default_factory=list)  # a dictionary for each epoch
-
-    @classmethod
-    def of(cls, values):
-        """From what weights.hdf5 holds; raises TypeError where that is something else."""
-        progress = cls(**values)
-        for each in fields(cls):
-            if not isinstance(getattr(progress, each.name), (each.type, int) if each.type is float else each.type):
-                raise TypeError(each.name)
-        numbers = [value for row in progress.history for value in (row[name] for name in _COLUMNS)]
-        if not all(isinstance(value, int | float) for value in numbers) or len(progress.history) != progress.epoch:
-            raise TypeError("history")
-        return progress
+_FOLDS = Path("folds")
 
 
 def main():
     options = command_line.parse(globals())
     check(options)
-    command_line.on_stop(f"Stopped before an epoch was done; {_WEIGHTS} is as it was, the same command starts again.")
     with safe_files.claimed("."):
-        train(options)
-
-
-def train(options):
-    """From where weights.hdf5 left training, or from the beginning, to its end."""
-    before = weights_file.read(_WEIGHTS) if _WEIGHTS.exists() and not options.fresh else None
-    data = preprocess_data.open_data(before and before.settings, before and before.record)
-    progress = resume(before, options) if before else Progress({}, options.learning_rate)
-    progress.constants = {name: getattr(options, name.lower()) for name in _SAID}
-    training, validation = load_clips(data, before, progress, options)
-    run = Run(options, data, before, progress, training, validation)
-    run.describe()
-    put_old_away(before)
-    if progress.history:
-        write_history(progress.history)  # a run that was killed may not have come so far
-    while not finished(progress, options):
-        one_epoch(run)
-    say(finished(progress, options))
-    plots.training_curves(_CURVES, progress.history)
-    score_test(run, data)
+        if options.folds:
+            cross_validate(options)
+        else:
+            train_one(options)
 
 
 def check(options):
     """Refuse constants and flags that mean nothing."""
-    for name in ("epochs", "batch_size", "halve_after", "stop_after"):
+    for name in ("epochs", "epoch_clips", "batch_size", "halve_after", "stop_after"):
         command_line.check_number(options, name, int, 1)
     command_line.check_number(options, "warm_up", int, 0)
     command_line.check_number(options, "seed", int, 0, 2 ** 32 - 1)
     command_line.check_number(options, "learning_rate", float, 1e-12)
-    command_line.check_number(options, "weight_decay", float, 0)
-    command_line.check_number(options, "negligible", float, 0)
+    for name in ("weight_decay", "negligible", "mixup"):
+        command_line.check_number(options, name, float, 0)
+    for name in ("averaging", "time_shift", "masked_bands", "masked_time"):
+        command_line.check_number(options, name, float, 0, 1)
     command_line.check_number(options, "validation_fraction", float, 0.01, 0.9)
-    command_line.check_number(options, "time_shift", float, 0, 1)
     if options.precision not in ("auto", "float32", "mixed_bfloat16"):
         raise UserError(f"PRECISION is {options.precision!r}; choose auto, float32 or mixed_bfloat16.")
+    dataset.check_folds(options.folds)
+
+
+def train_one(options):
+    """One network of all of Train, from where weights.hdf5 left it, or from the beginning, to its end."""
+    before = look_back(Path("weights.hdf5"), options)
+    data = preprocess_data.open_data(before and before.settings, before and before.record)
+    run = Run(options, Path(), before, data, load(data, "Train"))
+    run.put_old_away()
+    run.to_its_end()
+    clips = load(data, "Test", run.trained.class_names)
+    if not len(clips):
+        say("There are no Test sounds to score it with.")
+        return
+    found = evaluate(run.best_network(), clips)
+    say(f"Test: loss {found.loss:.4f}, accuracy {found.accuracy:.2%} of {len(clips)} clips. eval_network.py says more.")
+
+
+def load(data, side, class_names=None):
+    clips, remarks = data.load(side, class_names)
+    for remark in remarks:
+        warn(remark)
+    return clips
+
+
+# --- cross-validation -----------------------------------------------------------------------------------------------
+
+def cross_validate(options):
+    """A network for each fold, tested on what it was not trained on; then the figures of all folds together."""
+    if options.fresh:
+        put_folds_away()
+    data = preprocess_data.open_data()
+    clips = load(data, "Train")
+    called, fold_of = dataset.folds(clips.names, options.folds, options.seed, keep_together(data))
+    found = []
+    for name in called:
+        say(f"Fold {name}, {len(found) + 1} of {len(called)}:")
+        held_out = [clip for clip in clips.names if fold_of.get(clip) == name]
+        found.append(train_fold(options, _FOLDS / f"fold_{name}", data, clips, held_out))
+        say(f"Fold {name}: loss {found[-1].loss:.4f}, accuracy {found[-1].accuracy:.2%} of {len(held_out)} clips.\n")
+    summarise(dict(zip(called, found, strict=True)))
+
+
+def put_folds_away():
+    if _FOLDS.exists():
+        kept = dated(_FOLDS)
+        _FOLDS.rename(kept)
+        say(f"{_FOLDS}: kept as {kept}.")
+
+
+def train_fold(options, folder, data, clips, held_out):
+    """Train one fold to its end, going on with what is in its folder: the Evaluation of the clips held out."""
+    import panotti_models
+    panotti_models.keras.utils.clear_session()  # layers are numbered from one, as where the fold is resumed
+    folder.mkdir(parents=True, exist_ok=True)
+    before = look_back(folder / "weights.hdf5", options)
+    if before:
+        preprocess_data.require_same(before.settings, data.settings, preprocess_data.PREPROC / dataset.SETTINGS)
+    run = Run(options, folder, before, data, clips, held_out)
+    run.to_its_end()
+    place = {name: i for i, name in enumerate(clips.names)}
+    return evaluate(run.best_network(), clips, np.array([place[name] for name in held_out]))
+
+
+def summarise(found):
+    """Say, and write, how good the networks of all folds are on what they had not learnt from."""
+    pooled = Evaluation.pooled(list(found.values()))
+    curves = evaluation.roc_curves(pooled)
+    accuracies = [each.accuracy for each in found.values()]
+    scores = evaluation.score(pooled, curves) | {
+        "folds": {name: {"accuracy": each.accuracy, "loss": each.loss, "files": len(each.labels)}
+                  for name, each in found.items()}}
+    safe_files.write_json(_FOLDS / "scores.json", scores)
+    evaluation.write_mistakes(_FOLDS / "mistakes.csv", pooled)
+    plots.confusion_matrix(_FOLDS / "confusion_matrix.png", pooled.confusion, pooled.class_names)
+    say(f"{len(found)} folds: mean accuracy {np.mean(accuracies):.2%}, from {min(accuracies):.2%} to "
+        f"{max(accuracies):.2%}; all {len(pooled.labels)} clips together {scores['accuracy']:.2%} (95% interval "
+        "{:.2%} to {:.2%}), macro AUC {:.4f} ({:.4f} to {:.4f}).".format(
+            *scores["accuracy_interval"], scores["macro_auc"], *scores["macro_auc_interval"]))
+    say(f"Written: {_FOLDS}/scores.json, mistakes.csv, confusion_matrix.png.")
 
 
 # --- where training starts ------------------------------------------------------------------------------------------
 
-def resume(before, options):
-    """The Progress in weights.hdf5, with a new learning rate where LEARNING_RATE was changed."""
+def look_back(path, options):
+    """What the weights file says of the training before, None where there is none, or it is to start anew."""
+    started = path.exists() and not options.fresh
+    command_line.on_stop(f"Stopped before an epoch was done; {path} is as it was, the same command "
+                         f"{'goes on' if started else 'starts again'}.")
+    return weights_file.read(path) if started else None
+
+
+def resume(path, before, options, held_out):
+    """The Progress in the weights file, with a new learning rate where LEARNING_RATE was changed."""
     try:
         progress = Progress.of(before.progress)
     except (TypeError, KeyError):
-        raise UserError(f"{_WEIGHTS}: holds no training that this version can go on with; give --fresh.") from None
+        raise UserError(f"{path}: holds no training that this version can go on with; give --fresh.") from None
     if before.network != options.network:
-        raise UserError(f"{_WEIGHTS}: holds the network {before.network!r}, NETWORK is {options.network!r}; "
+        raise UserError(f"{path}: holds the network {before.network!r}, NETWORK is {options.network!r}; "
                         "set it back, or give --fresh to start anew (the old file is kept).")
+    if sorted(progress.held_out) != sorted(held_out):
+        raise UserError(f"{path}: was trained for a fold of other sounds; set FOLDS, SEED and the sounds back, "
+                        "or give --fresh to start all folds anew (the old ones are kept).")
     for name, was in progress.constants.items():
         now = getattr(options, name.lower(), was)
         if now != was:
@@ -144,55 +207,69 @@ def resume(before, options):
     return progress
 
 
-def load_clips(data, before, progress, options):
-    """(training, validation): the clips of Train, dealt as Test was; those of a resumed run stay where they were."""
-    clips, remarks = data.load("Train")
-    for remark in remarks:
-        warn(remark)
-    if before and before.class_names != clips.class_names:
-        raise UserError(f"{_WEIGHTS}: knows the classes {', '.join(before.class_names)}; now there are "
-                        f"{', '.join(clips.class_names)}; give --fresh to start anew (the old file is kept).")
-    dataset.require_classes(clips.class_names, "Preproc/Train")
-    keep_together = data.record["constants"].get("KEEP_TOGETHER", "")
+def keep_together(data):
+    return data.record["constants"].get("KEEP_TOGETHER", "")
+
+
+def deal(names, progress, resumed, fraction, seed, together):
+    """(places to train on, places to validate): dealt as Test was; those of a resumed run stay where they were.
+
+    What the fold holds out, and its augmented copies, is neither.
+    """
+    held_out = {dataset.group_of(name, together) for name in progress.held_out}
+    names_in = [name for name in names if dataset.group_of(name, together) not in held_out]
     held_before = set(progress.validation)
-    tied = {dataset.group_of(name, keep_together) for name in held_before}
-    known = {name: name in held_before for name in clips.names
-             if name in held_before or dataset.group_of(name, keep_together) not in tied} if before else {}
-    held = dataset.deal(clips.names, known, options.validation_fraction, options.seed, keep_together)
-    progress.validation = [name for name in clips.names if held[name]]
+    tied = {dataset.group_of(name, together) for name in held_before}
+    known = {name: name in held_before for name in names_in
+             if name in held_before or dataset.group_of(name, together) not in tied} if resumed else {}
+    held = dataset.deal(names_in, known, fraction, seed, together)
+    progress.validation = [name for name in names_in if held[name]]
     if not progress.validation:
         raise UserError("Preproc/Train: holds too few sounds to validate with; add more to each class.")
-    places = {is_held: [i for i, name in enumerate(clips.names) if held[name] is is_held] for is_held in (False, True)}
-    return clips.only(places[False]), clips.only(places[True])
+    return (np.array([i for i, name in enumerate(names) if held.get(name) is is_held]) for is_held in (False, True))
 
+
+def dated(path):
+    """A name beside `path` that tells the day, and is not taken."""
+    kept = path.with_stem(f"{path.stem}.{datetime.now():%Y-%m-%d}")
+    return path.with_stem(f"{path.stem}.{datetime.now():%Y-%m-%d-%H%M%S}") if kept.exists() else kept
+
+
+# --- training -------------------------------------------------------------------------------------------------------
 
 class Run:
-    """A network, its optimizer and its clips: new, or as weights.hdf5 left them."""
+    """A network, its optimizer and its clips: new, or as a weights file left them."""
 
-    def __init__(self, options, data, before, progress, training, validation):
+    def __init__(self, options, folder, before, data, clips, held_out=()):
         import panotti_models
         keras = panotti_models.keras
+        self.weights, self.history, self.curves = (
+            folder / name for name in ("weights.hdf5", "history.csv", "training_curves.png"))
+        if before and before.class_names != clips.class_names:
+            raise UserError(f"{self.weights}: knows the classes {', '.join(before.class_names)}; now there are "
+                            f"{', '.join(clips.class_names)}; give --fresh to start anew (the old file is kept).")
+        dataset.require_classes(clips.class_names, "Preproc/Train")
         if options.network not in panotti_models.NETWORKS:
             raise UserError(f"NETWORK is {options.network!r}; choose one of {', '.join(panotti_models.NETWORKS)}.")
-        self.options, self.progress, self.training, self.validation = options, progress, training, validation
+        self.options, self.clips = options, clips
+        self.progress = resume(self.weights, before, options, held_out) if before else Progress(
+            {}, options.learning_rate, held_out=list(held_out))
+        self.progress.constants = {name: getattr(options, name.lower()) for name in _SAID}
+        self.training, self.validation = deal(clips.names, self.progress, before, options.validation_fraction,
+                                              options.seed, keep_together(data))
         keras.utils.set_random_seed(options.seed)
-        self.trained = before or Trained(options.network, training.class_names, data.settings, data.record,
-                                         Scaling.of(training.melgrams), {}, [])
+        self.trained = before or Trained(options.network, clips.class_names, data.settings, data.record,
+                                         Scaling.of(clips.melgrams, self.training), {}, [])
         self.precision = panotti_models.best_precision() if options.precision == "auto" else options.precision
-        self.model = panotti_models.build(options.network, data.settings.shape, len(training.class_names),
+        self.model = panotti_models.build(options.network, data.settings.shape, len(clips.class_names),
                                           self.trained.scaling, self.precision)
         self.optimizer = keras.optimizers.AdamW(options.learning_rate, weight_decay=options.weight_decay)
         self.model.compile(self.optimizer, "categorical_crossentropy", metrics=["accuracy"])
         self.drawn = time.monotonic()
-        self.best = panotti_models.arrays(self.model.weights)
+        self.best = self.average = panotti_models.arrays(self.model.weights)
         if before:
-            self.best = panotti_models.restore(_WEIGHTS, before, self.model, self.optimizer)
-
-    def draw(self):
-        """Draw the training curves, unless that was a moment ago."""
-        if time.monotonic() - self.drawn > _DRAW_EVERY:
-            plots.training_curves(_CURVES, self.progress.history)
-            self.drawn = time.monotonic()
+            self.best, self.average = panotti_models.restore(self.weights, before, self.model, self.optimizer)
+        self.describe()
 
     def describe(self):
         """Say what is trained on what."""
@@ -200,136 +277,124 @@ class Run:
         mels, frames, channels = self.trained.settings.shape
         say(f"Network {self.trained.network!r}, {self.model.count_params():,} parameters, on "
             f"{panotti_models.device()} ({panotti_models.keras.config.backend()}, {self.precision}).")
-        say(f"{len(self.training)} clips to train on, {len(self.validation)} to validate, of {mels} mels, "
-            f"{frames} frames, {channels} channel{'s' * (channels > 1)}, in {len(self.training.class_names)} classes.")
+        passes = f", {self.passes} times an epoch" if self.passes > 1 else ""
+        say(f"{len(self.training)} clips to train on{passes}, {len(self.validation)} to validate, of {mels} mels, "
+            f"{frames} frames, {channels} channel{'s' * (channels > 1)}, in {len(self.clips.class_names)} classes.")
         if self.progress.epoch:
             say(f"Going on after epoch {self.progress.epoch}; the best so far is epoch {self.progress.best_epoch} "
                 f"(validation loss {self.progress.best_loss:.4f}).")
 
+    @property
+    def passes(self):
+        """How often an epoch passes over the clips."""
+        return math.ceil(self.options.epoch_clips / len(self.training))
 
-def put_old_away(before):
-    """Where training starts anew beside old weights, keep them under the day's name."""
-    if before is None and _WEIGHTS.exists():
-        kept = _WEIGHTS.with_stem(f"{_WEIGHTS.stem}.{datetime.now():%Y-%m-%d}")
-        if kept.exists():
-            kept = _WEIGHTS.with_stem(f"{_WEIGHTS.stem}.{datetime.now():%Y-%m-%d-%H%M%S}")
-        _WEIGHTS.rename(kept)
-        say(f"{_WEIGHTS}: kept as {kept}.")
-        command_line.on_stop(f"Stopped before an epoch was done; the old weights are kept as {kept}, "
-                             "the same command starts again.")
+    def put_old_away(self):
+        """Where training starts anew beside old weights, keep them under the day's name."""
+        if self.options.fresh and self.weights.exists():
+            kept = dated(self.weights)
+            self.weights.rename(kept)
+            say(f"{self.weights}: kept as {kept}.")
+            command_line.on_stop(f"Stopped before an epoch was done; the old weights are kept as {kept}, "
+                                 "the same command starts again.")
+
+    def to_its_end(self):
+        """Train until it is finished."""
+        if self.progress.history:
+            write_history(self.history, self.progress.history)  # a run that was killed may not have come so far
+        options = self.options
+        while not (why := self.progress.finished(options.epochs, options.negligible, options.halve_after,
+                                                 options.stop_after)):
+            self.one_epoch()
+        say(why)
+        plots.training_curves(self.curves, self.progress.history)
+
+    def one_epoch(self):
+        """Some 1,000 clips or all of them, validation, and all that is written after it."""
+        import panotti_models
+        options, progress, start = self.options, self.progress, time.monotonic()
+        loss, accuracy, count = self.fit()
+        seconds = time.monotonic() - start
+        with panotti_models.with_weights(self.model, self.average):
+            found = evaluate(self.model, self.clips, self.validation)
+        self.require_number(found.loss, "validation loss")  # the last step may have spoilt the weights
+        figures = {"loss": loss, "accuracy": accuracy, "val_loss": found.loss, "val_accuracy": found.accuracy}
+        improved = progress.enter(figures, options.negligible, options.halve_after)
+        if improved:
+            self.best = self.average
+        panotti_models.save(self.weights, self.trained._replace(progress=asdict(progress)), self.model, self.best,
+                            self.average, self.optimizer)
+        again = "the same command without --fresh" if options.fresh else "the same command"
+        command_line.on_stop(f"Stopped. {self.weights} holds the best network so far (epoch {progress.best_epoch}) and "
+                             f"the state after epoch {progress.epoch}; {again} goes on from there.")
+        write_history(self.history, progress.history)
+        self.draw()
+        say(f"epoch {progress.epoch:4}  loss {loss:.4f}  accuracy {accuracy:6.2%}  validation: loss {found.loss:.4f}  "
+            f"accuracy {found.accuracy:6.2%}  best {progress.best_loss:.4f} in epoch {progress.best_epoch:3}"
+            f"{'*' if improved else ' '} {count / seconds:5.0f} clips/s {seconds:6.1f} s")
+
+    def draw(self):
+        """Draw the training curves, unless that was a moment ago."""
+        if time.monotonic() - self.drawn > _DRAW_EVERY:
+            plots.training_curves(self.curves, self.progress.history)
+            self.drawn = time.monotonic()
+
+    def fit(self):
+        """One epoch, in an order keyed on the seed and its number: (mean loss, accuracy, count of clips)."""
+        from panotti_models import keras
+        options, progress = self.options, self.progress
+        rng = np.random.default_rng([options.seed, progress.epoch])
+        keras.utils.set_random_seed(int(rng.integers(1 << 32)))  # torch's dropout draws from no state that can be saved
+        order = np.concatenate([rng.permutation(self.training) for _ in range(self.passes)])
+        size = min(options.batch_size, len(order))
+        steps = len(order) // size  # what is left over waits for the next epoch's order: all batches have one shape
+        sums = np.zeros(2)
+        for chosen in tqdm(np.split(order[:steps * size], steps), f"epoch {progress.epoch + 1:4}", disable=None,
+                           unit=" steps", leave=False, delay=2):
+            progress.steps += 1
+            self.optimizer.learning_rate = progress.learning_rate * min(1, progress.steps / max(1, options.warm_up))
+            logs = self.model.train_on_batch(*self.varied(chosen, rng), return_dict=True)
+            self.require_number(logs["loss"], "loss")
+            sums += logs["loss"], logs["accuracy"]
+            if progress.steps % _AVERAGE_EVERY == 0:
+                self.enter_average()
+        self.enter_average()
+        return *(float(each) for each in sums / steps), steps * size
+
+    def enter_average(self):
+        """Let the weights enter their moving average (Polyak and Juditsky 1992); at first it is their mean."""
+        from panotti_models import arrays
+        keep = min(self.options.averaging, self.progress.averaged / (1 + self.progress.averaged))
+        self.average = [keep * average + (1 - keep) * weights
+                        for average, weights in zip(self.average, arrays(self.model.weights), strict=True)]
+        self.progress.averaged += 1
+
+    def varied(self, chosen, rng):
+        """(melgrams, truth) of the clips at the places `chosen`, varied."""
+        options = self.options
+        batch = variation.gather_rolled(self.clips.melgrams, chosen, options.time_shift, rng)
+        truth = np.eye(len(self.clips.class_names), dtype=np.float32)[self.clips.labels[chosen]]
+        if options.mixup:
+            variation.mix(batch, truth, options.mixup, rng)
+        variation.mask(batch, options.masked_bands, options.masked_time, self.trained.scaling.mean, rng)
+        return batch, truth
+
+    def require_number(self, loss, what):
+        """Stop training where a loss is none."""
+        if not math.isfinite(loss):
+            raise UserError(f"The {what} became {loss} in epoch {self.progress.epoch + 1}; {self.weights} is as the "
+                            "epoch before left it: lower LEARNING_RATE or set PRECISION to float32, and run again.")
+
+    def best_network(self):
+        """As the weights file holds it."""
+        import panotti_models
+        return panotti_models.load(self.weights, weights_file.read(self.weights))
 
 
-# --- training -------------------------------------------------------------------------------------------------------
-
-def finished(progress, options):
-    """Why training is at its end, or nothing."""
-    if progress.epoch >= options.epochs:
-        return f"Done: {progress.epoch} epochs (EPOCHS), the best was epoch {progress.best_epoch}."
-    waited = progress.epoch - progress.marked_epoch
-    if progress.best_loss < options.negligible and waited >= options.halve_after:
-        return (f"Done: the validation loss is below {options.negligible} (NEGLIGIBLE), nothing is left to improve, "
-                f"the best was epoch {progress.best_epoch}.")
-    if waited >= options.stop_after:
-        return (f"Done: validation has not improved for {options.stop_after} epochs (STOP_AFTER), "
-                f"the best was epoch {progress.best_epoch}.")
-    return ""
-
-
-def one_epoch(run):
-    """One pass over the training clips, validation, and all that is written after it."""
+def evaluate(model, clips, places=None):
+    """What a network makes of clips, or of those at some places."""
     import panotti_models
-    progress, start = run.progress, time.monotonic()
-    loss, accuracy = fit(run)
-    seconds = time.monotonic() - start
-    val_loss, val_accuracy = panotti_models.loss_and_accuracy(
-        panotti_models.predict(run.model, run.validation.melgrams), run.validation.labels)
-    require_number(val_loss, "validation loss", progress)  # the last step may have spoilt the weights
-    improved = enter(progress, run.options, loss, accuracy, val_loss, val_accuracy)
-    if improved:
-        run.best = panotti_models.arrays(run.model.weights)
-    panotti_models.save(_WEIGHTS, run.trained._replace(progress=asdict(progress)), run.model, run.best, run.optimizer)
-    again = "the same command without --fresh" if run.options.fresh else "the same command"
-    command_line.on_stop(f"Stopped. {_WEIGHTS} holds the best network so far (epoch {progress.best_epoch}) and the "
-                         f"state after epoch {progress.epoch}; {again} goes on from there.")
-    write_history(progress.history)
-    run.draw()
-    say(f"epoch {progress.epoch:4}  loss {loss:.4f}  accuracy {accuracy:6.2%}  validation: loss {val_loss:.4f}  "
-        f"accuracy {val_accuracy:6.2%}  best {progress.best_loss:.4f} in epoch {progress.best_epoch:3}"
-        f"{'*' if improved else ' '} {len(run.training) / seconds:5.0f} clips/s {seconds:6.1f} s")
-
-
-def fit(run):
-    """One pass over the training clips, in an order keyed on the seed and the epoch: (mean loss, accuracy)."""
-    from panotti_models import keras
-    options, progress, clips = run.options, run.progress, run.training
-    rng = np.random.default_rng([options.seed, progress.epoch])
-    keras.utils.set_random_seed(int(rng.integers(1 << 32)))  # torch's dropout draws from no state that could be saved
-    order = rng.permutation(len(clips))
-    truth = np.eye(len(clips.class_names), dtype=np.float32)
-    sums = np.zeros(2)
-    for start in tqdm(range(0, len(clips), options.batch_size), f"epoch {progress.epoch + 1:4}", disable=None,
-                      unit=" steps", leave=False, delay=2):
-        chosen = order[start:start + options.batch_size]
-        progress.steps += 1
-        run.optimizer.learning_rate = progress.learning_rate * min(1, progress.steps / max(1, options.warm_up))
-        batch = shift_in_time(clips.melgrams[chosen], options.time_shift, rng)
-        logs = run.model.train_on_batch(batch, truth[clips.labels[chosen]], return_dict=True)
-        require_number(logs["loss"], "loss", progress)
-        sums += len(chosen) * np.array([logs["loss"], logs["accuracy"]])
-    return tuple(float(each) for each in sums / len(clips))
-
-
-def require_number(loss, what, progress):
-    """Stop training where a loss is none."""
-    if not math.isfinite(loss):
-        raise UserError(f"The {what} became {loss} in epoch {progress.epoch + 1}; {_WEIGHTS} is as the epoch "
-                        "before left it: lower LEARNING_RATE or set PRECISION to float32, and run again.")
-
-
-def shift_in_time(melgrams, most, rng):
-    """Roll each of (clips, mels, frames, channels) in time by up to `most` of its length, either way."""
-    frames = melgrams.shape[2]
-    furthest = round(most * frames)
-    shifts = rng.integers(-furthest, furthest + 1, len(melgrams))
-    places = (np.arange(frames) - shifts[:, None]) % frames  # (clips, frames)
-    return np.take_along_axis(melgrams, places[:, None, :, None], axis=2)
-
-
-def enter(progress, options, loss, accuracy, val_loss, val_accuracy):
-    """Enter an epoch into its Progress; True where it is the best so far."""
-    progress.epoch += 1
-    progress.history.append({"epoch": progress.epoch, "loss": loss, "accuracy": accuracy, "val_loss": val_loss,
-                             "val_accuracy": val_accuracy, "learning_rate": progress.learning_rate})
-    improved = val_loss < progress.best_loss
-    if improved:
-        progress.best_loss, progress.best_epoch = val_loss, progress.epoch
-    progress.waited += 1
-    if val_loss < progress.marked_loss - options.negligible:
-        progress.marked_loss, progress.marked_epoch, progress.waited = val_loss, progress.epoch, 0
-    elif progress.waited >= options.halve_after:
-        progress.learning_rate, progress.waited = progress.learning_rate / 2, 0
-    return improved
-
-
-def write_history(history):
-    with safe_files.replacing(_HISTORY) as unfinished, open(unfinished, "w", newline="") as file:
-        table = csv.DictWriter(file, history[0])
-        table.writeheader()
-        table.writerows(history)
-
-
-def score_test(run, data):
-    """Say how the best network does on the Test sounds, which chose nothing."""
-    import panotti_models
-    clips, remarks = data.load("Test", run.trained.class_names)
-    for remark in remarks:
-        warn(remark)
-    if not len(clips):
-        say("There are no Test sounds to score it with.")
-        return
-    model = panotti_models.load(_WEIGHTS, weights_file.read(_WEIGHTS))
-    loss, accuracy = panotti_models.loss_and_accuracy(panotti_models.predict(model, clips.melgrams), clips.labels)
-    say(f"Test: loss {loss:.4f}, accuracy {accuracy:.2%} of {len(clips)} clips. eval_network.py says more.")
+    return Evaluation.of(clips, panotti_models.predict(model, clips.melgrams, places=places), places)
 
 
 if __name__ == "__main__":

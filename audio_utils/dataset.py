@@ -7,6 +7,7 @@ import functools
 import io
 import os
 import re
+import warnings
 from collections import Counter, defaultdict
 from hashlib import blake2b
 from pathlib import Path
@@ -46,10 +47,6 @@ class Clips(NamedTuple):
 
     def __len__(self):
         return len(self.labels)
-
-    def only(self, chosen):
-        """The clips at the places `chosen`."""
-        return Clips(self.melgrams[chosen], self.labels[chosen], [self.names[i] for i in chosen], self.class_names)
 
 
 # --- Samples/ -------------------------------------------------------------------------------------------------------
@@ -154,6 +151,56 @@ def deal(names, before, fraction, seed, keep_together=""):
         return before.get(name, is_held)
 
     return {name: side(name) for name in names}
+
+
+def check_folds(rule):
+    """Refuse a rule for `folds` that is neither a number nor a regular expression."""
+    try:
+        re.compile(rule)
+    except (re.error, TypeError):
+        raise UserError(f"FOLDS is {rule!r}; set it to a number, as text, or to a regular expression.") from None
+
+
+def folds(names, rule, seed, keep_together=""):
+    """Deal sounds into folds, each to be held out once: (what the folds are called, the fold of each name or None).
+
+    rule: the number of folds, as many of each class in each as can be, siblings together, in an order that comes from
+    the seed; or a regular expression on the file's name: sounds for which its group (or all of it) matches the same
+    text are one fold. Augmented copies, which are never tested, have none.
+    """
+    tested = [name for name in names if not is_augmented(name)]
+    if rule.isdecimal():
+        groups = [group_of(name, keep_together) for name in tested]
+        places = _stratified(tested, groups, int(rule), seed)
+        dealt = {name: str(place + 1) for name, place in zip(tested, places, strict=True)}
+    else:
+        dealt = {name: _matched(rule, name) for name in tested}
+    called = sorted(set(dealt.values()), key=lambda each: (len(each) if each.isdecimal() else 0, each))
+    if len(called) < 2:
+        raise UserError(f"FOLDS is {rule!r}, which makes one fold of all sounds; it takes two at least.")
+    return called, dealt
+
+
+def _stratified(names, groups, count, seed):
+    """The fold, from 0, of each name."""
+    from sklearn.model_selection import StratifiedGroupKFold
+    if not 2 <= count <= len(set(groups)):
+        raise UserError(f"FOLDS is {count}; set it to a number from 2 to {len(set(groups))}, "
+                        "that of the sounds (or groups of siblings).")
+    places = np.empty(len(names), int)
+    with warnings.catch_warnings(action="ignore"):  # of classes with fewer sounds than folds
+        dealing = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+        for i, (_, held) in enumerate(dealing.split(names, [_class_of(name) for name in names], groups)):
+            places[held] = i
+    return places
+
+
+def _matched(rule, name):
+    found = re.search(rule, Path(name).stem)
+    if not found:
+        raise UserError(f"{name}: FOLDS, the regular expression {rule!r}, matches nothing in its name; correct it, "
+                        "or rename the file.")
+    return "-".join(filter(None, found.groups())) or found.group()
 
 
 def _class_of(name):

@@ -18,7 +18,7 @@ step audio_utils/binauralify.py 12 ./*.wav                    # each from 12 dir
 step audio_utils/split_audio.py 2 e0*/*.wav -r                # into clips of 2 seconds
 mkdir Samples && mv e0* Samples/                              # a class for each direction
 step preprocess_data.py
-step train_network.py --epochs 40
+step train_network.py --epochs 12
 step eval_network.py
 
 "$python" - "$((SECONDS - started))" <<'END'

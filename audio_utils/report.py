@@ -15,6 +15,7 @@ import numpy as np
 
 from audio_utils import audio_io, dataset, intervals, plots, safe_files
 from audio_utils.dataset import Clips
+from audio_utils.evaluation import Evaluation
 from audio_utils.safe_files import UserError
 from audio_utils.weights_file import Trained
 
@@ -28,7 +29,7 @@ class Findings(NamedTuple):
     """What there is to report."""
     trained: Trained
     clips: Clips  # of Test
-    evaluation: object  # eval_network.Evaluation of these clips
+    evaluation: Evaluation  # of these clips
     curves: dict  # class name → (false positive rates, true positive rates, area under the curve)
     scores: dict  # as in scores.json
 
@@ -93,9 +94,7 @@ def headline(findings):
     evaluation = findings.evaluation
     right, confidence = evaluation.predicted == evaluation.labels, evaluation.probabilities.max(axis=1)
     bins, calibration_error = intervals.reliability(confidence, right)
-    auc_interval = intervals.bootstrap(evaluation.labels, evaluation.probabilities) if findings.curves else None
-    return {"accuracy_interval": intervals.wilson(right.sum(), len(right)), "auc_interval": auc_interval,
-            "guessing": evaluation.confusion.sum(axis=1).max() / len(right),
+    return {"guessing": evaluation.confusion.sum(axis=1).max() / len(right),
             "guessing_loss": math.log(len(evaluation.class_names)),
             "reliability": bins, "calibration_error": calibration_error,
             "calibration_finding": calibration_finding(confidence.mean(), right)}

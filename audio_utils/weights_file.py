@@ -5,6 +5,7 @@ Keras's own part (model_config, model_weights) holds the best network, so that
   about       JSON: network, class names, settings, the state of training, where the weights are
   scaling     mean and variance of each mel band
   last        the variables of the network after the last epoch, dropout's seeds among them
+  average     the moving average of its weights
   optimizer   its variables
 """
 
@@ -30,11 +31,15 @@ class Scaling(NamedTuple):
     variance: np.ndarray  # (mels,), dB²
 
     @classmethod
-    def of(cls, melgrams):
-        """From melgrams (clips, mels, frames, channels); the same figures for all channels keep their differences."""
-        count = melgrams.size // melgrams.shape[1]
-        mean = sum(clip.sum(axis=(1, 2), dtype=np.float64) for clip in melgrams) / count
-        variance = sum(np.square(clip - mean[:, None, None]).sum(axis=(1, 2)) for clip in melgrams) / count
+    def of(cls, melgrams, places=None):
+        """From melgrams (clips, mels, frames, channels), or those at `places`.
+
+        All channels have the same figures, which keeps their differences.
+        """
+        places = range(len(melgrams)) if places is None else places
+        count = len(places) * melgrams[0, 0].size
+        mean = sum(melgrams[i].sum(axis=(1, 2), dtype=np.float64) for i in places) / count
+        variance = sum(np.square(melgrams[i] - mean[:, None, None]).sum(axis=(1, 2)) for i in places) / count
         return cls(mean.astype(np.float32), np.maximum(variance, 1e-3).astype(np.float32))
 
 
@@ -67,17 +72,17 @@ class InMemory(h5py.File):
         return self.id.get_file_image()
 
 
-def write(target, trained, last, optimizer):
+def write(target, trained, **state):
     """Add our group to a file (open, or its path) in which Keras has written the best network.
 
-    last, optimizer: lists of arrays.
+    state: the lists of arrays last, average and optimizer.
     """
     about = trained._asdict() | {"format_version": FORMAT_VERSION, "settings": trained.settings.to_dict()}
     del about["scaling"]
     with nullcontext(target) if isinstance(target, h5py.File) else h5py.File(target, "r+") as file:
         group = file.create_group("panotti")
         group["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
-        for name, arrays in (("scaling", trained.scaling), ("last", last), ("optimizer", optimizer)):
+        for name, arrays in {"scaling": trained.scaling, **state}.items():
             for i, array in enumerate(arrays):
                 group[f"{name}/{i:05}"] = array
 
@@ -119,7 +124,7 @@ def read_best(path, trained, like):
 
 
 def read_state(path, name, like):
-    """The arrays "last" or "optimizer" of the state of training, matching `like`."""
+    """The arrays "last", "average" or "optimizer" of the state of training, matching `like`."""
     with _reading(path) as file:
         return _matching(file, [f"panotti/{name}/{i:05}" for i in range(len(_found(file, f"panotti/{name}")))], like)
 

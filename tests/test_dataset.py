@@ -207,3 +207,49 @@ def test_bad_settings_are_named(preproc, content):
     (preproc / "settings.json").write_text(content)
     with pytest.raises(UserError, match=r"settings.json: .*delete it"):
         dataset.read_settings(preproc)
+
+
+# --- folds ----------------------------------------------------------------------------------------------------------
+
+NAMES = [f"{name}/{i}-{take}.wav" for name in "abc" for i in range(20) for take in "xy"]
+
+
+def test_folds_hold_as_many_of_each_class_and_siblings_together():
+    called, fold_of = dataset.folds(NAMES, "4", 1, r"-\w$")
+    assert called == ["1", "2", "3", "4"]
+    assert set(Counter((name[0], fold) for name, fold in fold_of.items()).values()) == {10}
+    assert all(fold_of[name] == fold_of[name.replace("-x", "-y")] for name in NAMES)
+    assert dataset.folds(NAMES, "4", 1, r"-\w$") == (called, fold_of)
+    assert dataset.folds(NAMES, "4", 2, r"-\w$") != (called, fold_of)
+
+
+def test_folds_from_names():
+    called, fold_of = dataset.folds(NAMES, r"(\d)-", 1)
+    assert called == list("0123456789")
+    assert fold_of["a/13-x.wav"] == "3"
+    assert dataset.folds(NAMES, "x|y", 1)[0] == ["x", "y"]
+    assert dataset.folds(["a/10.wav", "a/9.wav"], r"\d+", 1)[0] == ["9", "10"]
+
+
+def test_augmented_copies_are_in_no_fold():
+    names = [*NAMES, "a/1-x_aug1.wav"]
+    assert "a/1-x_aug1.wav" not in dataset.folds(names, "3", 1)[1]
+
+
+def test_a_class_may_have_fewer_sounds_than_there_are_folds():
+    _, fold_of = dataset.folds([*NAMES, "d/1.wav"], "5", 1)
+    assert fold_of["d/1.wav"] in "12345"
+
+
+@pytest.mark.parametrize(("rule", "says"), [
+    ("1", "FOLDS is 1; set it to a number from 2 to 120"), ("0", "FOLDS is 0"), ("121", "FOLDS is 121"),
+    ("wav", r"a/0-x.wav: FOLDS, the regular expression 'wav', matches nothing in its name"),
+    (r"-", "makes one fold of all sounds")])
+def test_folds_that_mean_nothing_are_refused(rule, says):
+    with pytest.raises(UserError, match=says):
+        dataset.folds(NAMES, rule, 1)
+
+
+def test_a_rule_for_folds_that_is_none_is_refused():
+    with pytest.raises(UserError, match=r"FOLDS is '\('; set it to a number, as text, or"):
+        dataset.check_folds("(")

@@ -31,7 +31,7 @@ def trained_network(folder, network="vgg", seed=1):
     for variable in model.weights:  # batch normalization's averages too
         variable.assign_add(rng.normal(0, 0.02, variable.shape))
     model.compile("adam", "categorical_crossentropy")
-    panotti_models.save(folder / "weights.hdf5", trained, model, model.get_weights(), model.optimizer)
+    panotti_models.save(folder / "weights.hdf5", trained, model, *[model.get_weights()] * 2, model.optimizer)
     return model
 
 

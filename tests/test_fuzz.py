@@ -23,9 +23,9 @@ import numpy as np
 import pytest
 from conftest import ROOT, sine, write
 
-import train_network
 from audio_utils import audio_io, binauralify, dataset, melgram, weights_file
 from audio_utils.melgram import MelgramSettings
+from audio_utils.progress import COLUMNS, Progress
 from audio_utils.safe_files import UserError
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="limits its processes as POSIX does")
@@ -61,9 +61,9 @@ def record(**changes):
 
 
 def trained(**changes):
-    row = dict.fromkeys(train_network._COLUMNS, 0.5)
+    row = dict.fromkeys(COLUMNS, 0.5)
     progress = {"constants": {"EPOCHS": 3}, "learning_rate": 0.001, "epoch": 1, "steps": 3, "best_loss": 0.5,
-                "validation": ["a/1.wav", "b/1.wav"], "history": [row]}
+                "held_out": ["a/2.wav"], "validation": ["a/1.wav", "b/1.wav"], "history": [row]}
     scaling = weights_file.Scaling(np.zeros(SETTINGS.mels, np.float32), np.ones(SETTINGS.mels, np.float32))
     places = [f"model_weights/{i}" for i in range(len(ARRAYS))]
     return weights_file.Trained("vgg", ["a", "b"], SETTINGS, record(), scaling, progress, places)._replace(**changes)
@@ -75,7 +75,7 @@ def write_weights(path, **changes):
         file.attrs["model_config"] = "{}"
         for i, array in enumerate(ARRAYS):
             file[f"model_weights/{i}"] = array
-    weights_file.write(path, trained(**changes), ARRAYS, ARRAYS)
+    weights_file.write(path, trained(**changes), last=ARRAYS, average=ARRAYS, optimizer=ARRAYS)
 
 
 def write_sofa(path):
@@ -195,9 +195,10 @@ def read_weights(path):
     found = weights_file.read(path)
     weights_file.read_best(path, found, ARRAYS)
     weights_file.read_state(path, "last", ARRAYS)
+    weights_file.read_state(path, "average", ARRAYS)
     weights_file.read_state(path, "optimizer", ARRAYS)
     try:
-        train_network.Progress.of(found.progress)
+        Progress.of(found.progress)
     except (TypeError, KeyError):  # as resume() does
         raise UserError(f"{path}: no training") from None
 
@@ -244,7 +245,16 @@ def read_all(kind, first, last, folder):
         path = folder / f"mutated{suffix}"
         path.write_bytes(mutate(original, np.random.default_rng([7, number])))
         found = outcome(kind, path)
-        print(json.dumps([number, found, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]), flush=True)
+        print(json.dumps([number, found, peak_bytes()]), flush=True)
+
+
+def peak_bytes():
+    """The most memory this process has had: on Linux, getrusage counts what its parent had before it was started."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return 1024 * int(status.split("VmHWM:")[1].split()[0])
+    except OSError:
+        return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 # --- tests -----------------------------------------------------------------------------------------------------------
@@ -286,7 +296,7 @@ def make_keras(path):
     model = panotti_models.build("vgg", SETTINGS.shape, 2, made.scaling)
     optimizer = keras.optimizers.AdamW()
     optimizer.build(model.trainable_variables)
-    panotti_models.save(path, made, model, model.get_weights(), optimizer)
+    panotti_models.save(path, made, model, *[model.get_weights()] * 2, optimizer)
 
 
 # --- made by hand, to do harm ----------------------------------------------------------------------------------------

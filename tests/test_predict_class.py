@@ -55,7 +55,8 @@ def teach(clips, settings, record):
     wanted = 4 * np.eye(len(clips.class_names))[clips.labels] - 2  # probabilities of 0.98
     found = np.linalg.lstsq(np.pad(features, ((0, 0), (0, 1)), constant_values=1), wanted)[0]
     model.layers[-1].set_weights([found[:-1], found[-1]])
-    panotti_models.save("weights.hdf5", trained, model, model.get_weights(), panotti_models.keras.optimizers.Adam())
+    panotti_models.save("weights.hdf5", trained, model, *[model.get_weights()] * 2,
+                        panotti_models.keras.optimizers.Adam())
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +233,7 @@ def test_more_channels_than_the_network_knows_are_refused_before_keras(run, tmp_
     scaling = weights_file.Scaling(np.zeros(24, np.float32), np.ones(24, np.float32))
     trained = weights_file.Trained("vgg", ["a", "b"], settings, {}, scaling, {}, [])
     model = panotti_models.build("vgg", settings.shape, 2, scaling)
-    panotti_models.save(tmp_path / "weights.hdf5", trained, model, model.get_weights(),
+    panotti_models.save(tmp_path / "weights.hdf5", trained, model, *[model.get_weights()] * 2,
                         panotti_models.keras.optimizers.Adam())
     wide = write(tmp_path / "wide.wav", sine(seconds=0.1, channels=3))
     sentence = "has 3 channels, the network 2; leave some out."

@@ -26,7 +26,7 @@ from audio_utils.safe_files import UserError
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
 
-QUICK = ("--network", "vgg", "--batch-size", 8, "--warm-up", 4)
+QUICK = ("--network", "vgg", "--batch-size", 8, "--warm-up", 4, "--epoch-clips", 1)
 UNFINISHED = safe_files.UNFINISHED
 SECONDS_TO_STOP = 2
 

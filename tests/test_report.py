@@ -22,6 +22,7 @@ from sklearn.metrics import roc_auc_score
 import eval_network
 from audio_utils import audio_io, dataset, intervals, melgram, plots, report, weights_file
 from audio_utils.dataset import Clips
+from audio_utils.evaluation import Evaluation, roc_curves, score
 from audio_utils.melgram import MelgramSettings
 from audio_utils.weights_file import Scaling, Trained
 
@@ -44,14 +45,14 @@ def findings(class_names, each=4, mistakes=3, channels=1, settings=SETTINGS, unt
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     pitch = {name: 300 + 200 * n for n, name in enumerate(names)}
     melgrams = np.stack([melgram.melgram(sine(pitch[name] % 3500, channels=channels), settings) for name in names])
-    evaluation = eval_network.Evaluation(names, class_names, labels, probabilities, 0.25)
-    curves = eval_network.roc_curves(evaluation)
+    evaluation = Evaluation(names, class_names, labels, probabilities)
+    curves = roc_curves(evaluation)
     trained = Trained("vgg", class_names, settings, {"constants": {"TEST_FRACTION": 0.2, "SEED": 1}},
                       Scaling(np.zeros(48, np.float32), np.ones(48, np.float32)),
                       {"epoch": 3, "best_epoch": 3, "asked_rate": 0.001, "learning_rate": 0.0005, "history": HISTORY,
                        "validation": names[:2]}, [])
     return report.Findings(trained, Clips(melgrams, labels, names, class_names), evaluation, curves,
-                           eval_network.score(evaluation, curves))
+                           score(evaluation, curves))
 
 
 def page_of(folder, found, most=20, sounds=True):
@@ -305,7 +306,7 @@ def test_eval_network_writes_the_page(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with h5py.File("weights.hdf5", "w"):
         pass
-    weights_file.write("weights.hdf5", found.trained, [], [])
+    weights_file.write("weights.hdf5", found.trained)
     for name, each in zip(found.clips.names, found.clips.melgrams, strict=True):
         path = dataset.melgram_path("Preproc", "Test", name)
         path.parent.mkdir(parents=True, exist_ok=True)
