@@ -148,7 +148,7 @@ def changed_at(sound):
 
 def read_headers(sounds, jobs):
     """(path → AudioInfo of the sounds that can be used, path → what is wrong with the others)."""
-    found = dict(parallel.each(audio_io.info, [sound.path for sound in sounds], "Reading headers", jobs))
+    found = dict(parallel.each(audio_io.info, [sound.path for sound in sounds], "Reading headers", jobs, fewest=4000))
     good = {sound.path: found[sound.path] for sound in sounds if isinstance(found[sound.path], audio_io.AudioInfo)}
     return good, {path: str(error) for path, error in found.items() if path not in good}
 

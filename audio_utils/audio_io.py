@@ -61,13 +61,25 @@ def read(path, start=0, samples=None):
     Raises AudioError where it can't be decoded, holds no sample, or holds NaN or infinity.
     """
     with opened(path, start) as (facts, blocks):
-        pieces = list(blocks(facts.samples - start if samples is None else min(samples, facts.samples - start)))
-    audio = np.concatenate(pieces, axis=1) if pieces else np.zeros((facts.channels, 0), np.float32)
+        left = facts.samples - start
+        audio = _whole(path, facts, blocks, left if samples is None else min(samples, left))
+    return np.ascontiguousarray(audio), facts.rate
+
+
+def read_beginning(path, seconds):
+    """The first seconds of a file, opened once: (float32 (channels, samples), AudioInfo). Raises as `read` does."""
+    with opened(path) as (facts, blocks):
+        return _whole(path, facts, blocks, min(facts.samples, math.ceil(seconds * facts.rate))), facts
+
+
+def _whole(path, facts, blocks, samples):
+    pieces = list(blocks(samples))
+    if samples > 0 and not pieces:
+        raise AudioError(f"{path}: holds no sample; replace or remove it.")
+    audio = pieces[0] if len(pieces) == 1 else np.concatenate([np.zeros((facts.channels, 0), np.float32), *pieces], 1)
     if not np.isfinite(audio.sum()) and not np.isfinite(audio).all():
         raise AudioError(f"{path}: holds NaN or infinite samples; repair or remove it.")
-    if not audio.shape[1] and samples != 0 and start < facts.samples:
-        raise AudioError(f"{path}: holds no sample; replace or remove it.")
-    return np.ascontiguousarray(audio), facts.rate
+    return audio
 
 
 @contextmanager
@@ -181,11 +193,13 @@ def _decoding(path):
 
 
 def _open(path):
-    if not Path(path).exists():
-        raise AudioError(f"{path}: is not there; check the name.")
-    if not Path(path).is_file():
+    try:
+        facts = os.stat(path)
+    except (OSError, ValueError):
+        raise AudioError(f"{path}: is not there; check the name.") from None
+    if not stat.S_ISREG(facts.st_mode):
         raise AudioError(f"{path}: is not a file; give audio files.")
-    if not Path(path).stat().st_size:
+    if not facts.st_size:
         raise AudioError(f"{path}: is empty; replace or remove it.")
     try:
         return soundfile.SoundFile(_name(path))

@@ -339,19 +339,19 @@ def load(preproc, side, settings, class_names=None):
     folder = Path(preproc) / side
     names = [name for found_side, name in find_melgrams(preproc) if found_side == side]
     known = class_names if class_names is not None else sorted({_class_of(name) for name in names})
+    place = {name: i for i, name in enumerate(known)}
     for stranger in sorted({_class_of(name) for name in names} - set(known)):
         remarks.append(f"{folder / stranger}/: is no class of the network and is left out; train anew to add it.")
-    names = [name for name in names if _class_of(name) in set(known)]
+    names = [name for name in names if _class_of(name) in place]
     melgrams = np.empty((len(names), *settings.shape), np.float32)
     good = []
     for name in names:
-        path = melgram_path(preproc, side, name)
+        path = f"{folder}{os.sep}{name}.npy"  # to make a Path of each would take a fifth of the time
         try:
             _read_into(path, _header(settings), melgrams[len(good)])
             good.append(name)
         except (OSError, UserError) as error:
             remarks.append(str(error) if isinstance(error, UserError) else f"{path}: can't be read ({error.strerror}).")
-    place = {name: i for i, name in enumerate(known)}
     labels = np.array([place[_class_of(name)] for name in good], np.int64)
     return Clips(melgrams[:len(good)], labels, good, list(known)), remarks
 

@@ -32,6 +32,30 @@ class Tables(NamedTuple):
     filters: list  # of (slice of the bands, slice of the bins that they cover, filters (bins, bands))
 
 
+def fast_length(least):
+    """The next length with no prime factor over 5: scipy.fft.next_fast_len, to import which takes a quarter second."""
+    return next(n for n in itertools.count(least) if 60 ** 20 % n == 0)
+
+
+def band_edges(mels, sample_rate):
+    """Where the triangular bands begin, peak and end, in Hz (mels + 2,): equally far apart on Slaney's mel scale."""
+    # Slaney's Auditory Toolbox, 1998: a mel is 200/3 Hz up to 1 kHz; from there on 27 of them make a factor of 6.4
+    linear, knee, step, top = 200 / 3, 1000 / (200 / 3), np.log(6.4) / 27, sample_rate / 2
+    top_mel = knee + np.log(top / 1000) / step if top >= 1000 else top / linear
+    scale = np.linspace(0, top_mel, mels + 2)
+    return np.where(scale >= knee, 1000 * np.exp(step * (scale - knee)), linear * scale)
+
+
+def mel_filters(mels, sample_rate, fft):
+    """Triangles of unit area, float32 (bins, mels): those of librosa.filters.mel, to import which takes a second."""
+    edges = band_edges(mels, sample_rate)
+    distances = np.subtract.outer(np.fft.rfftfreq(fft, 1 / sample_rate), edges)  # Hz from each edge (bins, mels + 2)
+    rising, falling = distances[:, :-2] / np.diff(edges)[:-1], -distances[:, 2:] / np.diff(edges)[1:]
+    filters = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+    filters *= 2 / (edges[2:] - edges[:-2])
+    return filters
+
+
 def _blocks(filters):
     """Mel filters (bins, mels), mostly zeros, as small dense blocks along their diagonal."""
     blocks = []
@@ -60,11 +84,9 @@ class MelgramSettings:
 
         The FFT is the next length that transforms fast, and long enough to put a bin into each mel band.
         """
-        import librosa
-        import scipy.fft
         window = max(2, round(window_ms * sample_rate / 1000))
-        half_band = librosa.mel_frequencies(mels + 2, fmax=sample_rate / 2)[1]  # Hz; the lowest band is the narrowest
-        fft = scipy.fft.next_fast_len(max(window, 1 + int(sample_rate / (2 * half_band))), real=True)
+        half_band = band_edges(mels, sample_rate)[1]  # Hz; the lowest band is the narrowest
+        fft = fast_length(max(window, 1 + int(sample_rate / (2 * half_band))))
         return cls(sample_rate, clip_samples, channels, mels, window, fft, max(1, round(hop_ms * sample_rate / 1000)))
 
     @classmethod
@@ -87,10 +109,10 @@ class MelgramSettings:
     @functools.cached_property
     def tables(self):
         """The window and the mel filters, made once; they travel with the settings to other processes."""
-        import librosa
-        window = librosa.filters.get_window("hann", self.window, fftbins=True)
-        filters = librosa.filters.mel(sr=self.sample_rate, n_fft=self.fft, n_mels=self.mels).T
-        return Tables(librosa.util.pad_center(window, size=self.fft).astype(np.float32), _blocks(filters))
+        before = (self.fft - self.window) // 2
+        window = np.zeros(self.fft, np.float32)
+        window[before:before + self.window] = 0.5 - 0.5 * np.cos(2 * np.pi / self.window * np.arange(self.window))
+        return Tables(window, _blocks(mel_filters(self.mels, self.sample_rate, self.fft)))
 
     @property
     def clip_seconds(self):
@@ -113,15 +135,14 @@ def of_file(path, settings):
     The remark says what a person may want to know: the sound is silent, or its file is cut short.
     Raises AudioError where it can't be used.
     """
-    facts = audio_io.info(path)
-    wanted = min(facts.samples, math.ceil((settings.clip_seconds + RESAMPLING_MARGIN) * facts.rate))
-    audio, rate = audio_io.read(path, samples=wanted)
+    seconds = settings.clip_seconds + RESAMPLING_MARGIN
+    audio, facts = audio_io.read_beginning(path, seconds)
     remark = ""
     if not audio.any():
         remark = f"{path}: is silent; kept."
-    elif facts.cut_short or audio.shape[1] < wanted:
+    elif facts.cut_short or audio.shape[1] < min(facts.samples, math.ceil(seconds * facts.rate)):
         remark = f"{path}: is cut short; what is there is used."
-    return melgram(conform(audio, rate, settings, path), settings), remark
+    return melgram(conform(audio, facts.rate, settings, path), settings), remark
 
 
 def conform(audio, rate, settings, path="the sound"):
@@ -133,7 +154,7 @@ def conform(audio, rate, settings, path="the sound"):
 def match_channels(audio, channels, path="the sound"):
     """(n, samples) → (channels, samples): mixed to mono, mono repeated, or silent channels added."""
     if channels == 1:
-        return audio.mean(axis=0, keepdims=True)
+        return audio.mean(axis=0, keepdims=True) if len(audio) > 1 else audio
     if len(audio) == 1:
         return np.repeat(audio, channels, axis=0)
     if len(audio) > channels:
@@ -145,8 +166,10 @@ def match_channels(audio, channels, path="the sound"):
 def melgram(audio, settings):
     """float32 audio (channels, samples) → dB (mels, frames, channels), any number of samples."""
     import scipy.fft
-    audio = np.pad(audio.astype(np.float32, copy=False), ((0, 0), (settings.fft // 2, settings.fft // 2)))
-    frames = np.lib.stride_tricks.sliding_window_view(audio, settings.fft, axis=1)[:, ::settings.hop]
+    half = settings.fft // 2
+    padded = np.zeros((len(audio), audio.shape[1] + 2 * half), np.float32)
+    padded[:, half:half + audio.shape[1]] = audio
+    frames = np.lib.stride_tricks.sliding_window_view(padded, settings.fft, axis=1)[:, ::settings.hop]
     mels = np.empty((*frames.shape[:2], settings.mels), np.float32)  # (channels, frames, mels)
     for channel, start in itertools.product(range(len(audio)), range(0, frames.shape[1], _FRAMES)):
         spectrum = scipy.fft.rfft(frames[channel, start:start + _FRAMES] * settings.tables.window, overwrite_x=True)

@@ -3,6 +3,7 @@
 import librosa
 import numpy as np
 import pytest
+import scipy.fft
 import soundfile
 from conftest import sine, write
 
@@ -87,12 +88,25 @@ def test_conform_length_rate_and_channels():
         melgram.match_channels(np.zeros((3, 5)), 2, "loud.wav")
 
 
+@pytest.mark.parametrize("rate", [100, 1000, 8000, 11025, 22050, 44100, 96000])
+def test_tables_are_those_of_librosa_and_scipy(rate):
+    for mels in (1, 40, 96, 128):
+        settings = MelgramSettings.of(rate, rate, 1, mels, 46.44, 11.61)
+        filters = np.zeros((1 + settings.fft // 2, mels), np.float32)
+        for bands, bins, block in settings.tables.filters:
+            filters[bins, bands] = block
+        assert np.array_equal(filters, librosa.filters.mel(sr=rate, n_fft=settings.fft, n_mels=mels).T)
+        window = librosa.filters.get_window("hann", settings.window)
+        assert np.allclose(settings.tables.window, librosa.util.pad_center(window, size=settings.fft), atol=1e-7)
+    for length in range(2, 3000):
+        assert melgram.fast_length(length) == scipy.fft.next_fast_len(length, real=True)
+
+
 def test_a_long_file_is_read_no_further_than_needed(tmp_path, monkeypatch):
     path = write(tmp_path / "a.wav", sine(seconds=60))
     asked = []
-    read = melgram.audio_io.read
-    monkeypatch.setattr(melgram.audio_io, "read",
-                        lambda path, samples: asked.append(samples) or read(path, samples=samples))
+    read = melgram.audio_io._blocks
+    monkeypatch.setattr(melgram.audio_io, "_blocks", lambda *given: asked.append(given[-1]) or read(*given))
     melgram.of_file(path, settings_for(8000, 1))
     assert asked == [8800]
 
