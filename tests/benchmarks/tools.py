@@ -7,26 +7,20 @@ Writes  a table of medians to stdout; the sounds it makes and what becomes of th
     python tests/benchmarks/tools.py --files 4 --file-seconds 300
 """
 
-import os
-import platform
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 
-SUITE = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(SUITE))
 import numpy as np
+from side_by_side import SUITE, medians, print_machine, print_table, run_seconds
 
 from audio_utils import audio_io, command_line
 
 FILES = 8            # sounds given to each tool
 FILE_SECONDS = 60.0  # length of each
 RATE = 44100         # Hz
-RUNS = 5             # of each tool, of which the median is given
+ROUNDS = 5           # of each tool, of which the median is given; one more warms up
 
 _TOOLS = {  # what is run → the channels of its sounds
     "audio_utils/binauralify.py 12": 1,
@@ -37,40 +31,21 @@ _TOOLS = {  # what is run → the channels of its sounds
 
 def main():
     options = command_line.parse(globals())
-    print_machine(options)
-    print(f"{'seconds of sound in a second':36}{'1 process':>12}{'2 processes':>14}")
-    for tool, channels in _TOOLS.items():
-        speeds = [median_speed(tool, channels, jobs, options) for jobs in (1, 2)]
-        print(f"{tool:36}{speeds[0]:12.0f}{speeds[1]:14.0f}", flush=True)
+    print_machine(f"{options.files} files of {options.file_seconds:g} s, {options.rate} Hz, 16 bits; "
+                  f"medians of {options.rounds}")
+    sides = {(tool, jobs): partial(speed, tool, jobs, options) for tool in _TOOLS for jobs in (1, 2)}
+    speeds = medians(sides, options.rounds)
+    print_table(["seconds of sound in a second", "1 process", "2 processes"],
+                *([tool, *(f"{speeds[tool, jobs]:.0f}" for jobs in (1, 2))] for tool in _TOOLS))
 
 
-def print_machine(options):
-    parts = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "soundfile", "soxr"))
-    print(f"{cpu_name()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; Python {platform.python_version()}, "
-          f"{parts}")
-    print(f"{options.files} files of {options.file_seconds:g} s, {options.rate} Hz, 16 bits; {options.runs} runs\n")
-
-
-def cpu_name():
-    facts = Path("/proc/cpuinfo")
-    lines = facts.read_text().splitlines() if facts.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
-def median_speed(tool, channels, jobs, options):
+def speed(tool, jobs, options):
     """Seconds of sound that go into the tool for each second that it takes, its start included."""
-    sound_seconds = options.files * options.file_seconds
-    return statistics.median(sound_seconds / run_seconds(tool, channels, jobs, options) for _ in range(options.runs))
-
-
-def run_seconds(tool, channels, jobs, options):
     with tempfile.TemporaryDirectory() as folder:
-        names = [make(folder, number, channels, options) for number in range(options.files)]
+        names = [make(folder, number, _TOOLS[tool], options) for number in range(options.files)]
         script, *arguments = tool.split()
         command = [sys.executable, SUITE / script, *arguments, *names, "--jobs", str(jobs)]
-        start = time.perf_counter()
-        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - start
+        return options.files * options.file_seconds / run_seconds(command, folder)
 
 
 def make(folder, number, channels, options):
