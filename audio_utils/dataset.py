@@ -129,8 +129,8 @@ def group_of(name, keep_together=""):
 def deal(names, before, fraction, seed, keep_together=""):
     """Choose which of the sounds are held out (for Test, or for validation).
 
-    Stratified: `fraction` of each class, one at least of two and never all; whole groups; the order of dealing comes
-    from the seed and the names alone. Augmented copies are never held out and count for nothing.
+    Stratified: `fraction` of each class, one at least of two (with 0 none) and never all; whole groups; the order of
+    dealing comes from the seed and the names alone. Augmented copies are never held out and count for nothing.
     before: name → bool for the sounds that have a side already; they keep it, and their siblings follow.
     Returns name → True where held out, False where not, None for an augmented copy of a sound that is held out.
     """
@@ -211,7 +211,7 @@ def _fill(held, settled, groups, fraction, seed):
     """Add to `held` the groups, not settled yet, that bring every class closest to the fraction wanted of it."""
     sizes = {group: Counter(map(_class_of, members)) for group, members in groups.items()}
     totals = sum(sizes.values(), Counter())
-    wanted = {name: max(1, round(total * fraction)) if total > 1 else 0 for name, total in totals.items()}
+    wanted = {name: max(1, round(total * fraction)) if total > 1 and fraction else 0 for name, total in totals.items()}
     count = sum((sizes[group] for group in held if group in sizes), Counter())
     free = sorted((group for group in groups if group not in settled), key=lambda group: _lot(group, seed))
 
@@ -230,7 +230,7 @@ def _fill(held, settled, groups, fraction, seed):
         if gain(group) > 0 and leaves_some(group):
             take(group)
     for name in sorted(totals):  # where groups are large, a class may have none held out yet
-        if not count[name] and totals[name] > 1:
+        if wanted[name] and not count[name]:
             fitting = [group for group in free if group not in held and name in sizes[group] and leaves_some(group)]
             if fitting:
                 take(max(fitting, key=gain))

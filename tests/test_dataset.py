@@ -209,6 +209,10 @@ def test_bad_settings_are_named(preproc, content):
         dataset.read_settings(preproc)
 
 
+def test_a_fraction_of_nothing_holds_nothing_out():
+    assert not held(deal(names(), fraction=0))
+
+
 # --- folds ----------------------------------------------------------------------------------------------------------
 
 NAMES = [f"{name}/{i}-{take}.wav" for name in "abc" for i in range(20) for take in "xy"]
