@@ -21,6 +21,7 @@ from audio_utils import command_line  # first of all: it answers ^C from here on
 # isort: split
 import argparse
 import time
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numba
@@ -45,7 +46,7 @@ _FINE = 300  # samples; see `ring`
 
 class Guitar(NamedTuple):
     """Where its pickup is, and how it colours the sound."""
-    pickup: float  # distance from the bridge, as a part of the open string
+    pickup: float  # its distance from the bridge, as a part of the open string
     resonance: tuple  # Hz, dB and Q
     cutoff_hz: float
     sustain_seconds: float  # in which the fundamental of the open E2 falls by 60 dB
@@ -89,7 +90,7 @@ def log_uniform(rng, low, high, size=None):
     return np.exp(rng.uniform(np.log(low), np.log(high), size))
 
 
-# --- filters: second-order sections, after Bristow-Johnson, "Audio EQ Cookbook" -------------------------------------
+# --- filters, of second-order sections ------------------------------------------------------------------------------
 
 def filtered(sound, *sections):
     return scipy.signal.sosfilt(np.vstack(sections), sound)
@@ -100,59 +101,34 @@ def low_pass(hz, rate, order=2):
 
 
 def peak(hz, gain_db, q, rate):
-    """Lifts what is around a frequency."""
+    """Lifts what is around a frequency: Bristow-Johnson, "Audio EQ Cookbook"."""
     gain, w = 10 ** (gain_db / 40), 2 * np.pi * hz / rate
     alpha, middle = np.sin(w) / (2 * q), -2 * np.cos(w)
     section = np.array([1 + alpha * gain, middle, 1 - alpha * gain, 1 + alpha / gain, middle, 1 - alpha / gain])
     return section / section[3]
 
 
-def shelf(hz, gain_db, rate, side):
-    """Lifts what is above (side 1) or below (-1) a frequency."""
-    gain, w = 10 ** (gain_db / 40), 2 * np.pi * hz / rate
-    alpha, cosine = np.sin(w) * np.sqrt(2 * gain), side * np.cos(w)
-    plus, minus = gain + 1, gain - 1
-    above, below = plus + minus * cosine, plus - minus * cosine
-    section = np.array([gain * (above + alpha), -2 * side * gain * (minus + plus * cosine), gain * (above - alpha),
-                        below + alpha, 2 * side * (minus - plus * cosine), below - alpha])
-    return section / section[3]
-
-
 # --- the note -------------------------------------------------------------------------------------------------------
 
-class Note(NamedTuple):
-    """How one note is played."""
-    guitar: Guitar
-    string: int  # 0 is the lowest
-    hz: float
-    pick: float  # where it plucks: distance from the bridge, as a part of the open string
-    pick_hz: float  # how hard it is: partials above are weaker
-    sustain: float  # times the guitar's
-    damping_hz: float  # from here on partials decay faster
-    across: float  # how strong, and how far off in pitch, the string swings across the main direction: they beat
-    detuning: float
-    onset_seconds: float
-    held_seconds: float  # until a hand stops the string
-    release_seconds: float  # that it takes
-    click: float  # of the pick on the string
-    noise: np.ndarray  # (samples,)
-    noise_level: float
-    hum_level: float
-    hum_hz: float
-
-
 def draw_note(rng, samples):
+    """How one note is played; places on the string are distances from the bridge, as parts of the open string."""
     string = rng.integers(len(_OPEN_STRINGS_HZ))
     semitones = rng.integers(_FRETS[string] + 1) + rng.normal(0, 0.06)
-    return Note(guitar=_GUITARS[rng.integers(len(_GUITARS))], string=string,
-                hz=_OPEN_STRINGS_HZ[string] * 2 ** (semitones / 12),
-                pick=rng.uniform(0.1, 0.15), pick_hz=log_uniform(rng, 2500, 4500), sustain=log_uniform(rng, 0.5, 1.5),
-                damping_hz=log_uniform(rng, 800, 2000), across=rng.uniform(0.1, 0.6), detuning=rng.normal(0, 4e-4),
-                onset_seconds=rng.uniform(0, 0.1),
-                held_seconds=rng.uniform(0.8, 1.6) if rng.random() < 0.35 else np.inf,
-                release_seconds=rng.uniform(0.03, 0.15), click=log_uniform(rng, 0.003, 0.1),
-                noise=rng.normal(size=samples), noise_level=log_uniform(rng, 1e-5, 3e-4),
-                hum_level=log_uniform(rng, 1e-5, 1e-3), hum_hz=rng.choice([50, 60]))
+    return SimpleNamespace(
+        guitar=_GUITARS[rng.integers(len(_GUITARS))], string=string,
+        hz=_OPEN_STRINGS_HZ[string] * 2 ** (semitones / 12),
+        pick=rng.uniform(0.1, 0.15),  # where it plucks
+        pick_hz=log_uniform(rng, 2500, 4500),  # how hard it is: partials above are weaker
+        sustain=log_uniform(rng, 0.5, 1.5),  # times the guitar's
+        damping_hz=log_uniform(rng, 800, 2000),  # from here on partials decay faster
+        across=rng.uniform(0.1, 0.6),  # how much of the string's swing is across the main direction,
+        detuning=rng.normal(0, 4e-4),  # and how far off in pitch: the two beat
+        onset_seconds=rng.uniform(0, 0.1),
+        held_seconds=rng.uniform(0.8, 1.6) if rng.random() < 0.35 else np.inf,  # until a hand stops the string,
+        release_seconds=rng.uniform(0.03, 0.15),  # which takes so long
+        click=log_uniform(rng, 0.003, 0.1),  # of the pick on the string
+        noise=rng.normal(size=samples), noise_level=log_uniform(rng, 1e-5, 3e-4),
+        hum_level=log_uniform(rng, 1e-5, 1e-3), hum_hz=rng.choice([50, 60]))
 
 
 def pluck(note, samples, rate):
@@ -206,17 +182,14 @@ def swing(samples, rate, hz, turn):
 # --- the effects, on a sound (samples,) -----------------------------------------------------------------------------
 
 def eq(sound, rate, bands):
-    """Two or three tone controls: each (kind, where in its range, dB, Q of the middle's)."""
-    kinds = {"bass": lambda place, gain_db, q: shelf(150 * 3 ** place, gain_db, rate, -1),
-             "middle": lambda place, gain_db, q: peak(600 * 6 ** place, gain_db, q, rate),
-             "treble": lambda place, gain_db, q: shelf(1500 * 3 ** place, gain_db, rate, 1)}
-    return filtered(sound, *(kinds[kind](*settings) for kind, *settings in bands))
+    """Two or three tone controls: each (Hz, dB, Q)."""
+    return filtered(sound, *(peak(*band, rate) for band in bands))
 
 
 def draw_eq(rng):
-    kinds = rng.permutation(["bass", "middle", "treble"])[:rng.choice([2, 3, 3])]
-    return {"bands": [(kind, rng.random(), rng.uniform(10, 15) * rng.choice([-1, 1]), rng.uniform(0.7, 1.5))
-                      for kind in kinds]}
+    ranges_hz = rng.permutation([(100, 400), (500, 2000), (2500, 7000)])[:rng.integers(2, 4)]
+    return {"bands": [(log_uniform(rng, *hz), rng.uniform(10, 15) * rng.choice([-1, 1]), rng.uniform(0.5, 1.5))
+                      for hz in ranges_hz]}
 
 
 def overdrive(sound, rate, gain_db, bias, tone_hz):
@@ -364,13 +337,13 @@ EFFECTS = {  # what it does, and how its settings are drawn
 # --- the recording --------------------------------------------------------------------------------------------------
 
 def draw_take(rng, samples):
-    return {"treble_db": rng.uniform(-1.5, 1.5), "bass_db": rng.uniform(-1.5, 1.5), "peak_db": rng.uniform(-13, -1),
+    return {"bass_db": rng.uniform(-2, 2), "treble_db": rng.uniform(-2, 2), "peak_db": rng.uniform(-13, -1),
             "noise": rng.normal(0, log_uniform(rng, 1e-5, 3e-4), samples)}
 
 
-def record(sound, rate, treble_db, bass_db, peak_db, noise):
+def record(sound, rate, bass_db, treble_db, peak_db, noise):
     """What amplifier, microphone and recorder make of a sound; the level, the same for all, tells nothing of it."""
-    sound = filtered(sound - sound.mean(), shelf(2500, treble_db, rate, 1), shelf(200, bass_db, rate, -1))
+    sound = filtered(sound - sound.mean(), peak(150, bass_db, 0.5, rate), peak(5000, treble_db, 0.5, rate))
     return 10 ** (peak_db / 20) * (sound / np.abs(sound).max() + noise)
 
 
