@@ -19,7 +19,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from audio_utils import command_line  # first of all: it answers ^C from here on
 
 # isort: split
-import argparse
 import time
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -56,7 +55,9 @@ _GUITARS = Guitar(0.07, (4000, 5, 1.5), 6000, 12), Guitar(0.24, (2200, 4, 1.2), 
 
 
 def main():
-    options = command_line.parse(globals(), [("clips", {"type": int, "nargs": "?", "default": argparse.SUPPRESS})])
+    options = command_line.parse(globals(), [
+        ("number", {"metavar": "N", "type": int, "nargs": "?", "help": "clips of each effect, as --clips has it"})])
+    options.clips = options.clips if options.number is None else options.number
     command_line.on_stop("Stopped; the clips that were finished are kept.")
     command_line.check_number(options, "clips", int, 1, 99999)
     command_line.check_number(options, "seconds", float, 0.5, 60)
@@ -64,14 +65,14 @@ def main():
     command_line.check_number(options, "seed", int, 0)
     command_line.check_number(options, "jobs", int, 1, none=True)
     start = time.monotonic()
-    for effect in EFFECTS:
+    for effect in _EFFECTS:
         Path("Samples", effect).mkdir(parents=True, exist_ok=True)
-    clips = [(effect, number) for effect in EFFECTS for number in range(1, options.clips + 1)]
+    clips = [(effect, number) for effect in _EFFECTS for number in range(1, options.clips + 1)]
     for _, error in parallel.each(make, clips, "Playing", options.jobs, (options,)):
         if error:
             raise error
     seconds = time.monotonic() - start
-    print(f"{len(clips)} clips of {len(EFFECTS)} effects written to Samples/ in {seconds:.0f} s: "
+    print(f"{len(clips)} clips of {len(_EFFECTS)} effects written to Samples/ in {seconds:.0f} s: "
           f"{len(clips) / seconds:.0f} a second.")
 
 
@@ -80,7 +81,7 @@ def make(clip, options):
     effect, number = clip
     rng = np.random.default_rng([options.seed, *effect.encode(), number])
     samples, rate = round(options.seconds * options.sample_rate), options.sample_rate
-    apply, draw = EFFECTS[effect]
+    apply, draw = _EFFECTS[effect]
     note, settings, take = draw_note(rng, samples), draw(rng), draw_take(rng, samples)
     sound = record(apply(pluck(note, samples, rate), rate, **settings), rate, **take)
     audio_io.write(f"Samples/{effect}/{effect.lower()}_{number:05}.wav", sound[np.newaxis], rate, "PCM_16")
@@ -301,7 +302,7 @@ def all_passes(sound, coefficients, stages, feedback):
     return wet
 
 
-EFFECTS = {  # what it does, and how its settings are drawn
+_EFFECTS = {  # what it does, and how its settings are drawn
     "Chorus": (chorus, draw_chorus),
     "Distortion": (distortion, lambda rng: {
         "gain_db": rng.uniform(25, 46), "tone_hz": log_uniform(rng, 1500, 8000)}),
