@@ -102,14 +102,24 @@ NETWORKS = {"residual": residual, "vgg": vgg}
 
 
 def build(network, shape, classes, scaling, precision="float32"):
-    """A network for melgrams of `shape` (mels, frames, channels).
+    """A network for melgrams of `shape` (mels, frames, channels), in dB.
 
+    What it hears first is how far all lies below the loudest place of the clip, in the unit of each band's standard
+    deviation: so the gain of a recording is nothing to it, and the channels' differences stay.
     precision: Keras's name of a dtype policy; with "mixed_bfloat16" weights stay float32.
     """
     with _dtype_policy(precision):
         inputs = keras.Input(shape)
-        scaled = layers.Normalization(axis=1, mean=scaling.mean, variance=scaling.variance, dtype="float32")(inputs)
+        below = layers.Subtract(dtype="float32")([inputs, _loudest(inputs)])
+        scaled = layers.Normalization(axis=1, mean=scaling.mean, variance=scaling.variance, dtype="float32")(below)
         return keras.Model(inputs, NETWORKS[network](scaled, classes), name=network)
+
+
+def _loudest(melgrams):
+    """(clips, mels, frames, channels) → (clips, 1, 1, 1), by layers that `load_model` knows."""
+    mels, frames, channels = melgrams.shape[1:]
+    row = layers.Reshape((mels, frames * channels, 1), dtype="float32")(melgrams)
+    return layers.GlobalMaxPooling2D(keepdims=True, dtype="float32")(row)
 
 
 @contextmanager

@@ -44,17 +44,18 @@ WARM_UP = 200               # steps in which the learning rate rises to that
 WEIGHT_DECAY = 0.004        # of AdamW
 AVERAGING = 0.9             # every 10 steps the weights enter their moving average, this share of which stays as it is;
                             # the average is what is validated and saved
-NEGLIGIBLE = 0.001          # nats; a validation loss less than that below the best is no reason to go on, and where
-                            # the best is less than that, HALVE_AFTER epochs more are enough
-HALVE_AFTER = 5             # epochs without a better validation loss, then the learning rate is halved
-STOP_AFTER = 15             # epochs without a better validation loss, then training ends
-VALIDATION_FRACTION = 0.2   # of each class of Train, held out to choose the best epoch
+PATIENCE = 8                # epochs without a better validation loss, then the learning rate begins to fall to 0;
+COOL_DOWN = 0.4             # that takes this share of the epochs that were before, and is the end of training
+NEGLIGIBLE = 0.001          # nats; a validation loss less than that below the best is no better, and where the best is
+                            # less than that, training ends without a cool-down
+VALIDATION_FRACTION = 0.1   # of each class of Train, held out to choose the best epoch
 
 # Each time that a clip is trained on it is varied; 0 switches each of these off.
 TIME_SHIFT = 0.2            # of the clip's length: rolled in time by up to that, either way
-MASKED_BANDS = 0.15         # of the mel bands: a run of up to that is blotted out
 MASKED_TIME = 0.15          # of the clip's length: a run of up to that is blotted out
-MIXUP = 0.3                 # clips are mixed two by two, with weights from Beta(MIXUP, MIXUP)
+# These two help where clips are few and of many kinds (0.15 and 0.3), and hide what an equalizer does, or a voice.
+MASKED_BANDS = 0.0          # of the mel bands: a run of up to that is blotted out
+MIXUP = 0.0                 # clips are mixed two by two, with weights from Beta(MIXUP, MIXUP)
 
 FOLDS = ""                  # "5": cross-validation, each fifth of Train tested by a network trained on the others; or a
                             # regular expression on the file's name: what it matches is the fold (r"^\d")
@@ -63,7 +64,7 @@ PRECISION = "auto"          # "float32" or "mixed_bfloat16"; "auto": bfloat16 wh
 FRESH = False               # True: start anew
 
 _SAID = ("EPOCHS", "EPOCH_CLIPS", "BATCH_SIZE", "LEARNING_RATE", "WARM_UP", "WEIGHT_DECAY", "AVERAGING", "NEGLIGIBLE",
-         "HALVE_AFTER", "STOP_AFTER", "TIME_SHIFT", "MASKED_BANDS", "MASKED_TIME", "MIXUP", "SEED",
+         "PATIENCE", "COOL_DOWN", "TIME_SHIFT", "MASKED_BANDS", "MASKED_TIME", "MIXUP", "SEED",
          "PRECISION")  # where a resumed run has another value, it says so
 _AVERAGE_EVERY = 10  # steps
 _DRAW_EVERY = 10  # seconds, at least, between two pictures of the training curves
@@ -82,12 +83,12 @@ def main():
 
 def check(options):
     """Refuse constants and flags that mean nothing."""
-    for name in ("epochs", "epoch_clips", "batch_size", "halve_after", "stop_after"):
+    for name in ("epochs", "epoch_clips", "batch_size", "patience"):
         command_line.check_number(options, name, int, 1)
     command_line.check_number(options, "warm_up", int, 0)
     command_line.check_number(options, "seed", int, 0, 2 ** 32 - 1)
     command_line.check_number(options, "learning_rate", float, 1e-12)
-    for name in ("weight_decay", "negligible", "mixup"):
+    for name in ("weight_decay", "cool_down", "negligible", "mixup"):
         command_line.check_number(options, name, float, 0)
     for name in ("averaging", "time_shift", "masked_bands", "masked_time"):
         command_line.check_number(options, name, float, 0, 1)
@@ -187,7 +188,7 @@ def look_back(path, options):
 
 
 def resume(path, before, options, held_out):
-    """The Progress in the weights file, with a new learning rate where LEARNING_RATE was changed."""
+    """The Progress in the weights file, if it is one that can be gone on with; says what was changed since."""
     try:
         progress = Progress.of(before.progress)
     except (TypeError, KeyError):
@@ -202,8 +203,6 @@ def resume(path, before, options, held_out):
         now = getattr(options, name.lower(), was)
         if now != was:
             say(f"{name} was {was} and is now {now}.")
-    if progress.constants.get("LEARNING_RATE") != options.learning_rate:
-        progress.learning_rate = options.learning_rate
     return progress
 
 
@@ -253,7 +252,7 @@ class Run:
             raise UserError(f"NETWORK is {options.network!r}; choose one of {', '.join(panotti_models.NETWORKS)}.")
         self.options, self.clips = options, clips
         self.progress = resume(self.weights, before, options, held_out) if before else Progress(
-            {}, options.learning_rate, held_out=list(held_out))
+            {}, held_out=list(held_out))
         self.progress.constants = {name: getattr(options, name.lower()) for name in _SAID}
         self.training, self.validation = deal(clips.names, self.progress, before, options.validation_fraction,
                                               options.seed, keep_together(data))
@@ -303,8 +302,7 @@ class Run:
         if self.progress.history:
             write_history(self.history, self.progress.history)  # a run that was killed may not have come so far
         options = self.options
-        while not (why := self.progress.finished(options.epochs, options.negligible, options.halve_after,
-                                                 options.stop_after)):
+        while not (why := self.progress.finished(options.epochs, options.negligible, options.patience)):
             self.one_epoch()
         say(why)
         plots.training_curves(self.curves, self.progress.history)
@@ -318,8 +316,9 @@ class Run:
         with panotti_models.with_weights(self.model, self.average):
             found = evaluate(self.model, self.clips, self.validation)
         self.require_number(found.loss, "validation loss")  # the last step may have spoilt the weights
-        figures = {"loss": loss, "accuracy": accuracy, "val_loss": found.loss, "val_accuracy": found.accuracy}
-        improved = progress.enter(figures, options.negligible, options.halve_after)
+        figures = {"loss": loss, "accuracy": accuracy, "val_loss": found.loss, "val_accuracy": found.accuracy,
+                   "learning_rate": options.learning_rate * progress.share(0)}
+        improved = progress.enter(figures, options.negligible, options.patience, options.cool_down)
         if improved:
             self.best = self.average
         panotti_models.save(self.weights, self.trained._replace(progress=asdict(progress)), self.model, self.best,
@@ -349,10 +348,11 @@ class Run:
         size = min(options.batch_size, len(order))
         steps = len(order) // size  # what is left over waits for the next epoch's order: all batches have one shape
         sums = np.zeros(2)
-        for chosen in tqdm(np.split(order[:steps * size], steps), f"epoch {progress.epoch + 1:4}", disable=None,
-                           unit=" steps", leave=False, delay=2):
+        for step, chosen in enumerate(tqdm(np.split(order[:steps * size], steps), f"epoch {progress.epoch + 1:4}",
+                                           disable=None, unit=" steps", leave=False, delay=2)):
             progress.steps += 1
-            self.optimizer.learning_rate = progress.learning_rate * min(1, progress.steps / max(1, options.warm_up))
+            warmth = min(1, progress.steps / max(1, options.warm_up))
+            self.optimizer.learning_rate = options.learning_rate * warmth * progress.share(step / steps)
             logs = self.model.train_on_batch(*self.varied(chosen, rng), return_dict=True)
             self.require_number(logs["loss"], "loss")
             sums += logs["loss"], logs["accuracy"]

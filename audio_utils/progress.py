@@ -13,7 +13,6 @@ COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_ra
 class Progress:
     """Saved with the weights, so that a resumed run goes on exactly."""
     constants: dict  # those of train_network.py with which the last epoch was trained
-    learning_rate: float  # of now, after halvings
     epoch: int = 0  # epochs done
     steps: int = 0
     averaged: int = 0  # how often the weights have entered their average
@@ -21,7 +20,8 @@ class Progress:
     best_epoch: int = 0
     marked_loss: float = math.inf  # the last best that was more than negligibly better
     marked_epoch: int = 0
-    waited: int = 0  # epochs since then, or since the learning rate was halved
+    cooled_from: int = 0  # the epoch after which the learning rate began to fall,
+    cooled_until: int = 0  # and the one with which it comes to 0; 0: it has not begun
     held_out: list = field(default_factory=list)  # names of the clips of this fold that it is tested on
     validation: list = field(default_factory=list)  # names of the clips that choose the best epoch
     history: list = field(default_factory=list)  # a dictionary for each epoch
@@ -38,30 +38,39 @@ class Progress:
             raise TypeError("history")
         return progress
 
-    def enter(self, figures, negligible, halve_after):
+    def share(self, part):
+        """The share of LEARNING_RATE that is left, when so much of the epoch under way is done.
+
+        It stays until validation no longer improves, and then falls to 0 as 1 - √x: Hägele et al., "Scaling Laws and
+        Compute-Optimal Training Beyond Fixed Training Durations", NeurIPS 2024, section 3.
+        """
+        if not self.cooled_until:
+            return 1.0
+        return 1 - math.sqrt((self.epoch + part - self.cooled_from) / (self.cooled_until - self.cooled_from))
+
+    def enter(self, figures, negligible, patience, cool_down):
         """Enter the figures of an epoch, by the names of COLUMNS; True where it is the best so far."""
         self.epoch += 1
-        self.history.append({"epoch": self.epoch, **figures, "learning_rate": self.learning_rate})
+        self.history.append({"epoch": self.epoch, **figures})
         val_loss = figures["val_loss"]
         improved = val_loss < self.best_loss
         if improved:
             self.best_loss, self.best_epoch = val_loss, self.epoch
-        self.waited += 1
         if val_loss < self.marked_loss - negligible:
-            self.marked_loss, self.marked_epoch, self.waited = val_loss, self.epoch, 0
-        elif self.waited >= halve_after:
-            self.learning_rate, self.waited = self.learning_rate / 2, 0
+            self.marked_loss, self.marked_epoch = val_loss, self.epoch
+        elif not self.cooled_until and self.epoch - self.marked_epoch >= patience:
+            self.cooled_from, self.cooled_until = self.epoch, self.epoch + math.ceil(cool_down * self.epoch)
         return improved
 
-    def finished(self, epochs, negligible, halve_after, stop_after):
+    def finished(self, epochs, negligible, patience):
         """Why training is at its end, or nothing."""
-        waited = self.epoch - self.marked_epoch
         if self.epoch >= epochs:
             why = f"{self.epoch} epochs (EPOCHS)"
-        elif self.best_loss < negligible and waited >= halve_after:
+        elif self.best_loss < negligible and self.epoch - self.marked_epoch >= patience:
             why = f"the validation loss is below {negligible} (NEGLIGIBLE), nothing is left to improve"
-        elif waited >= stop_after:
-            why = f"validation has not improved for {stop_after} epochs (STOP_AFTER)"
+        elif self.cooled_until and self.epoch >= self.cooled_until:
+            why = (f"validation no longer improved in epoch {self.cooled_from} (PATIENCE), and since then the learning "
+                   "rate has come down to 0 (COOL_DOWN)")
         else:
             return ""
         return f"Done: {why}, the best was epoch {self.best_epoch}."

@@ -35,14 +35,16 @@ def mix(batch, truth, alpha, rng):
 def mask(batch, bands, frames, fill, rng):
     """SpecAugment (Park et al., Interspeech 2019, section 2): blot out a run of bands and a run of frames of each clip.
 
-    bands, frames: the longest runs, as shares of all; each is drawn from 0 to that. fill: (mels,), what is put there.
+    bands, frames: the longest runs, as shares of all; each is drawn from 0 to that. fill: (mels,), what is put there,
+    in dB above the loudest place of the clip.
     """
+    fills = batch.max(axis=(1, 2, 3))[:, None] + fill  # (clips, mels)
     for most, axis in ((bands, 0), (frames, 1)):
         size = batch.shape[1 + axis]
         runs = rng.integers(0, round(most * size) + 1, len(batch))
-        for clip, run, start in zip(batch, runs, rng.integers(0, size - runs + 1), strict=True):
+        for clip, run, start, its_fill in zip(batch, runs, rng.integers(0, size - runs + 1), fills, strict=True):
             hidden = slice(start, start + run)
             if axis == 0:
-                clip[hidden] = fill[hidden, None, None]
+                clip[hidden] = its_fill[hidden, None, None]
             else:
-                clip[:, hidden] = fill[:, None, None]
+                clip[:, hidden] = its_fill[:, None, None]

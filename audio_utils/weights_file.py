@@ -27,7 +27,7 @@ LONGEST_TEXT = 1 << 24  # bytes of JSON, enough for 200,000 clips to validate wi
 
 class Scaling(NamedTuple):
     """Mean and variance of each mel band over the training clips; a part of the network."""
-    mean: np.ndarray  # (mels,), dB
+    mean: np.ndarray  # (mels,), dB above the loudest place of the clip
     variance: np.ndarray  # (mels,), dB²
 
     @classmethod
@@ -38,8 +38,9 @@ class Scaling(NamedTuple):
         """
         places = range(len(melgrams)) if places is None else places
         count = len(places) * melgrams[0, 0].size
-        mean = sum(melgrams[i].sum(axis=(1, 2), dtype=np.float64) for i in places) / count
-        variance = sum(np.square(melgrams[i] - mean[:, None, None]).sum(axis=(1, 2)) for i in places) / count
+        mean = sum((melgrams[i] - melgrams[i].max()).sum(axis=(1, 2), dtype=np.float64) for i in places) / count
+        variance = sum(np.square(melgrams[i] - melgrams[i].max() - mean[:, None, None]).sum(axis=(1, 2))
+                       for i in places) / count
         return cls(mean.astype(np.float32), np.maximum(variance, 1e-3).astype(np.float32))
 
 

@@ -62,7 +62,7 @@ def record(**changes):
 
 def trained(**changes):
     row = dict.fromkeys(COLUMNS, 0.5)
-    progress = {"constants": {"EPOCHS": 3}, "learning_rate": 0.001, "epoch": 1, "steps": 3, "best_loss": 0.5,
+    progress = {"constants": {"EPOCHS": 3}, "epoch": 1, "steps": 3, "best_loss": 0.5,
                 "held_out": ["a/2.wav"], "validation": ["a/1.wav", "b/1.wav"], "history": [row]}
     scaling = weights_file.Scaling(np.zeros(SETTINGS.mels, np.float32), np.ones(SETTINGS.mels, np.float32))
     places = [f"model_weights/{i}" for i in range(len(ARRAYS))]

@@ -171,7 +171,7 @@ def kill_in_training(folder, flags, rng):
 
 def test_training_killed_at_random_is_training_never_killed(call, folder, tmp_path, request, capsys):
     kills = 100 if request.config.getoption("--long") else 2
-    flags = (*QUICK, "--epochs", 8 * kills + 8, "--stop-after", 100_000, "--negligible", 0)
+    flags = (*QUICK, "--epochs", 8 * kills + 8, "--patience", 100_000, "--negligible", 0)
     alone = shutil.copytree(folder, tmp_path / "alone")
     call(train_network, alone, *flags)
     rng = np.random.default_rng(4)

@@ -24,7 +24,7 @@ from audio_utils import weights_file
 from audio_utils.safe_files import UserError
 
 SCRIPT = "train_network.py"
-QUICK = ("--batch-size", 4, "--warm-up", 0, "--network", "vgg", "--epoch-clips", 1)
+QUICK = ("--batch-size", 4, "--warm-up", 0, "--network", "vgg", "--epoch-clips", 1, "--validation-fraction", 0.2)
 UNVARIED = ("--averaging", 0, "--mixup", 0, "--masked-bands", 0, "--masked-time", 0)  # learns a little at once
 
 
@@ -59,7 +59,7 @@ def arrays(folder, group):
 
 
 def test_learns_and_says_what_it_does(call, folder):
-    out = call(train_network, folder, *QUICK, "--network", "residual", "--epochs", 12, *UNVARIED)
+    out = call(train_network, folder, *QUICK, "--network", "residual", "--epochs", 12, "--negligible", 0, *UNVARIED)
     assert "12 clips to train on, 4 to validate, of 96 mels, 22 frames, 1 channel, in 2 classes." in out
     assert "(tensorflow, " in out
     assert out.count("clips/s") == 12
@@ -103,17 +103,19 @@ def test_another_seed_is_another_training(call, folder):
 
 
 def test_stops_by_itself_and_stays_stopped(call, folder):
-    flags = ("--learning-rate", 1e-9, "--stop-after", 2, "--epochs", 50)
-    out = call(train_network, folder, *QUICK, *flags, "--halve-after", 1)
-    assert "Done: validation has not improved for 2 epochs (STOP_AFTER), the best was epoch" in out
-    assert out.count("clips/s") < 50
+    flags = ("--learning-rate", 1e-9, "--patience", 2, "--negligible", 0.5)
+    out = call(train_network, folder, *QUICK, *flags, "--cool-down", 1)
+    assert ("Done: validation no longer improved in epoch 3 (PATIENCE), and since then the learning rate has come down "
+            "to 0 (COOL_DOWN), the best was epoch") in out
+    rates = [float(row["learning_rate"]) for row in csv.DictReader(history(folder).splitlines())]
+    assert rates == pytest.approx([1e-9] * 4 + [1e-9 * (1 - (part / 3) ** 0.5) for part in (1, 2)])
     again = call(train_network, folder, *QUICK, *flags)
     assert "clips/s" not in again
     assert "Done" in again
 
 
 def test_stops_soon_where_nothing_is_left_to_improve(call, folder):
-    out = call(train_network, folder, *QUICK, "--learning-rate", 1e-9, "--negligible", 100, "--halve-after", 3)
+    out = call(train_network, folder, *QUICK, "--learning-rate", 1e-9, "--negligible", 100, "--patience", 3)
     assert "Done: the validation loss is below 100.0 (NEGLIGIBLE), nothing is left to improve" in out
     assert out.count("clips/s") == 4  # the first counts as better than nothing
 
@@ -279,13 +281,19 @@ def test_networks_take_every_shape(network, shape):
     assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
+def after_layer(model, name, melgrams):
+    """What comes out of the first layer of a kind."""
+    layer = next(layer for layer in model.layers if layer.name.startswith(name))
+    return panotti_models.keras.Model(model.inputs, layer.output).predict(melgrams, verbose=0)
+
+
 def test_scaling_is_a_part_of_the_network():
     melgrams = np.random.default_rng(0).normal(-40, 15, (20, 8, 9, 2)).astype(np.float32)
     scaling = weights_file.Scaling.of(melgrams)
-    assert np.allclose(scaling.mean, melgrams.mean(axis=(0, 2, 3)), atol=1e-4)
-    assert np.allclose(scaling.variance, melgrams.var(axis=(0, 2, 3)), rtol=1e-4)
-    model = panotti_models.build("vgg", (8, 9, 2), 2, scaling)
-    scaled = panotti_models.keras.Model(model.inputs, model.layers[1].output).predict(melgrams, verbose=0)
+    below = melgrams - melgrams.max(axis=(1, 2, 3), keepdims=True)
+    assert np.allclose(scaling.mean, below.mean(axis=(0, 2, 3)), atol=1e-4)
+    assert np.allclose(scaling.variance, below.var(axis=(0, 2, 3)), rtol=1e-4)
+    scaled = after_layer(panotti_models.build("vgg", (8, 9, 2), 2, scaling), "normalization", melgrams)
     assert np.abs(scaled.mean(axis=(0, 2, 3))).max() < 1e-4
     assert np.abs(scaled.std(axis=(0, 2, 3)) - 1).max() < 1e-3
 
@@ -293,17 +301,25 @@ def test_scaling_is_a_part_of_the_network():
 def test_the_residual_network_sees_the_differences_of_the_channels():
     scaling = weights_file.Scaling(np.zeros(8, np.float32), np.full(8, 4, np.float32))
     model = panotti_models.build("residual", (8, 9, 3), 2, scaling)
-    seen = next(layer for layer in model.layers if layer.name.startswith("concatenate")).output
     melgrams = np.random.default_rng(0).normal(size=(5, 8, 9, 3)).astype(np.float32)
-    found = panotti_models.keras.Model(model.inputs, seen).predict(melgrams, verbose=0)
-    assert np.allclose(found[..., :3], melgrams / 2, atol=1e-5)
+    found = after_layer(model, "concatenate", melgrams)
+    below = melgrams - melgrams.max(axis=(1, 2, 3), keepdims=True)
+    assert np.allclose(found[..., :3], below / 2, atol=1e-5)
     assert np.allclose(found[..., 3:], (melgrams[..., 1:] - melgrams[..., :1]) / 2, atol=1e-5)
+
+
+@pytest.mark.parametrize("network", panotti_models.NETWORKS)
+def test_how_loud_a_recording_is_changes_nothing(network):
+    melgrams = np.random.default_rng(0).normal(-40, 15, (6, 20, 30, 2)).astype(np.float32)
+    model = panotti_models.build(network, melgrams.shape[1:], 3, weights_file.Scaling.of(melgrams))
+    louder = melgrams + np.array([-30, -5, 0, 1, 10, 25], np.float32)[:, None, None, None]
+    assert np.allclose(panotti_models.predict(model, louder), panotti_models.predict(model, melgrams), atol=1e-5)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_it_says_what_was_kept(run, folder, number, status):
-    command = [sys.executable, str(ROOT / SCRIPT), *map(str, QUICK), "--stop-after", "1000"]
+    command = [sys.executable, str(ROOT / SCRIPT), *map(str, QUICK), "--patience", "1000"]
     process = subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                start_new_session=True)
     for line in process.stdout:

@@ -53,7 +53,8 @@ def test_masks_a_run_of_bands_and_a_run_of_frames_in_all_channels(melgrams, rng)
     for before, after in zip(melgrams, batch, strict=True):
         hidden = (after != before).all(axis=2)  # (mels, frames)
         assert np.array_equal(hidden, (after != before).any(axis=2))
-        assert np.array_equal(after[hidden], np.repeat(np.nonzero(hidden)[0][:, None] + 100, 2, axis=1))
+        expected = before.max() + fill[np.nonzero(hidden)[0], None]
+        assert np.array_equal(after[hidden], np.repeat(expected, 2, axis=1))
         bands, frames = np.flatnonzero(hidden.all(axis=1)), np.flatnonzero(hidden.all(axis=0))
         for run, most in ((bands, 6), (frames, 5)):
             assert len(run) <= most

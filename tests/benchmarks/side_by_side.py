@@ -70,16 +70,16 @@ def on_cores(count):
 
 # --- sides ----------------------------------------------------------------------------------------------------------
 
-def medians(sides, rounds):
+def medians(sides, rounds, warm_up=1):
     """Run the sides (name → function) in turn, A B C, A B C, …: name → the median of what each function returned.
 
-    That is a number, or several, of which each has its median. One round more goes before, to warm up.
+    That is a number, or several, of which each has its median. Rounds that count for nothing go before, to warm up.
     """
     results = {name: [] for name in sides}
-    for number in range(rounds + 1):
+    for number in range(warm_up + rounds):
         for name, side in sides.items():
             result = side()
-            if number > 0:
+            if number >= warm_up:
                 results[name].append(result)
     return {name: np.median(found, axis=0) for name, found in results.items()}
 

@@ -33,7 +33,6 @@ import numpy as np
 import panotti_models, preprocess_data
 from audio_utils import dataset, evaluation
 from audio_utils.evaluation import Evaluation
-from audio_utils.weights_file import Scaling
 keras, budget, start = panotti_models.keras, float(sys.argv[2]), time.monotonic()
 data = preprocess_data.open_data()
 clips, _ = data.load("Train")
@@ -41,9 +40,9 @@ test, _ = data.load("Test", clips.class_names)
 held = dataset.deal(clips.names, {}, 0.2, 1)
 training, validation = (np.array([i for i, name in enumerate(clips.names) if held[name] is side])
                         for side in (False, True))
-none = Scaling(np.zeros(data.settings.mels, np.float32), np.ones(data.settings.mels, np.float32))
 keras.utils.set_random_seed(1)
-model = panotti_models.build("vgg", data.settings.shape, len(clips.class_names), none)
+inputs = keras.Input(data.settings.shape)
+model = keras.Model(inputs, panotti_models.vgg(inputs, len(clips.class_names)))
 model.compile(keras.optimizers.Adadelta(1.0), "categorical_crossentropy")
 truth = np.eye(len(clips.class_names), dtype=np.float32)[clips.labels]
 best = np.inf, None, 0, 0

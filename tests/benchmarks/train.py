@@ -10,6 +10,7 @@ Writes  a table of medians to stdout; melgrams in a temporary folder, for as lon
     python tests/benchmarks/train.py --clips 200 --rounds 1 --epochs 2    # a short trial
 """
 
+import math
 import re
 import subprocess
 import sys
@@ -25,10 +26,10 @@ import train_network
 from audio_utils import command_line, dataset
 from audio_utils.melgram import MelgramSettings
 
-CLIPS = 1250        # of which four fifths are trained on
+CLIPS = 400         # that are trained on
 CLIP_SECONDS = 2.0
 EPOCHS = 4          # in each process, of which the first is not counted
-ROUNDS = 3          # of all sides, of which the medians are given; one more warms up
+ROUNDS = 2          # of all sides, of which the medians are given
 BATCH_SIZE = train_network.BATCH_SIZE
 NETWORKS = ("residual", "vgg")
 
@@ -66,7 +67,8 @@ def main():
                 make_melgrams(Path(folder), channels, options)
                 ours = partial(speed_of_ours, folder, network, options)
                 found = medians({"plain": partial(speed_of_plain, folder, network, options),
-                                 "float32": partial(ours, "float32"), "ours": partial(ours, "auto")}, options.rounds)
+                                 "float32": partial(ours, "float32"), "ours": partial(ours, "auto")}, options.rounds,
+                                warm_up=0)
             rows.append((f"{network}, {'stereo' if channels == 2 else 'mono'}", f"{found['plain']:.0f}",
                          f"{found['float32']:.0f}", ratio(found, "float32", "plain", least=1),
                          f"{found['ours']:.0f}", ratio(found, "ours", "plain", least=2)))
@@ -78,7 +80,7 @@ def make_melgrams(folder, channels, options):
     settings = MelgramSettings.of(_RATE, round(options.clip_seconds * _RATE), channels, preprocess_data.MELS,
                                   preprocess_data.WINDOW_MS, preprocess_data.HOP_MS)
     rng = np.random.default_rng(1)
-    for i in range(options.clips):
+    for i in range(math.ceil(options.clips / (1 - train_network.VALIDATION_FRACTION))):
         path = dataset.melgram_path(folder / "Preproc", "Train", f"{i % _CLASSES}/{i}")
         path.parent.mkdir(parents=True, exist_ok=True)
         dataset.write_melgram(path, rng.normal(-40, 15, settings.shape).astype(np.float32), 0)
