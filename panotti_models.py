@@ -61,9 +61,12 @@ def residual(x, classes):
     """A small residual network (He et al., CVPR 2016) with global pooling: its size does not grow with the clip.
 
     x: (clips, mels, frames, channels), scaled. Mean and maximum over what is left of time and frequency both count:
-    a steady sound shows in the one, a single event in the other.
+    a steady sound shows in the one, a single event in the other. Beside them goes the spectrum of the whole clip, for
+    what convolutions see badly: how one band stands to another far away, as an equalizer changes it.
     """
-    x = _convolved(_with_differences(x), 32, 5, strides=2)
+    x = _with_differences(x)
+    spectrum = _spectrum(x)
+    x = _convolved(x, 32, 5, strides=2)
     x = layers.MaxPooling2D(2, padding="same")(x)
     for filters, strides in ((32, 1), (64, 2), (128, 2)):
         branch = _convolved(x, filters, 3, strides=strides)
@@ -72,9 +75,18 @@ def residual(x, classes):
             x = layers.AveragePooling2D(2, padding="same")(x)
             x = _convolved(x, filters, 1, activation=None)
         x = layers.Activation("relu")(layers.Add()([x, branch]))
-    x = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)])
+    x = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x), spectrum])
     x = layers.Dropout(0.3)(x)
     return layers.Dense(classes, activation="softmax", dtype="float32")(x)
+
+
+def _spectrum(x):
+    """64 features of the mean and the maximum over time of each band and channel."""
+    size = 1, x.shape[2]  # in float32: the mean is of many
+    x = [pooling(size, dtype="float32")(x) for pooling in (layers.AveragePooling2D, layers.MaxPooling2D)]
+    x = layers.Dropout(0.3)(layers.Flatten()(layers.Concatenate()(x)))
+    x = layers.Dense(64, use_bias=False, kernel_initializer="he_normal")(x)
+    return layers.Activation("relu")(layers.BatchNormalization(momentum=0.9)(x))
 
 
 def _with_differences(x):

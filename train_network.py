@@ -41,7 +41,7 @@ EPOCH_CLIPS = 1000          # at least: fewer clips are passed over several time
 BATCH_SIZE = 16             # clips a step
 LEARNING_RATE = 0.002       # of AdamW, after the warm-up
 WARM_UP = 200               # steps in which the learning rate rises to that
-WEIGHT_DECAY = 0.004        # of AdamW
+WEIGHT_DECAY = 0.1          # of AdamW
 AVERAGING = 0.9             # every 10 steps the weights enter their moving average, this share of which stays as it is;
                             # the average is what is validated and saved
 PATIENCE = 8                # epochs without a better validation loss, then the learning rate begins to fall to 0;

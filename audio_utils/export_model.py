@@ -147,10 +147,11 @@ def with_plain_scaling(model, scaling):
     """The same network without a Normalization layer, whose mean and variance tf2onnx 1.17 makes two more inputs."""
     import keras
     normalization = next(layer for layer in model.layers if isinstance(layer, keras.layers.Normalization))
+    before_it = keras.Model(model.input, normalization.input)
     after_it = keras.Model(normalization.output, model.output, name=model.name)
     inputs = keras.Input(model.input_shape[1:], name="melgrams")
     mean, deviation = scaling.mean[:, None, None], np.sqrt(scaling.variance)[:, None, None]  # (mels, frames, channels)
-    return keras.Model(inputs, after_it((inputs - mean) / deviation))
+    return keras.Model(inputs, after_it((before_it(inputs) - mean) / deviation))
 
 
 def export(name, model, melgrams, wanted, options):
