@@ -24,7 +24,7 @@ from side_by_side import SUITE, print_machine, print_table
 from audio_utils import command_line, dataset, evaluation, safe_files, weights_file
 from audio_utils.evaluation import Evaluation
 
-NETWORKS = ("vgg", "residual", "svm")  # any of panotti_models.NETWORKS, and svm
+NETWORKS = "vgg,residual,svm"  # any of panotti_models.NETWORKS, and svm, with commas between them
 FOLDS = ""       # as FOLDS of train_network.py; "": the split into Train and Test
 PREPROCESS = ""  # flags for preprocess_data.py
 TRAIN = ""       # flags for train_network.py
@@ -40,7 +40,7 @@ def main():
     rows = [("data", "network", "parameters", "accuracy", "95%", "macro AUC", "95%", "seconds")]
     for samples in map(Path, options.samples):
         name = samples.resolve().parent.name if samples.name == "Samples" else samples.name
-        for network in options.networks:
+        for network in options.networks.split(","):
             found = measured(samples.resolve(), _OUT / name / network, network, options)
             rows.append((name, network, *in_words(found)))
     print_table(*rows)

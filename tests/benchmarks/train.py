@@ -31,7 +31,7 @@ CLIP_SECONDS = 2.0
 EPOCHS = 4          # in each process, of which the first is not counted
 ROUNDS = 2          # of all sides, of which the medians are given
 BATCH_SIZE = train_network.BATCH_SIZE
-NETWORKS = ("residual", "vgg")
+NETWORKS = "residual,vgg"  # with commas between them
 
 _RATE, _CLASSES = 44100, 12
 _PLAIN = """
@@ -61,7 +61,7 @@ def main():
     print_machine(f"{options.clips} clips of {options.clip_seconds:g} s, batches of {options.batch_size}; "
                   f"medians of {options.rounds}")
     rows = [("clips a second", "plain float32 fit", "ours, float32", "ratio", "ours", "ratio")]
-    for network in options.networks:
+    for network in options.networks.split(","):
         for channels in (1, 2):
             with tempfile.TemporaryDirectory() as folder:
                 make_melgrams(Path(folder), channels, options)
