@@ -21,7 +21,7 @@ from audio_utils import dataset
 from audio_utils.melgram import MelgramSettings
 from audio_utils.safe_files import UserError
 
-FORMAT_VERSION = 1  # of the group "panotti"
+FORMAT_VERSION = 2  # of the group "panotti"; in 1 the scaling was of melgrams as they are
 LONGEST_TEXT = 1 << 24  # bytes of JSON, enough for 200,000 clips to validate with; more is no file of ours
 
 

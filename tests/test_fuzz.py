@@ -422,7 +422,7 @@ def says(text):
 
 def about(**changes):
     """What "panotti/about" holds, changed."""
-    whole = trained()._asdict() | {"format_version": 1, "settings": SETTINGS.to_dict()}
+    whole = trained()._asdict() | {"format_version": weights_file.FORMAT_VERSION, "settings": SETTINGS.to_dict()}
     del whole["scaling"]
     return says(json.dumps(whole | changes))
 
