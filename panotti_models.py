@@ -161,6 +161,34 @@ def best_precision():
     return "float32"
 
 
+def speed_up(model):
+    """Let batch normalization train by the one kernel that TensorFlow has for it, where it computes on the processor.
+
+    Keras spells it out in a dozen operations, which take a third of the time of an epoch. What is computed is the
+    same, but for the moving variance: that is of n - 1 values, not n. What is saved of the layers stays Keras's own.
+    """
+    if keras.config.backend() == "tensorflow" and "CPU" in device():
+        for layer in model.layers:
+            if isinstance(layer, layers.BatchNormalization) and layer.axis in (-1, 3) and layer.scale and layer.center:
+                layer.call = _in_one_kernel(layer)
+
+
+def _in_one_kernel(layer):
+    from tensorflow import raw_ops, zeros
+    in_many = layer.call
+
+    def call(inputs, training=None, mask=None):
+        if not training or mask is not None or len(inputs.shape) != 4:
+            return in_many(inputs, training, mask)
+        result = raw_ops.FusedBatchNormV3(x=inputs, scale=layer.gamma.value, offset=layer.beta.value, mean=zeros(0),
+                                          variance=zeros(0), epsilon=layer.epsilon, is_training=True)
+        for moving, now in ((layer.moving_mean, result.batch_mean), (layer.moving_variance, result.batch_variance)):
+            moving.assign(layer.momentum * moving + (1 - layer.momentum) * now)
+        return result.y
+
+    return call
+
+
 # --- weights.hdf5 ---------------------------------------------------------------------------------------------------
 
 def save(path, trained, model, best, average, optimizer):

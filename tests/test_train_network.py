@@ -75,10 +75,13 @@ def test_learns_and_says_what_it_does(call, folder):
 @pytest.mark.parametrize("network", panotti_models.NETWORKS)
 def test_resumed_training_is_training_never_stopped_bit_for_bit(call, folder, tmp_path, network):
     other = shutil.copytree(folder, tmp_path / "other")
-    call(train_network, folder, *QUICK, "--network", network, "--epochs", 4)
+    flags = *QUICK, "--network", network, "--patience", 1, "--negligible", 0.3, "--cool-down", 2
+    call(train_network, folder, *flags, "--epochs", 4)
     for epochs in (1, 3, 4):
-        out = call(train_network, other, *QUICK, "--network", network, "--epochs", epochs)
+        out = call(train_network, other, *flags, "--epochs", epochs)
     assert "Going on after epoch 3" in out
+    rates = [float(row["learning_rate"]) for row in csv.DictReader(history(folder).splitlines())]
+    assert rates[3] < rates[2] == rates[0]
     assert history(other) == history(folder)
     for group in ("model_weights", "panotti/last", "panotti/average", "panotti/optimizer"):
         assert arrays(other, group) == arrays(folder, group)
@@ -215,6 +218,25 @@ def test_folds_of_other_sounds_are_refused_and_kept(call, folder):
     assert len(fold_names(folder)) == 3
 
 
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_batch_normalization_in_one_kernel_is_what_keras_spells_out(precision):
+    keras = panotti_models.keras
+    batch = np.random.default_rng(1).normal(3, 2, (8, 20, 30, 4)).astype(np.float32)
+    found = []
+    for speed_up in (lambda model: None, panotti_models.speed_up):
+        keras.utils.set_random_seed(1)
+        inputs = keras.Input(batch.shape[1:])
+        outputs = keras.layers.BatchNormalization(momentum=0.9, dtype=precision)(inputs)
+        model = keras.Model(inputs, keras.layers.Dense(2, dtype="float32")(outputs))
+        speed_up(model)
+        model.compile("sgd", "mse")
+        losses = [model.train_on_batch(batch, batch[..., :2] ** 2) for _ in range(3)]
+        found.append([losses, *panotti_models.arrays(model.weights), panotti_models.predict(model, batch)])
+    tolerance = 1e-3 if precision == "float32" else 0.04  # bfloat16 has 8 bits
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, tolerance, tolerance)
+
+
 def test_keras_opens_the_file(call, folder):
     call(train_network, folder, *QUICK, "--epochs", 2)
     clips, _ = preprocess_data.open_data().load("Test")
@@ -226,6 +248,7 @@ def test_keras_opens_the_file(call, folder):
 
 
 @pytest.mark.parametrize(("change", "flags", "says"), [
+    (lambda: None, ["--cool-down", "inf"], "COOL_DOWN is inf; set it to a number of at least 0 and at most 100"),
     (lambda: os.rename("Preproc/Train/low", "Preproc/Train/lower"), [],
      "knows the classes high, low; now there are high, lower"),
     (lambda: None, ["--network", "residual"], "holds the network 'vgg', NETWORK is 'residual'"),
