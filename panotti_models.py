@@ -66,7 +66,7 @@ def residual(x, classes):
     """
     x = _with_differences(x)
     spectrum = _spectrum(x)
-    x = _convolved(x, 32, 5, strides=2)
+    x = _convolved(_with_changes(x), 32, 5, strides=2)
     x = layers.MaxPooling2D(2, padding="same")(x)
     for filters, strides in ((32, 1), (64, 2), (128, 2)):
         branch = _convolved(x, filters, 3, strides=strides)
@@ -101,6 +101,14 @@ def _with_differences(x):
     differences = subtract(x)
     subtract.set_weights([np.concatenate([-np.ones((1, channels - 1)), np.eye(channels - 1)])[None, None]])
     return layers.Concatenate()([x, differences])
+
+
+def _with_changes(x):
+    """Beside each channel, how far each band lies above its own mean over time: what a microphone, a room or a voice
+    does to a band all the while is not in it (cepstral mean normalization: Atal, J. Acoust. Soc. Am. 55, 1974, p. 1304,
+    here of the bands themselves)."""
+    mean = layers.AveragePooling2D((1, x.shape[2]), dtype="float32")(x)
+    return layers.Concatenate()([x, layers.Subtract(dtype="float32")([x, mean])])
 
 
 def _convolved(x, filters, size, strides=1, activation="relu"):
