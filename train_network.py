@@ -345,7 +345,8 @@ class Run:
         from panotti_models import keras
         options, progress = self.options, self.progress
         rng = np.random.default_rng([options.seed, progress.epoch])
-        keras.utils.set_random_seed(int(rng.integers(1 << 32)))  # torch's dropout draws from no state that can be saved
+        if keras.config.backend() == "torch":  # its dropout draws from no state that is saved; TensorFlow needs 0.4 s
+            keras.utils.set_random_seed(int(rng.integers(1 << 32)))
         order = np.concatenate([rng.permutation(self.training) for _ in range(self.passes)])
         size = min(options.batch_size, len(order))
         steps = len(order) // size  # what is left over waits for the next epoch's order: all batches have one shape
