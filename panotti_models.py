@@ -104,9 +104,11 @@ def _with_differences(x):
 
 
 def _with_changes(x):
-    """Beside each channel, how far each band lies above its own mean over time: what a microphone, a room or a voice
-    does to a band all the while is not in it (cepstral mean normalization: Atal, J. Acoust. Soc. Am. 55, 1974, p. 1304,
-    here of the bands themselves)."""
+    """Beside each channel, how far each band lies above its own mean over time.
+
+    What a microphone or a room does to a band all the while is not in it: cepstral mean normalization (Atal, J. Acoust.
+    Soc. Am. 55, 1974, p. 1304), here of the bands themselves.
+    """
     mean = layers.AveragePooling2D((1, x.shape[2]), dtype="float32")(x)
     return layers.Concatenate()([x, layers.Subtract(dtype="float32")([x, mean])])
 

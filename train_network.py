@@ -58,7 +58,8 @@ MASKED_BANDS = 0.0          # of the mel bands: a run of up to that is blotted o
 MIXUP = 0.0                 # clips are mixed two by two, with weights from Beta(MIXUP, MIXUP)
 
 FOLDS = ""                  # "5": cross-validation, each fifth of Train tested by a network trained on the others; or a
-                            # regular expression on the file's name: what it matches is the fold (r"^\d")
+                            # regular expression on the file's name: what it matches is the fold (r"^\d"); where it
+                            # matches nothing (r"_(ann|bob)_"), the sound is always trained on
 SEED = 1                    # of the validation split, the folds, the first weights, the order of the clips
 PRECISION = "auto"          # "float32" or "mixed_bfloat16"; "auto": bfloat16 where the processor is faster with it
 FRESH = False               # True: start anew
@@ -130,6 +131,9 @@ def cross_validate(options):
     data = preprocess_data.open_data()
     clips = load(data, "Train")
     called, fold_of = dataset.folds(clips.names, options.folds, options.seed, keep_together(data))
+    always = [name for name in clips.names if name in fold_of and not fold_of[name]]
+    if always:
+        say(f"{len(always)} sounds are in no fold, {always[0]} the first: they are always trained on.")
     found = []
     for name in called:
         say(f"Fold {name}, {len(found) + 1} of {len(called)}:")

@@ -166,7 +166,7 @@ def folds(names, rule, seed, keep_together=""):
 
     rule: the number of folds, as many of each class in each as can be, siblings together, in an order that comes from
     the seed; or a regular expression on the file's name: sounds for which its group (or all of it) matches the same
-    text are one fold. Augmented copies, which are never tested, have none.
+    text are one fold. What it matches nothing in has no fold, nor have augmented copies: these are never tested.
     """
     tested = [name for name in names if not is_augmented(name)]
     if rule.isdecimal():
@@ -175,9 +175,10 @@ def folds(names, rule, seed, keep_together=""):
         dealt = {name: str(place + 1) for name, place in zip(tested, places, strict=True)}
     else:
         dealt = {name: _matched(rule, name) for name in tested}
-    called = sorted(set(dealt.values()), key=lambda each: (len(each) if each.isdecimal() else 0, each))
+    called = sorted(set(dealt.values()) - {None}, key=lambda each: (len(each) if each.isdecimal() else 0, each))
     if len(called) < 2:
-        raise UserError(f"FOLDS is {rule!r}, which makes one fold of all sounds; it takes two at least.")
+        raise UserError(f"FOLDS is {rule!r}, which finds {'one fold' if called else 'no fold'} in the names of the "
+                        "sounds; it takes two at least.")
     return called, dealt
 
 
@@ -197,10 +198,7 @@ def _stratified(names, groups, count, seed):
 
 def _matched(rule, name):
     found = re.search(rule, Path(name).stem)
-    if not found:
-        raise UserError(f"{name}: FOLDS, the regular expression {rule!r}, matches nothing in its name; correct it, "
-                        "or rename the file.")
-    return "-".join(filter(None, found.groups())) or found.group()
+    return ("-".join(filter(None, found.groups())) or found.group() or None) if found else None
 
 
 def _class_of(name):

@@ -20,7 +20,7 @@ from conftest import ROOT, tones
 import panotti_models
 import preprocess_data
 import train_network
-from audio_utils import weights_file
+from audio_utils import dataset, weights_file
 from audio_utils.safe_files import UserError
 
 SCRIPT = "train_network.py"
@@ -194,6 +194,17 @@ def test_cross_validation_tests_each_clip_once_by_a_network_that_never_had_it(ca
     mistakes = list(csv.DictReader((folder / "folds/mistakes.csv").open(encoding="utf-8")))
     assert len(mistakes) == round(16 * (1 - scores["accuracy"]))
     assert not (folder / "weights.hdf5").exists()
+
+
+def test_sounds_in_no_fold_are_trained_on_by_all(call, folder):
+    clips, _ = dataset.load(folder / "Preproc", "Train", dataset.read_settings(folder / "Preproc")[0])
+    places = sorted({Path(name).stem for name in clips.names})
+    out = call(train_network, folder, *QUICK, "--epochs", 1, "--folds", f"[{places[0]}{places[1]}]")
+    in_folds = [name for name in clips.names if Path(name).stem in places[:2]]
+    tested = {fold: progress["held_out"] for fold, progress in fold_names(folder).items()}
+    assert list(tested) == [f"fold_{place}" for place in places[:2]]
+    assert sorted(name for held_out in tested.values() for name in held_out) == in_folds
+    assert f"{len(clips) - len(in_folds)} sounds are in no fold" in out
 
 
 def test_cross_validation_goes_on_to_the_bit(call, folder, tmp_path):
