@@ -4,7 +4,7 @@ Reads   folders with a folder of sounds for each class (or Train/ and Test/ with
 Writes  accuracy/<data set>/<network>/, a working folder in which the suite's own scripts are run, and a table
 
     python tests/benchmarks/accuracy.py ~/fsdd/Samples
-    python tests/benchmarks/accuracy.py ~/esc10/Samples --folds '^\\d' --preprocess '--keep-together=-[A-Z]$'
+    python tests/benchmarks/accuracy.py ~/esc10/Samples --folds '^\\d' '--preprocess=--keep-together=-[A-Z]$'
 
 The same command goes on where it was stopped; what is done is not done again, and its seconds are remembered. Test
 sounds, and those of a fold, are scored once, by networks that chose everything on the others.
