@@ -65,15 +65,17 @@ def residual(x, classes):
     what convolutions see badly: how one band stands to another far away, as an equalizer changes it.
     """
     x = _with_differences(x)
-    spectrum = _spectrum(x)
-    x = _convolved(_with_changes(x), 32, 5, strides=2)
-    x = layers.MaxPooling2D(2, padding="same")(x)
+    spectrum, height = _spectrum(x), _height(x)
+    x = layers.Concatenate()([_with_changes(x), height])
+    x = layers.MaxPooling2D(2, padding="same")(_convolved(x, 32, 5, strides=2))
+    height = layers.AveragePooling2D(4, padding="same")(height)
     for filters, strides in ((32, 1), (64, 2), (128, 2)):
+        x = layers.Concatenate()([x, height])
         branch = _convolved(x, filters, 3, strides=strides)
         branch = _convolved(branch, filters, 3, activation=None)
         if strides > 1:
-            x = layers.AveragePooling2D(2, padding="same")(x)
-            x = _convolved(x, filters, 1, activation=None)
+            x, height = (layers.AveragePooling2D(2, padding="same")(each) for each in (x, height))
+        x = _convolved(x, filters, 1, activation=None)
         x = layers.Activation("relu")(layers.Add()([x, branch]))
     x = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x), spectrum])
     x = layers.Dropout(0.3)(x)
@@ -87,6 +89,18 @@ def _spectrum(x):
     x = layers.Dropout(0.3)(layers.Flatten()(layers.Concatenate()(x)))
     x = layers.Dense(64, use_bias=False, kernel_initializer="he_normal")(x)
     return layers.Activation("relu")(layers.BatchNormalization(momentum=0.9)(x))
+
+
+def _height(x):
+    """(clips, mels, frames, channels) → (clips, mels, frames, 1): where each band lies, from -√3 to √3: of variance 1.
+
+    A convolution is the same at every height, so what it finds in the bass it takes for the same in the treble; with
+    this beside its input it need not: Liu et al., "An Intriguing Failing of Convolutional Neural Networks and the
+    CoordConv Solution", NeurIPS 2018, section 3.
+    """
+    heights = np.sqrt(3) * np.linspace(-1, 1, x.shape[1])
+    nothing = layers.Conv2D(1, 1, use_bias=False, kernel_initializer="zeros", trainable=False, dtype="float32")(x)
+    return layers.Normalization(axis=1, mean=-heights, variance=np.ones_like(heights), dtype="float32")(nothing)
 
 
 def _with_differences(x):
