@@ -342,6 +342,18 @@ def test_the_residual_network_sees_the_differences_of_the_channels():
     assert np.allclose(found[..., 3:], (melgrams[..., 1:] - melgrams[..., :1]) / 2, atol=1e-5)
 
 
+def test_the_residual_network_sees_changes_and_heights():
+    scaling = weights_file.Scaling(np.zeros(8, np.float32), np.full(8, 4, np.float32))
+    model = panotti_models.build("residual", (8, 9, 1), 2, scaling)
+    melgrams = np.random.default_rng(0).normal(-40, 15, (5, 8, 9, 1)).astype(np.float32)
+    first = next(layer for layer in model.layers if getattr(layer, "kernel_size", None) == (5, 5))
+    below, change, height = np.moveaxis(panotti_models.keras.Model(model.inputs, first.input).predict(
+        melgrams, verbose=0), -1, 0)
+    assert np.allclose(below, (melgrams[..., 0] - melgrams.max(axis=(1, 2, 3))[:, None, None]) / 2, atol=1e-5)
+    assert np.allclose(change, below - below.mean(axis=2, keepdims=True), atol=1e-4)
+    assert np.allclose(height, np.sqrt(3) * np.linspace(-1, 1, 8)[:, None], atol=1e-6)
+
+
 @pytest.mark.parametrize("network", panotti_models.NETWORKS)
 def test_how_loud_a_recording_is_changes_nothing(network):
     melgrams = np.random.default_rng(0).normal(-40, 15, (6, 20, 30, 2)).astype(np.float32)
