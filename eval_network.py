@@ -80,9 +80,9 @@ def say_scores(scores):
     width = max(map(len, [*scores["classes"], "class"]))
     say(f"\n{'class':{width}}   files  mistakes     AUC")
     for name, each in scores["classes"].items():
-        found = "      -" if each["auc"] is None else f"{each['auc']:7.4f}"
+        found = "-" if each["auc"] is None else plots.auc_text(each["auc"])
         remark = "" if each["files"] else "  no Test sounds"
-        say(f"{name:{width}} {each['files']:7} {each['mistakes']:9} {found}{remark}")
+        say(f"{name:{width}} {each['files']:7} {each['mistakes']:9} {found:>7}{remark}")
     auc = "none" if scores["macro_auc"] is None else f"{scores['macro_auc']:.5f}"
     say(f"\nLoss {scores['loss']:.4f}, accuracy {scores['accuracy']:.2%} of {scores['files']} files, macro AUC {auc}.")
     say(f"Written: {_SCORES}, {_MISTAKES}, {_ROC_CURVES}, {_CONFUSION}.")
