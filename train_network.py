@@ -53,6 +53,8 @@ VALIDATION_FRACTION = 0.1   # of each class of Train, held out to choose the bes
 # Each time that a clip is trained on it is varied; 0 switches each of these off.
 TIME_SHIFT = 0.2            # of the clip's length: rolled in time by up to that, either way
 MASKED_TIME = 0.15          # of the clip's length: a run of up to that is blotted out
+FREQUENCY_WARP = 0.0        # all frequencies of a clip are multiplied, or divided, by up to 1 + this; 0.2 for voices
+                            # never heard, but not where pitch, or direction, is the question
 # These two (0.15 and 0.3) helped with few clips of many kinds, and hurt where an equalizer, or a new voice, is heard.
 MASKED_BANDS = 0.0          # of the mel bands: a run of up to that is blotted out
 MIXUP = 0.0                 # clips are mixed two by two, with weights from Beta(MIXUP, MIXUP)
@@ -65,7 +67,7 @@ PRECISION = "auto"          # "float32" or "mixed_bfloat16"; "auto": bfloat16 wh
 FRESH = False               # True: start anew
 
 _SAID = ("EPOCHS", "EPOCH_CLIPS", "BATCH_SIZE", "LEARNING_RATE", "WARM_UP", "WEIGHT_DECAY", "AVERAGING", "NEGLIGIBLE",
-         "PATIENCE", "COOL_DOWN", "TIME_SHIFT", "MASKED_BANDS", "MASKED_TIME", "MIXUP", "SEED",
+         "PATIENCE", "COOL_DOWN", "TIME_SHIFT", "MASKED_TIME", "FREQUENCY_WARP", "MASKED_BANDS", "MIXUP", "SEED",
          "PRECISION")  # where a resumed run has another value, it says so
 _AVERAGE_EVERY = 10  # steps
 _DRAW_EVERY = 10  # seconds, at least, between two pictures of the training curves
@@ -92,7 +94,7 @@ def check(options):
     for name in ("weight_decay", "negligible", "mixup"):
         command_line.check_number(options, name, float, 0)
     command_line.check_number(options, "cool_down", float, 0, 100)
-    for name in ("averaging", "time_shift", "masked_bands", "masked_time"):
+    for name in ("averaging", "time_shift", "masked_time", "frequency_warp", "masked_bands"):
         command_line.check_number(options, name, float, 0, 1)
     command_line.check_number(options, "validation_fraction", float, 0.01, 0.9)
     if options.precision not in ("auto", "float32", "mixed_bfloat16"):
@@ -381,6 +383,8 @@ class Run:
         options = self.options
         batch = variation.gather_rolled(self.clips.melgrams, chosen, options.time_shift, rng)
         truth = np.eye(len(self.clips.class_names), dtype=np.float32)[self.clips.labels[chosen]]
+        if options.frequency_warp:
+            variation.warp(batch, options.frequency_warp, self.trained.settings.band_hz, rng)
         if options.mixup:
             variation.mix(batch, truth, options.mixup, rng)
         variation.mask(batch, options.masked_bands, options.masked_time, self.trained.scaling.mean, rng)

@@ -114,6 +114,11 @@ class MelgramSettings:
         window[before:before + self.window] = 0.5 - 0.5 * np.cos(2 * np.pi / self.window * np.arange(self.window))
         return Tables(window, _blocks(mel_filters(self.mels, self.sample_rate, self.fft)))
 
+    @functools.cached_property
+    def band_hz(self):
+        """Where the mel bands peak, in Hz (mels,)."""
+        return band_edges(self.mels, self.sample_rate)[1:-1]
+
     @property
     def clip_seconds(self):
         return self.clip_samples / self.sample_rate

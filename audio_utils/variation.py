@@ -19,6 +19,20 @@ def gather_rolled(melgrams, chosen, most, rng):
     return batch
 
 
+def warp(batch, most, band_hz, rng):
+    """Vocal tract length perturbation: multiply all frequencies of each clip by a factor, up to 1 + `most` either way.
+
+    Jaitly and Hinton, ICML Workshop on Deep Learning for Audio, Speech and Language Processing, 2013, section 3; here
+    of the melgram, between whose bands it interpolates. band_hz: (mels,), where each band has its peak.
+    """
+    bands = np.arange(len(band_hz))
+    for clip, power in zip(batch, rng.uniform(-1, 1, len(batch)), strict=True):
+        places = np.interp(band_hz * (1 + most) ** power, band_hz, bands)
+        lower = places.astype(int)
+        share = (places - lower).astype(np.float32)[:, None, None]
+        clip[...] = (1 - share) * clip[lower] + share * clip[np.minimum(lower + 1, bands[-1])]
+
+
 def mix(batch, truth, alpha, rng):
     """Mixup (Zhang et al., ICLR 2018, eq. 1): each clip becomes a mean of itself and another, and so does its truth.
 

@@ -75,7 +75,8 @@ def test_learns_and_says_what_it_does(call, folder):
 @pytest.mark.parametrize("network", panotti_models.NETWORKS)
 def test_resumed_training_is_training_never_stopped_bit_for_bit(call, folder, tmp_path, network):
     other = shutil.copytree(folder, tmp_path / "other")
-    flags = *QUICK, "--network", network, "--patience", 1, "--negligible", 0.3, "--cool-down", 2
+    flags = (*QUICK, "--network", network, "--patience", 1, "--negligible", 0.3, "--cool-down", 2,
+             "--frequency-warp", 0.2, "--mixup", 0.3, "--masked-bands", 0.15)
     call(train_network, folder, *flags, "--epochs", 4)
     for epochs in (1, 3, 4):
         out = call(train_network, other, *flags, "--epochs", epochs)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from audio_utils import variation
+from audio_utils.melgram import MelgramSettings
 
 
 @pytest.fixture
@@ -34,6 +35,29 @@ def test_rolls_as_far_either_way_as_is_said(rng):
     ramp = np.broadcast_to(np.arange(50, dtype=np.float32)[:, None], (1, 1, 50, 1))
     starts = variation.gather_rolled(ramp, np.zeros(2000, int), 0.2, rng)[:, 0, 0, 0]
     assert set((-starts + 25) % 50 - 25) == set(range(-10, 11))
+
+
+def test_warps_frequencies_by_a_factor_that_differs_from_clip_to_clip(rng):
+    settings = MelgramSettings.of(8000, 4000, 1, 96, 46, 12)
+    hz = settings.band_hz
+    tones = np.random.default_rng(1).uniform(800, 2500, 200)
+    batch = np.exp(-np.square(np.log(hz / tones[:, None]) / 0.1))[:, :, None, None].astype(np.float32)
+    variation.warp(batch, 0.2, hz, rng)
+    factors = hz[batch[:, :, 0, 0].argmax(axis=1)] / tones
+    assert 0.81 < factors.min() < 0.86
+    assert 1.16 < factors.max() < 1.23
+    assert abs(np.log(factors).mean()) < 0.03
+
+
+def test_a_warp_treats_frames_and_channels_alike_and_none_changes_nothing(melgrams, rng):
+    hz = MelgramSettings.of(8000, 4000, 2, 20, 46, 12).band_hz
+    batch = melgrams.copy()
+    variation.warp(batch, 0.0, hz, rng)
+    assert np.allclose(batch, melgrams, atol=1e-4)
+    steady = np.repeat(melgrams[:, :, :1, :1], 50, axis=2).repeat(2, axis=3)
+    variation.warp(steady, 0.3, hz, rng)
+    assert (steady == steady[:, :, :1, :1]).all()
+    assert not np.allclose(steady[:, :, 0, 0], melgrams[:, :, 0, 0])
 
 
 def test_mixes_two_and_two_in_clip_and_truth_alike(melgrams, rng):
@@ -76,5 +100,6 @@ def test_the_smallest_clips(shape, rng):
     batch, truth = variation.gather_rolled(melgrams, np.arange(len(melgrams)), 1, rng), np.eye(len(melgrams))
     variation.mix(batch, truth, 0.3, rng)
     variation.mask(batch, 1, 1, np.zeros(shape[1], np.float32), rng)
+    variation.warp(batch, 1, np.arange(1.0, 1 + shape[1]), rng)
     assert batch.shape == shape
     assert np.isfinite(batch).all()
