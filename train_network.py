@@ -54,7 +54,7 @@ VALIDATION_FRACTION = 0.1   # of each class of Train, held out to choose the bes
 TIME_SHIFT = 0.2            # of the clip's length: rolled in time by up to that, either way
 MASKED_TIME = 0.15          # of the clip's length: a run of up to that is blotted out
 FREQUENCY_WARP = 0.0        # all frequencies of a clip are multiplied, or divided, by up to 1 + this; 0.2 for voices
-                            # never heard, but not where pitch, or direction, is the question
+                            # never heard, but not where pitch is the question
 # These two (0.15 and 0.3) helped with few clips of many kinds, and hurt where an equalizer, or a new voice, is heard.
 MASKED_BANDS = 0.0          # of the mel bands: a run of up to that is blotted out
 MIXUP = 0.0                 # clips are mixed two by two, with weights from Beta(MIXUP, MIXUP)
