@@ -6,6 +6,7 @@ chosen with NETWORK in train_network.py. A network uses Keras's own layers only,
 """
 
 import os
+import subprocess
 from contextlib import contextmanager, suppress
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up talk
@@ -175,14 +176,29 @@ def device():
     return str(keras.Variable(0.0, trainable=False).value.device).rpartition("device:")[2]
 
 
+def on_gpu():
+    return "cpu" not in device().lower()
+
+
 def best_precision():
-    """bfloat16 where the processor multiplies it and the backend makes use of that, else float32."""
-    if keras.config.backend() == "tensorflow" and "CPU" in device():
+    """bfloat16 where the processor or the GPU multiplies it and the backend makes use of that, else float32."""
+    if on_gpu():
+        return "mixed_bfloat16" if compute_capability() >= 8 else "float32"
+    if keras.config.backend() == "tensorflow":
         with suppress(OSError), open("/proc/cpuinfo") as file:
             flags = file.read()
             if "avx512_bf16" in flags or "amx_bf16" in flags:
                 return "mixed_bfloat16"
     return "float32"
+
+
+def compute_capability():
+    """That of NVIDIA's GPUs here, the least where they differ; 0 where there is none. From 8 on they have bfloat16."""
+    with suppress(OSError, ValueError):
+        said = subprocess.run(["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"],
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+        return min(map(float, said.split()), default=0)
+    return 0
 
 
 def speed_up(model):
@@ -191,7 +207,7 @@ def speed_up(model):
     Keras spells it out in a dozen operations, which take a third of the time of an epoch. What is computed is the
     same, but for the moving variance: that is of n - 1 values, not n. What is saved of the layers stays Keras's own.
     """
-    if keras.config.backend() == "tensorflow" and "CPU" in device():
+    if keras.config.backend() == "tensorflow" and not on_gpu():
         for layer in model.layers:
             if isinstance(layer, layers.BatchNormalization) and layer.axis in (-1, 3) and layer.scale and layer.center:
                 layer.call = _in_one_kernel(layer)

@@ -25,10 +25,9 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 import preprocess_data
-from audio_utils import dataset, evaluation, plots, safe_files, variation, weights_file
+from audio_utils import dataset, evaluation, plots, safe_files, weights_file
 from audio_utils.command_line import say, warn
 from audio_utils.evaluation import Evaluation
 from audio_utils.progress import Progress, write_history
@@ -63,13 +62,13 @@ FOLDS = ""                  # "5": cross-validation, each fifth of Train tested 
                             # regular expression on the file's name: what it matches is the fold (r"^\d"); where it
                             # matches nothing (r"_(ann|bob)_"), the sound is always trained on
 SEED = 1                    # of the validation split, the folds, the first weights, the order of the clips
-PRECISION = "auto"          # "float32" or "mixed_bfloat16"; "auto": bfloat16 where the processor is faster with it
+PRECISION = "auto"          # "float32" or "mixed_bfloat16"; "auto": bfloat16 where the processor or the GPU has it
+GPU_CLIPS_GB = 4.0          # clips that take no more than this stay in the GPU's memory, which is faster; 0: none do
 FRESH = False               # True: start anew
 
 _SAID = ("EPOCHS", "EPOCH_CLIPS", "BATCH_SIZE", "LEARNING_RATE", "WARM_UP", "WEIGHT_DECAY", "AVERAGING", "NEGLIGIBLE",
          "PATIENCE", "COOL_DOWN", "TIME_SHIFT", "MASKED_TIME", "FREQUENCY_WARP", "MASKED_BANDS", "MIXUP", "SEED",
          "PRECISION")  # where a resumed run has another value, it says so
-_AVERAGE_EVERY = 10  # steps
 _DRAW_EVERY = 10  # seconds, at least, between two pictures of the training curves
 _FOLDS = Path("folds")
 
@@ -91,7 +90,7 @@ def check(options):
     command_line.check_number(options, "warm_up", int, 0)
     command_line.check_number(options, "seed", int, 0, 2 ** 32 - 1)
     command_line.check_number(options, "learning_rate", float, 1e-12)
-    for name in ("weight_decay", "negligible", "mixup"):
+    for name in ("weight_decay", "negligible", "mixup", "gpu_clips_gb"):
         command_line.check_number(options, name, float, 0)
     command_line.check_number(options, "cool_down", float, 0, 100)
     for name in ("averaging", "time_shift", "masked_time", "frequency_warp", "masked_bands"):
@@ -248,6 +247,7 @@ class Run:
 
     def __init__(self, options, folder, before, data, clips, held_out=()):
         import panotti_models
+        from audio_utils.learner import Learner
         keras = panotti_models.keras
         self.weights, self.history, self.curves = (
             folder / name for name in ("weights.hdf5", "history.csv", "training_curves.png"))
@@ -266,24 +266,17 @@ class Run:
         keras.utils.set_random_seed(options.seed)
         self.trained = before or Trained(options.network, clips.class_names, data.settings, data.record,
                                          Scaling.of(clips.melgrams, self.training), {}, [])
-        self.precision = panotti_models.best_precision() if options.precision == "auto" else options.precision
-        self.model = panotti_models.build(options.network, data.settings.shape, len(clips.class_names),
-                                          self.trained.scaling, self.precision)
-        panotti_models.speed_up(self.model)
-        self.optimizer = keras.optimizers.AdamW(options.learning_rate, weight_decay=options.weight_decay)
-        self.model.compile(self.optimizer, "categorical_crossentropy", metrics=["accuracy"])
+        self.learner = Learner(options, self.trained, clips, self.progress)
+        self.best = self.learner.restore(self.weights, before) if before else self.learner.average
         self.drawn = time.monotonic()
-        self.best = self.average = panotti_models.arrays(self.model.weights)
-        if before:
-            self.best, self.average = panotti_models.restore(self.weights, before, self.model, self.optimizer)
         self.describe()
 
     def describe(self):
         """Say what is trained on what."""
         import panotti_models
         mels, frames, channels = self.trained.settings.shape
-        say(f"Network {self.trained.network!r}, {self.model.count_params():,} parameters, on "
-            f"{panotti_models.device()} ({panotti_models.keras.config.backend()}, {self.precision}).")
+        say(f"Network {self.trained.network!r}, {self.learner.model.count_params():,} parameters, on "
+            f"{panotti_models.device()} ({panotti_models.keras.config.backend()}, {self.learner.precision}).")
         passes = f", {self.passes} times an epoch" if self.passes > 1 else ""
         say(f"{len(self.training)} clips to train on{passes}, {len(self.validation)} to validate, of {mels} mels, "
             f"{frames} frames, {channels} channel{'s' * (channels > 1)}, in {len(self.clips.class_names)} classes.")
@@ -318,19 +311,19 @@ class Run:
     def one_epoch(self):
         """Some 1,000 clips or all of them, validation, and all that is written after it."""
         import panotti_models
-        options, progress, start = self.options, self.progress, time.monotonic()
+        options, progress, learner, start = self.options, self.progress, self.learner, time.monotonic()
         loss, accuracy, count = self.fit()
         seconds = time.monotonic() - start
-        with panotti_models.with_weights(self.model, self.average):
-            found = evaluate(self.model, self.clips, self.validation)
+        with panotti_models.with_weights(learner.model, learner.average):
+            found = evaluate(learner.model, self.clips, self.validation)
         self.require_number(found.loss, "validation loss")  # the last step may have spoilt the weights
         figures = {"loss": loss, "accuracy": accuracy, "val_loss": found.loss, "val_accuracy": found.accuracy,
                    "learning_rate": options.learning_rate * progress.share(0)}
         improved = progress.enter(figures, options.negligible, options.patience, options.cool_down)
         if improved:
-            self.best = self.average
-        panotti_models.save(self.weights, self.trained._replace(progress=asdict(progress)), self.model, self.best,
-                            self.average, self.optimizer)
+            self.best = learner.average
+        panotti_models.save(self.weights, self.trained._replace(progress=asdict(progress)), learner.model,
+                            self.best, learner.average, learner.optimizer)
         again = "the same command without --fresh" if options.fresh else "the same command"
         command_line.on_stop(f"Stopped. {self.weights} holds the best network so far (epoch {progress.best_epoch}) and "
                              f"the state after epoch {progress.epoch}; {again} goes on from there.")
@@ -355,40 +348,10 @@ class Run:
             keras.utils.set_random_seed(int(rng.integers(1 << 32)))
         order = np.concatenate([rng.permutation(self.training) for _ in range(self.passes)])
         size = min(options.batch_size, len(order))
-        steps = len(order) // size  # what is left over waits for the next epoch's order: all batches have one shape
-        sums = np.zeros(2)
-        for step, chosen in enumerate(tqdm(np.split(order[:steps * size], steps), f"epoch {progress.epoch + 1:4}",
-                                           disable=None, unit=" steps", leave=False, delay=2)):
-            progress.steps += 1
-            warmth = min(1, progress.steps / max(1, options.warm_up))
-            self.optimizer.learning_rate = options.learning_rate * warmth * progress.share(step / steps)
-            logs = self.model.train_on_batch(*self.varied(chosen, rng), return_dict=True)
-            self.require_number(logs["loss"], "loss")
-            sums += logs["loss"], logs["accuracy"]
-            if progress.steps % _AVERAGE_EVERY == 0:
-                self.enter_average()
-        self.enter_average()
-        return *(float(each) for each in sums / steps), steps * size
-
-    def enter_average(self):
-        """Let the weights enter their moving average (Polyak and Juditsky 1992); at first it is their mean."""
-        from panotti_models import arrays
-        keep = min(self.options.averaging, self.progress.averaged / (1 + self.progress.averaged))
-        self.average = [keep * average + (1 - keep) * weights
-                        for average, weights in zip(self.average, arrays(self.model.weights), strict=True)]
-        self.progress.averaged += 1
-
-    def varied(self, chosen, rng):
-        """(melgrams, truth) of the clips at the places `chosen`, varied."""
-        options = self.options
-        batch = variation.gather_rolled(self.clips.melgrams, chosen, options.time_shift, rng)
-        truth = np.eye(len(self.clips.class_names), dtype=np.float32)[self.clips.labels[chosen]]
-        if options.frequency_warp:
-            variation.warp(batch, options.frequency_warp, self.trained.settings.band_hz, rng)
-        if options.mixup:
-            variation.mix(batch, truth, options.mixup, rng)
-        variation.mask(batch, options.masked_bands, options.masked_time, self.trained.scaling.mean, rng)
-        return batch, truth
+        steps = len(order) // size  # what is left over waits for the next epoch's order: all batches have one size
+        loss, accuracy = self.learner.epoch(np.split(order[:steps * size], steps), rng)
+        self.require_number(loss, "loss")
+        return loss, accuracy, steps * size
 
     def require_number(self, loss, what):
         """Stop training where a loss is none."""

@@ -1,64 +1,102 @@
 """Clips varied each time that a network sees them, so that a small set teaches as much as a larger one.
 
 All of it works on melgrams, float32 (clips, mels, frames, channels) in dB, all channels of a clip alike, so that what
-they say of direction stays; and in place, on the batch alone. What is random comes from the generator passed in.
+they say of direction stays. What is random is drawn first, by NumPy; it is then done to the clips by NumPy too, or
+within a network's graph, where the clips are on a GPU.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
 
-def gather_rolled(melgrams, chosen, most, rng):
-    """The clips at the places `chosen`, each rolled in time by up to `most` of its length, either way."""
-    frames = melgrams.shape[2]
-    furthest = round(most * frames)
-    batch = np.empty((len(chosen), *melgrams.shape[1:]), np.float32)
-    for clip, place, shift in zip(batch, chosen, rng.integers(-furthest, furthest + 1, len(chosen)), strict=True):
-        split = shift % frames
-        clip[:, split:] = melgrams[place, :, :frames - split]
-        clip[:, :split] = melgrams[place, :, frames - split:]
-    return batch
+@dataclass(frozen=True)
+class Variation:
+    """How clips are varied; each of these may be 0.
 
-
-def warp(batch, most, band_hz, rng):
-    """Vocal tract length perturbation: multiply all frequencies of each clip by a factor, up to 1 + `most` either way.
-
-    Jaitly and Hinton, ICML Workshop on Deep Learning for Audio, Speech and Language Processing, 2013, section 3; here
-    of the melgram, between whose bands it interpolates. band_hz: (mels,), where each band has its peak.
+    time_shift: rolled in time by up to this share of the frames, either way.
+    frequency_warp: vocal tract length perturbation: all frequencies are multiplied by a factor, up to 1 + this either
+        way; Jaitly and Hinton, ICML Workshop on Deep Learning for Audio, Speech and Language Processing, 2013,
+        section 3; here of the melgram, between whose bands it interpolates.
+    mixup: each clip becomes a mean of itself and another of the batch, with a weight from Beta(mixup, mixup), and so
+        does its truth; of the two the clip itself weighs more; Zhang et al., ICLR 2018, eq. 1.
+    masked_bands, masked_time: a run of up to this share of the bands, and one of the frames, is blotted out:
+        SpecAugment, Park et al., Interspeech 2019, section 2.
+    band_hz: (mels,), where each band has its peak. fill: (mels,), what is put where a clip is blotted out, in dB above
+        its loudest place.
     """
-    bands = np.arange(len(band_hz))
-    for clip, power in zip(batch, rng.uniform(-1, 1, len(batch)), strict=True):
-        places = np.interp(band_hz * (1 + most) ** power, band_hz, bands)
-        lower = places.astype(int)
-        share = (places - lower).astype(np.float32)[:, None, None]
-        clip[...] = (1 - share) * clip[lower] + share * clip[np.minimum(lower + 1, bands[-1])]
+    time_shift: float
+    frequency_warp: float
+    mixup: float
+    masked_bands: float
+    masked_time: float
+    band_hz: np.ndarray
+    fill: np.ndarray
+
+    def draw(self, places, frames, rng):
+        """What becomes of a batch, the clips of so many frames at some places: arrays by name, a row for each clip."""
+        count, mels = len(places), len(self.fill)
+        furthest = round(self.time_shift * frames)
+        drawn = {"place": places, "shift": rng.integers(-furthest, furthest + 1, count)}
+        if self.frequency_warp:
+            hz = self.band_hz * (1 + self.frequency_warp) ** rng.uniform(-1, 1, (count, 1))
+            drawn["source"] = np.interp(hz, self.band_hz, np.arange(mels)).astype(np.float32)  # band of each band
+        if self.mixup:
+            weight = rng.beta(self.mixup, self.mixup, count).astype(np.float32)
+            drawn |= {"weight": np.maximum(weight, 1 - weight), "other": rng.permutation(count)}
+        for name, most, size in (("bands", self.masked_bands, mels), ("frames", self.masked_time, frames)):
+            run = rng.integers(0, round(most * size) + 1, count)
+            start = rng.integers(0, size - run + 1)
+            drawn[name] = np.stack([start, start + run], axis=1)  # masked from, and up to
+        return {name: array if array.dtype == np.float32 else array.astype(np.int32) for name, array in drawn.items()}
+
+    def batch(self, melgrams, drawn):
+        """The clips drawn, varied; melgrams: all there are."""
+        frames = melgrams.shape[2]
+        batch = np.empty((len(drawn["place"]), *melgrams.shape[1:]), np.float32)
+        for clip, place, split in zip(batch, drawn["place"], drawn["shift"] % frames, strict=True):
+            clip[:, split:] = melgrams[place, :, :frames - split]
+            clip[:, :split] = melgrams[place, :, frames - split:]
+        for clip, source in zip(batch, drawn.get("source", ()), strict=False):
+            lower = source.astype(int)
+            share = (source - lower)[:, None, None]
+            clip[...] = (1 - share) * clip[lower] + share * clip[np.minimum(lower + 1, len(clip) - 1)]
+        batch = mixed(batch, drawn)
+        fills = batch.max(axis=(1, 2, 3))[:, None] + self.fill  # (clips, mels)
+        for clip, bands, span, fill in zip(batch, drawn["bands"], drawn["frames"], fills, strict=True):
+            clip[slice(*bands)] = fill[slice(*bands), None, None]
+            clip[:, slice(*span)] = fill[:, None, None]
+        return batch
+
+    def batch_in_graph(self, ops, melgrams, drawn):
+        """The same, of melgrams and draws that are tensors; ops: keras.ops."""
+        _, mels, frames, _ = melgrams.shape
+        batch = ops.take(melgrams, drawn["place"], axis=0)
+        frame = (ops.arange(frames) - drawn["shift"][:, None]) % frames
+        batch = ops.take_along_axis(batch, frame[:, None, :, None], axis=2)
+        if "source" in drawn:
+            lower = ops.cast(drawn["source"], "int32")
+            share = (drawn["source"] - ops.cast(lower, "float32"))[:, :, None, None]
+            below, above = (ops.take_along_axis(batch, band[:, :, None, None], axis=1)
+                            for band in (lower, ops.minimum(lower + 1, mels - 1)))
+            batch = (1 - share) * below + share * above
+        if "other" in drawn:
+            weight = drawn["weight"][:, None, None, None]
+            batch = weight * batch + (1 - weight) * ops.take(batch, drawn["other"], axis=0)
+        hidden = (_between(ops.arange(mels), drawn["bands"])[:, :, None]
+                  | _between(ops.arange(frames), drawn["frames"])[:, None])
+        fill = ops.max(batch, axis=(1, 2, 3), keepdims=True) + self.fill[:, None, None]
+        return ops.where(hidden[..., None], fill, batch)
 
 
-def mix(batch, truth, alpha, rng):
-    """Mixup (Zhang et al., ICLR 2018, eq. 1): each clip becomes a mean of itself and another, and so does its truth.
-
-    The weight is drawn from Beta(alpha, alpha); of the two the clip itself weighs more. truth: (clips, classes).
-    """
-    weights = rng.beta(alpha, alpha, len(batch)).astype(np.float32)
-    weights = np.maximum(weights, 1 - weights)
-    others = rng.permutation(len(batch))
-    for array in (batch, truth):
-        share = weights.reshape(-1, *[1] * (array.ndim - 1))
-        array[...] = share * array + (1 - share) * array[others]
+def mixed(array, drawn):
+    """Mixed as the clips are: those of a batch, or their truth."""
+    if "other" not in drawn:
+        return array
+    weight = drawn["weight"].reshape(-1, *[1] * (array.ndim - 1))
+    return weight * array + (1 - weight) * array[drawn["other"]]
 
 
-def mask(batch, bands, frames, fill, rng):
-    """SpecAugment (Park et al., Interspeech 2019, section 2): blot out a run of bands and a run of frames of each clip.
-
-    bands, frames: the longest runs, as shares of all; each is drawn from 0 to that. fill: (mels,), what is put there,
-    in dB above the loudest place of the clip.
-    """
-    fills = batch.max(axis=(1, 2, 3))[:, None] + fill  # (clips, mels)
-    for most, axis in ((bands, 0), (frames, 1)):
-        size = batch.shape[1 + axis]
-        runs = rng.integers(0, round(most * size) + 1, len(batch))
-        for clip, run, start, its_fill in zip(batch, runs, rng.integers(0, size - runs + 1), fills, strict=True):
-            hidden = slice(start, start + run)
-            if axis == 0:
-                clip[hidden] = its_fill[hidden, None, None]
-            else:
-                clip[:, hidden] = its_fill[:, None, None]
+def _between(places, bounds):
+    """(clips, places): whether each place is within each clip's bounds."""
+    return (places >= bounds[:, :1]) & (places < bounds[:, 1:])

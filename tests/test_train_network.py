@@ -26,6 +26,7 @@ from audio_utils.safe_files import UserError
 SCRIPT = "train_network.py"
 QUICK = ("--batch-size", 4, "--warm-up", 0, "--network", "vgg", "--epoch-clips", 1, "--validation-fraction", 0.2)
 UNVARIED = ("--averaging", 0, "--mixup", 0, "--masked-bands", 0, "--masked-time", 0)  # learns a little at once
+EVERYTHING_VARIED = ("--frequency-warp", 0.2, "--mixup", 0.3, "--masked-bands", 0.15)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_learns_and_says_what_it_does(call, folder):
 def test_resumed_training_is_training_never_stopped_bit_for_bit(call, folder, tmp_path, network):
     other = shutil.copytree(folder, tmp_path / "other")
     flags = (*QUICK, "--network", network, "--patience", 1, "--negligible", 0.3, "--cool-down", 2,
-             "--frequency-warp", 0.2, "--mixup", 0.3, "--masked-bands", 0.15)
+             *EVERYTHING_VARIED)
     call(train_network, folder, *flags, "--epochs", 4)
     for epochs in (1, 3, 4):
         out = call(train_network, other, *flags, "--epochs", epochs)
@@ -247,6 +248,54 @@ def test_batch_normalization_in_one_kernel_is_what_keras_spells_out(precision):
     tolerance = 1e-3 if precision == "float32" else 0.04  # bfloat16 has 8 bits
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, tolerance, tolerance)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """The processor, taken for a GPU."""
+    monkeypatch.setattr(panotti_models, "on_gpu", lambda: True)
+    monkeypatch.setattr(panotti_models, "compute_capability", lambda: 7.5)
+
+
+def test_with_the_clips_on_a_gpu_it_learns_the_same(call, folder, tmp_path, gpu, monkeypatch):
+    flags = (*QUICK, *EVERYTHING_VARIED, "--epoch-clips", 50, "--epochs", 2, "--learning-rate", 1e-4)  # of 15 steps
+    fed = shutil.copytree(folder, tmp_path / "fed")
+    call(train_network, fed, *flags, "--gpu-clips-gb", 0)
+    monkeypatch.setattr(panotti_models.keras.Model, "train_on_batch", None, raising=False)
+    assert "(tensorflow, float32)" in call(train_network, folder, *flags)
+    for one, other in zip(*(csv.DictReader(history(each).splitlines()) for each in (folder, fed)), strict=True):
+        assert list(map(float, one.values())) == pytest.approx(list(map(float, other.values())), rel=0.01)
+    progress = weights_file.read(folder / "weights.hdf5").progress
+    assert progress["steps"] == 30
+    assert progress["averaged"] == 2 * 2 + 1 == weights_file.read(fed / "weights.hdf5").progress["averaged"]
+
+
+def test_with_the_clips_on_a_gpu_it_resumes_to_the_bit(call, folder, tmp_path, gpu):
+    other = shutil.copytree(folder, tmp_path / "other")
+    flags = (*QUICK, *EVERYTHING_VARIED, "--epoch-clips", 50)
+    call(train_network, folder, *flags, "--epochs", 3)
+    for epochs in (1, 3):
+        call(train_network, other, *flags, "--epochs", epochs)
+    assert history(other) == history(folder)
+    assert (other / "weights.hdf5").read_bytes() == (folder / "weights.hdf5").read_bytes()
+
+
+def test_a_loss_on_a_gpu_that_is_no_number_stops_training(call, folder, gpu):
+    with pytest.raises(UserError, match="The loss became nan in epoch 1; weights.hdf5 is as the epoch before left it"):
+        call(train_network, folder, *QUICK, "--epochs", 2, "--learning-rate", 1e30)
+
+
+@pytest.mark.parametrize(("said", "capability", "precision"), [
+    ("9.0\n", 9.0, "mixed_bfloat16"), ("9.0\n7.5\n", 7.5, "float32"), ("", 0, "float32"),
+    ("[N/A]\n", 0, "float32"), (None, 0, "float32")])
+def test_a_gpu_computes_in_bfloat16_where_it_has_it(tmp_path, monkeypatch, said, capability, precision):
+    if said is not None:
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\ntest \"$1\" = --query-gpu=compute_cap && printf '{said}'\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin" if said is not None else str(tmp_path))
+    monkeypatch.setattr(panotti_models, "on_gpu", lambda: True)
+    assert panotti_models.compute_capability() == capability
+    assert panotti_models.best_precision() == precision
 
 
 def test_keras_opens_the_file(call, folder):
