@@ -51,7 +51,7 @@ class Learner:
         with tqdm(total=len(batches), desc=f"epoch {self.progress.epoch + 1:4}", disable=None, unit=" steps",
                   leave=False, delay=2) as bar:
             found = (self._by_gpu if self.on_gpu else self._batch_by_batch)(batches, rng, bar)
-        self.enter_average()
+        self._enter_average()
         return found
 
     def _batch_by_batch(self, batches, rng, bar):
@@ -101,9 +101,9 @@ class Learner:
         tens = self.progress.steps // _AVERAGE_EVERY
         self.progress.steps += steps
         if self.progress.steps // _AVERAGE_EVERY > tens:
-            self.enter_average()
+            self._enter_average()
 
-    def enter_average(self):
+    def _enter_average(self):
         """Let the weights enter their moving average (Polyak and Juditsky 1992); at first it is their mean."""
         keep = min(self.options.averaging, self.progress.averaged / (1 + self.progress.averaged))
         self.average = [keep * average + (1 - keep) * weights

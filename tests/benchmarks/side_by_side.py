@@ -19,7 +19,7 @@ SUITE = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(SUITE))
 import numpy as np
 
-_PACKAGES = ("numpy", "scipy", "soundfile", "librosa", "soxr", "keras", "tensorflow")
+_PACKAGES = ("numpy", "scipy", "soundfile", "librosa", "soxr", "keras", os.environ.get("KERAS_BACKEND", "tensorflow"))
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # of the processor, as far as they decide how fast we are
 _POLL_SECONDS = 0.02
 
@@ -30,7 +30,8 @@ def print_machine(*remarks):
     """Print what the figures depend on: processor, cores, load, versions; then the remarks."""
     flags = [flag for flag in _FLAGS if flag in cpu_fact("flags").split()]
     print(f"{cpu_fact('model name') or platform.processor()} ({' '.join(flags) or 'no vector flags known'}), "
-          f"{len(usable_cores())} of {os.cpu_count()} cores used, load {os.getloadavg()[0]:.1f}, {platform.system()}")
+          f"{len(usable_cores())} of {os.cpu_count()} cores used, load {os.getloadavg()[0]:.1f}, {platform.system()}",
+          *gpus(), sep=", ")
     print(", ".join([f"Python {platform.python_version()}", *map(with_version, _PACKAGES)]))
     print(*remarks, "", sep="\n", flush=True)
 
@@ -47,6 +48,14 @@ def with_version(package):
         return f"{package} {version(package)}"  # without importing it
     except PackageNotFoundError:
         return f"no {package}"
+
+
+def gpus():
+    """The names of NVIDIA's GPUs here."""
+    with suppress(OSError):
+        return subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, text=True).stdout.splitlines()
+    return []
 
 
 def usable_cores():

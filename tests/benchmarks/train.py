@@ -8,6 +8,7 @@ Writes  a table of medians to stdout; melgrams in a temporary folder, for as lon
 
     python tests/benchmarks/train.py
     python tests/benchmarks/train.py --clips 200 --rounds 1 --epochs 2    # a short trial
+    KERAS_BACKEND=jax python tests/benchmarks/train.py --clips 16000      # on a GPU
 """
 
 import math
