@@ -206,6 +206,8 @@ def warn_of_cuts(headers, settings, options, before):
 
 def split(sounds, melgrams, options):
     """(Sound, side) of all sounds that have one; those with melgrams keep their side."""
+    if options.keep_together and not any(re.search(options.keep_together, sound.path.stem) for sound in sounds):
+        warn(f"KEEP_TOGETHER is {options.keep_together!r}, which no file's name matches: nothing is kept together.")
     before = {name: side for side, name in melgrams}
     sides = dataset.split(sounds, before, options.test_fraction, options.seed, options.keep_together)
     left_out = [sound.path for sound, side in zip(sounds, sides, strict=True) if side is None]

@@ -101,6 +101,12 @@ def test_few_very_long_files_are_cut_and_named(run, tmp_path, flags):
         assert "split_audio.py" in result.stderr
 
 
+@pytest.mark.parametrize(("pattern", "said"), [(r"_s\d+$", 1), (r"^\d$", 0), ("", 0)])
+def test_a_keep_together_that_finds_nothing_is_said(run, tmp_path, pattern, said):
+    fill(tmp_path, files=10)
+    assert run(SCRIPT, "--keep-together", pattern).stderr.count("no file's name matches: nothing is kept") == said
+
+
 def test_a_second_run_computes_nothing_and_changes_nothing(run, tmp_path):
     fill(tmp_path)
     run(SCRIPT)

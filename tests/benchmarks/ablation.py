@@ -15,14 +15,13 @@ it was stopped.
 import csv
 import json
 import re
-import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
-from side_by_side import SUITE, print_machine, print_table
+from side_by_side import SUITE, print_machine, print_table, split_flags
 
 from audio_utils import command_line, safe_files
 
@@ -54,7 +53,7 @@ def trained(flags, seed, folds):
         if not (folder / "Preproc").exists():
             (folder / "Preproc").symlink_to(Path("Preproc").resolve())
         start = time.monotonic()
-        subprocess.run([sys.executable, SUITE / "train_network.py", "--seed", str(seed), *shlex.split(flags),
+        subprocess.run([sys.executable, SUITE / "train_network.py", "--seed", str(seed), *split_flags(flags),
                         *(["--folds", folds] if folds else [])], cwd=folder, check=True, stdout=subprocess.DEVNULL)
         safe_files.write_json(result, {"seconds": time.monotonic() - start, **figures(folder, folds)})
     return json.loads(result.read_text())

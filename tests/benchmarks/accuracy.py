@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import svm
-from side_by_side import SUITE, print_machine, print_table
+from side_by_side import SUITE, print_machine, print_table, split_flags
 
 from audio_utils import command_line, dataset, evaluation, safe_files, weights_file
 from audio_utils.evaluation import Evaluation
@@ -54,7 +54,7 @@ def measured(samples, folder, network, options):
         if not (folder / "Samples").exists():
             (folder / "Samples").symlink_to(samples)
         fraction = ["--test-fraction", "0"] if options.folds else []
-        script("preprocess_data.py", folder, *fraction, *shlex.split(options.preprocess))
+        script("preprocess_data.py", folder, *fraction, *split_flags(options.preprocess))
         start = time.monotonic()
         figures = (by_svm if network == "svm" else by_network)(folder, network, options)
         safe_files.write_json(result, {"seconds": time.monotonic() - start, **figures})
@@ -65,7 +65,7 @@ def by_network(folder, network, options):
     """Train, and score on Test or on the folds, with the suite's own scripts."""
     folds = ["--folds", options.folds] if options.folds else []
     script("train_network.py", folder, "--network", network, "--seed", options.seed, *folds,
-           *shlex.split(options.train))
+           *split_flags(options.train))
     if folds:
         scores = json.loads((folder / "folds/scores.json").read_text())
         weights = next(folder.glob("folds/*/weights.hdf5"))

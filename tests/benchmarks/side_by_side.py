@@ -6,6 +6,7 @@
 import multiprocessing
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -48,6 +49,13 @@ def with_version(package):
         return f"{package} {version(package)}"  # without importing it
     except PackageNotFoundError:
         return f"no {package}"
+
+
+def split_flags(text):
+    """As a shell splits them, but that a backslash is itself: regular expressions have them."""
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
+    lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
+    return list(lexer)
 
 
 def gpus():
