@@ -177,6 +177,7 @@ def device():
 
 
 def on_gpu():
+    """Whether the backend computes elsewhere than on the processor."""
     return "cpu" not in device().lower()
 
 

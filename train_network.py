@@ -63,7 +63,7 @@ FOLDS = ""                  # "5": cross-validation, each fifth of Train tested 
                             # matches nothing (r"_(ann|bob)_"), the sound is always trained on
 SEED = 1                    # of the validation split, the folds, the first weights, the order of the clips
 PRECISION = "auto"          # "float32" or "mixed_bfloat16"; "auto": bfloat16 where the processor or the GPU has it
-GPU_CLIPS_GB = 4.0          # clips that take no more than this stay in the GPU's memory, which is faster; 0: none do
+GPU_CLIPS_GB = 4.0          # clips that take no more than this stay in the GPU's memory; 0: they are sent in batches
 FRESH = False               # True: start anew
 
 _SAID = ("EPOCHS", "EPOCH_CLIPS", "BATCH_SIZE", "LEARNING_RATE", "WARM_UP", "WEIGHT_DECAY", "AVERAGING", "NEGLIGIBLE",

@@ -24,7 +24,7 @@ class Learner:
 
     def __init__(self, options, trained, clips, progress):
         self.options, self.clips, self.progress = options, clips, progress
-        self.truth = np.eye(len(clips.class_names), dtype=np.float32)[clips.labels]
+        self.truths = np.eye(len(clips.class_names), dtype=np.float32)
         self.variation = Variation(options.time_shift, options.frequency_warp, options.mixup, options.masked_bands,
                                    options.masked_time, trained.settings.band_hz, trained.scaling.mean)
         self.precision = panotti_models.best_precision() if options.precision == "auto" else options.precision
@@ -88,7 +88,7 @@ class Learner:
     def _draw(self, places, rng):
         """(what becomes of the clips of a batch, its truth)."""
         drawn = self.variation.draw(places, self.clips.melgrams.shape[2], rng)
-        return drawn, mixed(self.truth[places], drawn)
+        return drawn, mixed(self.truths[self.clips.labels[places]], drawn)
 
     def _set_rate(self, part):
         """The learning rate of the next step, when so much of the epoch is done."""

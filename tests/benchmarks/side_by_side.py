@@ -53,7 +53,7 @@ def with_version(package):
 
 def split_flags(text):
     """As a shell splits them, but that a backslash is itself: regular expressions have them."""
-    lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
+    lexer = shlex.shlex(text, posix=True)
     lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
     return list(lexer)
 
