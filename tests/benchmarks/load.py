@@ -2,8 +2,8 @@
 
 Computing is done for a few sounds, and its time scaled to the same number; (a) is the plain way, with librosa. Each
 side runs in a new process on one core, whose start is not counted, nor the memory that Python and the libraries take.
-The files are in the page cache, and what memory a virtual machine gave back while idle is fetched again before the clock
-runs. Beside the float32 that is stored, the same stored as float16 is tried.
+The files are in the page cache, and what memory a virtual machine gave back while idle is fetched again before the
+clock runs. Beside the float32 that is stored, the same stored as float16 is tried.
 
 Writes  a table of medians to stdout; sounds and melgrams in a temporary folder, for as long as it runs
 
