@@ -50,6 +50,7 @@ JOBS = None              # processes; None: one for each core
 
 SAMPLES, PREPROC = Path("Samples"), Path("Preproc")
 _COVERED, _TOO_LONG = 0.95, 4  # where the longest file is 4 times as long as what covers 95% of them, that is taken
+_MUCH_LONGER = 1.25  # than what covers 95%: then the others are padded so much that a person should know
 _OF_MELGRAMS = ("SAMPLE_RATE", "CLIP_SECONDS", "MONO", "MELS", "WINDOW_MS", "HOP_MS")
 _OF_SPLIT = ("TEST_FRACTION", "SEED", "KEEP_TOGETHER")
 
@@ -110,6 +111,8 @@ def make_plan(options, preproc=None, settings=None):
         warn(sentence)
     dataset.require_classes(sorted({sound.class_name for sound in sounds}), SAMPLES)
     settings = before or choose_settings(headers, options)
+    if not before and not options.clip_seconds:
+        warn_of_padding(headers, settings)
     warn_of_cuts(headers, settings, options, before)
     sides = split(sounds, melgrams, options)
     stale = [(sound, side) for sound, side in sides if options.overwrite or not before
@@ -166,14 +169,19 @@ def choose_settings(headers, options):
     """Settings from the constants, and where they are None from the sounds: path → AudioInfo."""
     rates = Counter(header.rate for header in headers.values())
     rate = options.sample_rate or max(rates, key=lambda each: (rates[each], each))
-    lengths = sorted(math.ceil(header.samples * rate / header.rate) for header in headers.values())
-    covering = lengths[math.ceil(_COVERED * len(lengths)) - 1]
-    longest = covering if lengths[-1] > _TOO_LONG * covering else lengths[-1]
+    covering, longest = lengths(headers, rate)
+    longest = covering if longest > _TOO_LONG * covering else longest
     samples = round(options.clip_seconds * rate) if options.clip_seconds else longest
     channels = 1 if options.mono else max(header.channels for header in headers.values())
     settings = MelgramSettings.of(rate, samples, channels, options.mels, options.window_ms, options.hop_ms)
     require_sensible(settings, headers)
     return settings
+
+
+def lengths(headers, rate):
+    """In samples at a rate: the length that covers almost all sounds, and that of the longest."""
+    found = sorted(math.ceil(header.samples * rate / header.rate) for header in headers.values())
+    return found[math.ceil(_COVERED * len(found)) - 1], found[-1]
 
 
 def require_sensible(settings, headers):
@@ -202,6 +210,16 @@ def warn_of_cuts(headers, settings, options, before):
     if wide and not options.mono and settings.channels == 1:
         warn(f"{named(wide)}: more channels than the mono sounds preprocessed before, and mixed to mono; "
              "give --overwrite to keep the channels.")
+
+
+def warn_of_padding(headers, settings):
+    """Say so where a few long sounds make all melgrams much longer; settings: as they were chosen from the sounds."""
+    covering, longest = (samples / settings.sample_rate for samples in lengths(headers, settings.sample_rate))
+    if settings.clip_seconds > _MUCH_LONGER * covering:
+        warn(f"{named(path for path, header in headers.items() if header.samples > covering * header.rate)}: longer "
+             f"than {covering:.4g} s, to which {_COVERED:.0%} of the sounds come; these are padded with silence to "
+             f"{longest:.4g} s. Where the beginning of the longer ones will do, --clip-seconds "
+             f"{math.ceil(covering * 100) / 100:g} makes training about {longest / covering:.1f} times as fast.")
 
 
 def split(sounds, melgrams, options):

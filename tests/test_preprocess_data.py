@@ -101,6 +101,18 @@ def test_few_very_long_files_are_cut_and_named(run, tmp_path, flags):
         assert "split_audio.py" in result.stderr
 
 
+@pytest.mark.parametrize(("seconds", "flags", "said"), [(1.2, (), 0), (2, (), 1), (2, ("--clip-seconds", 2), 0)])
+def test_a_long_file_to_which_all_others_are_padded_is_named(run, tmp_path, seconds, flags, said):
+    fill(tmp_path, files=20)
+    write(tmp_path / "Samples/a/song.wav", sine(seconds=seconds))
+    padded = "song.wav: longer than 1 s, to which 95% of the sounds come; these are padded with silence to 2 s"
+    result = run(SCRIPT, *flags)
+    assert shapes(tmp_path) == {(96, 1 + round(seconds * 8000) // 93, 1)}
+    assert result.stderr.count(padded) == said
+    assert result.stderr.count("--clip-seconds 1 makes training about 2.0 times as fast.") == said
+    assert "padded" not in run(SCRIPT, *flags).stderr
+
+
 @pytest.mark.parametrize(("pattern", "said"), [(r"_s\d+$", 1), (r"^\d$", 0), ("", 0)])
 def test_a_keep_together_that_finds_nothing_is_said(run, tmp_path, pattern, said):
     fill(tmp_path, files=10)
