@@ -83,6 +83,15 @@ def residual(x, classes):
     return layers.Dense(classes, activation="softmax", dtype="float32")(x)
 
 
+def ensemble(x, classes):
+    """Three residual networks side by side, from different first weights, and the mean of what they say.
+
+    Each is trained by itself, on the same clips: Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty
+    Estimation using Deep Ensembles", NeurIPS 2017, section 2.4. It takes three times as long.
+    """
+    return layers.Average(dtype="float32")([residual(x, classes) for _ in range(3)])
+
+
 def _spectrum(x):
     """64 features of the mean and the maximum over time of each band and channel."""
     size = 1, x.shape[2]  # in float32: the mean is of many
@@ -135,7 +144,7 @@ def _convolved(x, filters, size, strides=1, activation="relu"):
     return layers.Activation(activation)(x) if activation else x
 
 
-NETWORKS = {"residual": residual, "vgg": vgg}
+NETWORKS = {"residual": residual, "vgg": vgg, "ensemble": ensemble}
 
 
 def build(network, shape, classes, scaling, precision="float32"):
@@ -150,6 +159,14 @@ def build(network, shape, classes, scaling, precision="float32"):
         below = layers.Subtract(dtype="float32")([inputs, _loudest(inputs)])
         scaled = layers.Normalization(axis=1, mean=scaling.mean, variance=scaling.variance, dtype="float32")(below)
         return keras.Model(inputs, NETWORKS[network](scaled, classes), name=network)
+
+
+def members(model):
+    """The networks of an ensemble as one, (clips, …) → (clips, members, classes), before their mean; else None."""
+    if not isinstance(model.layers[-1], layers.Average):
+        return None
+    said = [layers.Reshape((1, model.output_shape[-1]), dtype="float32")(each) for each in model.layers[-1].input]
+    return keras.Model(model.inputs, layers.Concatenate(axis=1, dtype="float32")(said))
 
 
 def _loudest(melgrams):

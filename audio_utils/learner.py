@@ -31,10 +31,13 @@ class Learner:
         self.model = panotti_models.build(trained.network, trained.settings.shape, len(trained.class_names),
                                           trained.scaling, self.precision)
         panotti_models.speed_up(self.model)
+        self.members = panotti_models.members(self.model)
         self.average = arrays(self.model.weights)
         self.optimizer = keras.optimizers.AdamW(options.learning_rate, weight_decay=options.weight_decay)
         self.on_gpu = panotti_models.on_gpu() and clips.melgrams.nbytes <= options.gpu_clips_gb * 1e9
-        self.compiled = self._with_clips() if self.on_gpu else self.model
+        self.compiled = self.members or self.model
+        if self.on_gpu:
+            self.compiled = self._with_clips(self.compiled)
         self.compiled.compile(self.optimizer, "categorical_crossentropy", metrics=["accuracy"],
                               steps_per_execution=_AVERAGE_EVERY if self.on_gpu else 1)
 
@@ -59,7 +62,8 @@ class Learner:
         for step, places in enumerate(batches):
             self._set_rate(step / len(batches))
             drawn, truth = self._draw(places, rng)
-            logs = self.model.train_on_batch(self.variation.batch(self.clips.melgrams, drawn), truth, return_dict=True)
+            batch = self.variation.batch(self.clips.melgrams, drawn)
+            logs = self.compiled.train_on_batch(batch, truth, return_dict=True)
             sums += logs["loss"], logs["accuracy"]
             if not math.isfinite(logs["loss"]):
                 return math.nan, math.nan
@@ -86,9 +90,10 @@ class Learner:
         return found["loss"][0], found["accuracy"][0]
 
     def _draw(self, places, rng):
-        """(what becomes of the clips of a batch, its truth)."""
+        """(what becomes of the clips of a batch, its truth; of an ensemble, once for each member)."""
         drawn = self.variation.draw(places, self.clips.melgrams.shape[2], rng)
-        return drawn, mixed(self.truths[self.clips.labels[places]], drawn)
+        truth = mixed(self.truths[self.clips.labels[places]], drawn)
+        return drawn, np.repeat(truth[:, None], self.members.output_shape[1], axis=1) if self.members else truth
 
     def _set_rate(self, part):
         """The learning rate of the next step, when so much of the epoch is done."""
@@ -110,12 +115,12 @@ class Learner:
                         for average, weights in zip(self.average, arrays(self.model.weights), strict=True)]
         self.progress.averaged += 1
 
-    def _with_clips(self):
-        """A model from what is drawn for the clips of a batch to what the network makes of them."""
+    def _with_clips(self, model):
+        """A model from what is drawn for the clips of a batch to what the given one makes of them."""
         drawn, _ = self._draw(np.zeros(2, int), np.random.default_rng(0))
         inputs = {name: keras.Input(array.shape[1:], dtype=array.dtype.name, name=name)
                   for name, array in drawn.items()}
-        return keras.Model(inputs, self.model(_Clips(self.clips.melgrams, self.variation)(inputs)))
+        return keras.Model(inputs, model(_Clips(self.clips.melgrams, self.variation)(inputs)))
 
 
 class _Clips(keras.layers.Layer):

@@ -73,8 +73,17 @@ def test_learns_and_says_what_it_does(call, folder):
     assert (folder / "training_curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("network", panotti_models.NETWORKS)
-def test_resumed_training_is_training_never_stopped_bit_for_bit(call, folder, tmp_path, network):
+@pytest.fixture
+def pair(monkeypatch):
+    """An ensemble as any other, but sooner made than that of residual networks."""
+    def network(x, classes):
+        return panotti_models.layers.Average(dtype="float32")([panotti_models.vgg(x, classes) for _ in range(2)])
+
+    monkeypatch.setitem(panotti_models.NETWORKS, "pair", network)
+
+
+@pytest.mark.parametrize("network", ["residual", "vgg", "pair"])
+def test_resumed_training_is_training_never_stopped_bit_for_bit(call, folder, tmp_path, pair, network):
     other = shutil.copytree(folder, tmp_path / "other")
     flags = (*QUICK, "--network", network, "--patience", 1, "--negligible", 0.3, "--cool-down", 2,
              *EVERYTHING_VARIED)
@@ -257,8 +266,10 @@ def gpu(monkeypatch):
     monkeypatch.setattr(panotti_models, "compute_capability", lambda: 7.5)
 
 
-def test_with_the_clips_on_a_gpu_it_learns_the_same(call, folder, tmp_path, gpu, monkeypatch):
-    flags = (*QUICK, *EVERYTHING_VARIED, "--epoch-clips", 50, "--epochs", 2, "--learning-rate", 1e-4)  # of 15 steps
+@pytest.mark.parametrize("network", ["vgg", "pair"])
+def test_with_the_clips_on_a_gpu_it_learns_the_same(call, folder, tmp_path, gpu, pair, monkeypatch, network):
+    flags = (*QUICK, *EVERYTHING_VARIED, "--network", network, "--epoch-clips", 50, "--learning-rate", 1e-4,
+             "--epochs", 2)  # of 15 steps
     fed = shutil.copytree(folder, tmp_path / "fed")
     call(train_network, fed, *flags, "--gpu-clips-gb", 0)
     monkeypatch.setattr(panotti_models.keras.Model, "train_on_batch", None, raising=False)
@@ -357,12 +368,16 @@ def test_validation_stays_where_it_was_when_sounds_are_added(call, folder):
 @pytest.mark.parametrize("shape", [(96, 173, 1), (96, 1, 1), (1, 1, 1), (5, 7, 8), (20, 2000, 2), (96, 13, 2)])
 @pytest.mark.parametrize("network", panotti_models.NETWORKS)
 def test_networks_take_every_shape(network, shape):
-    scaling = weights_file.Scaling(np.zeros(shape[0], np.float32), np.ones(shape[0], np.float32))
-    model = panotti_models.build(network, shape, 3, scaling)
+    model = panotti_models.build(network, shape, 3, model_scaling(shape[0]))
     melgrams = np.random.default_rng(0).normal(size=(5, *shape)).astype(np.float32)
     probabilities = panotti_models.predict(model, melgrams, 2)
     assert probabilities.shape == (5, 3)
     assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def model_scaling(mels):
+    """One that changes nothing."""
+    return weights_file.Scaling(np.zeros(mels, np.float32), np.ones(mels, np.float32))
 
 
 def after_layer(model, name, melgrams):
@@ -410,6 +425,36 @@ def test_how_loud_a_recording_is_changes_nothing(network):
     model = panotti_models.build(network, melgrams.shape[1:], 3, weights_file.Scaling.of(melgrams))
     louder = melgrams + np.array([-30, -5, 0, 1, 10, 25], np.float32)[:, None, None, None]
     assert np.allclose(panotti_models.predict(model, louder), panotti_models.predict(model, melgrams), atol=1e-5)
+
+
+def test_an_ensemble_says_the_mean_of_networks_that_differ():
+    melgrams = np.random.default_rng(0).normal(-40, 15, (6, 20, 30, 1)).astype(np.float32)
+    model = panotti_models.build("ensemble", melgrams.shape[1:], 3, weights_file.Scaling.of(melgrams))
+    said = panotti_models.members(model).predict(melgrams, verbose=0)
+    assert said.shape == (6, 3, 3)
+    assert np.allclose(said.mean(axis=1), panotti_models.predict(model, melgrams), atol=1e-6)
+    assert all(np.abs(said[:, one] - said[:, other]).max() > 0.05 for one, other in ((0, 1), (0, 2), (1, 2)))
+    for network in ("residual", "vgg"):
+        assert panotti_models.members(panotti_models.build(network, (20, 30, 1), 3, model_scaling(20))) is None
+
+
+def test_each_network_of_an_ensemble_is_trained_by_itself():
+    keras, rng = panotti_models.keras, np.random.default_rng(0)
+    melgrams, truth = rng.normal(-40, 15, (6, 20, 30, 1)).astype(np.float32), np.eye(3)[[0, 1, 2, 0, 1, 2]]
+    found = []
+    for last_is in (1, -1):
+        keras.utils.set_random_seed(1)
+        model = panotti_models.build("ensemble", melgrams.shape[1:], 3, model_scaling(20))
+        members = panotti_models.members(model)
+        first, _, last = (each for each in model.layers if getattr(each, "units", 0) == 3)
+        last.kernel.assign(last_is * last.kernel.numpy())
+        before = first.kernel.numpy()
+        members.compile("adamw", "categorical_crossentropy", run_eagerly=True)
+        members.train_on_batch(melgrams, np.repeat(truth[:, None], 3, axis=1))
+        assert np.abs(first.kernel.numpy() - before).max() > 0.0005
+        found.append((first.kernel.numpy(), last.kernel.numpy()))
+    assert np.allclose(found[0][0], found[1][0], atol=1e-6)
+    assert not np.allclose(np.abs(found[0][1]), np.abs(found[1][1]), atol=1e-4)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
