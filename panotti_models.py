@@ -166,7 +166,7 @@ def members(model):
     if not isinstance(model.layers[-1], layers.Average):
         return None
     said = [layers.Reshape((1, model.output_shape[-1]), dtype="float32")(each) for each in model.layers[-1].input]
-    return keras.Model(model.inputs, layers.Concatenate(axis=1, dtype="float32")(said))
+    return keras.Model(model.input, layers.Concatenate(axis=1, dtype="float32")(said))
 
 
 def _loudest(melgrams):
