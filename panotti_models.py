@@ -87,7 +87,7 @@ def ensemble(x, classes):
     """Three residual networks side by side, from different first weights, and the mean of what they say.
 
     Each is trained by itself, on the same clips: Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty
-    Estimation using Deep Ensembles", NeurIPS 2017, section 2.4. It takes three times as long.
+    Estimation using Deep Ensembles", NeurIPS 2017, section 2.4. It takes two to three times as long.
     """
     return layers.Average(dtype="float32")([residual(x, classes) for _ in range(3)])
 
@@ -162,7 +162,10 @@ def build(network, shape, classes, scaling, precision="float32"):
 
 
 def members(model):
-    """The networks of an ensemble as one, (clips, …) → (clips, members, classes), before their mean; else None."""
+    """The networks of an ensemble as one, (clips, …) → (clips, members, classes), before their mean; else None.
+
+    An ensemble is a network that ends in a `layers.Average`: of such a one each member is trained by itself.
+    """
     if not isinstance(model.layers[-1], layers.Average):
         return None
     said = [layers.Reshape((1, model.output_shape[-1]), dtype="float32")(each) for each in model.layers[-1].input]

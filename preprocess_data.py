@@ -218,8 +218,9 @@ def warn_of_padding(headers, settings):
     if settings.clip_seconds > _MUCH_LONGER * covering:
         warn(f"{named(path for path, header in headers.items() if header.samples > covering * header.rate)}: longer "
              f"than {covering:.4g} s, to which {_COVERED:.0%} of the sounds come; these are padded with silence to "
-             f"{longest:.4g} s. Where the beginning of the longer ones will do, --clip-seconds "
-             f"{math.ceil(covering * 100) / 100:g} makes training about {longest / covering:.1f} times as fast.")
+             f"{longest:.4g} s. Where the beginning of the longer ones will do, preprocess_data.py "
+             f"--clip-seconds {math.ceil(covering * 100) / 100:g} makes melgrams {longest / covering:.1f} times "
+             "smaller, and training faster.")
 
 
 def split(sounds, melgrams, options):
