@@ -174,7 +174,7 @@ def _blocks(path, file, most, dtype, samples):
     """Yield (channels, at most `most`) until `samples` are read or the file ends."""
     while samples > 0:
         with _decoding(path):
-            block = file.read(min(samples, most), dtype=dtype, always_2d=True)
+            block = _decoded(file, min(samples, most), dtype)
             nothing = not len(block) and not file.tell()
         if nothing:
             raise AudioError(f"{path}: holds no sample; replace or remove it.")
@@ -182,6 +182,13 @@ def _blocks(path, file, most, dtype, samples):
             return
         samples -= len(block)
         yield block.T
+
+
+def _decoded(file, samples, dtype):
+    """The next (samples, channels); numpy makes float32 of 16 bits in half the time that libsndfile takes."""
+    if dtype == "float32" and file.subtype == "PCM_16":
+        return file.read(samples, dtype="int16", always_2d=True) * np.float32(1 / (1 << 15))
+    return file.read(samples, dtype=dtype, always_2d=True)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ def test_formats(tmp_path, extension, subtype, error, channels):
     back, rate = audio_io.read(path)
     assert (back.dtype, back.shape, rate) == (np.float32, audio.shape, 44100)
     assert np.abs(back - audio)[:, 2000:-2000].max() <= error
+    assert np.array_equal(back.T, soundfile.read(path, dtype="float32", always_2d=True)[0])
     assert audio_io.info(path)[:4] == (44100, 44100, channels, False)
 
 
