@@ -48,7 +48,9 @@ PATIENCE = 8                # epochs without a better validation loss, then the 
 COOL_DOWN = 0.4             # that takes this share of the epochs that were before, and is the end of training
 NEGLIGIBLE = 0.001          # nats; a validation loss less than that below the best is no better, and where the best is
                             # less than that, training ends without a cool-down
-VALIDATION_FRACTION = 0.1   # of each class of Train, held out to choose the best epoch
+VALIDATION_FRACTION = 0.1   # of each class of Train, held out to tell when validation no longer improves
+FINISH_ON_ALL = True        # while the learning rate falls they are trained on too, and the last network is kept;
+                            # False: they go on validating, and the best network is kept
 
 # Each time that a clip is trained on it is varied; 0 switches each of these off.
 TIME_SHIFT = 0.2            # of the clip's length: rolled in time by up to that, either way
@@ -68,8 +70,8 @@ GPU_CLIPS_GB = 4.0          # clips that take no more than this stay in the GPU'
 FRESH = False               # True: start anew
 
 _SAID = ("EPOCHS", "EPOCH_CLIPS", "BATCH_SIZE", "LEARNING_RATE", "WARM_UP", "WEIGHT_DECAY", "AVERAGING", "NEGLIGIBLE",
-         "PATIENCE", "COOL_DOWN", "TIME_SHIFT", "MASKED_TIME", "FREQUENCY_WARP", "MASKED_BANDS", "MIXUP", "SEED",
-         "PRECISION")  # where a resumed run has another value, it says so
+         "PATIENCE", "COOL_DOWN", "FINISH_ON_ALL", "TIME_SHIFT", "MASKED_TIME", "FREQUENCY_WARP", "MASKED_BANDS",
+         "MIXUP", "SEED", "PRECISION")  # where a resumed run has another value, it says so
 _DRAW_EVERY = 10  # seconds, at least, between two pictures of the training curves
 _FOLDS = Path("folds")
 
@@ -282,13 +284,23 @@ class Run:
         say(f"{len(self.training)} clips to train on{passes}, {len(self.validation)} to validate, of {mels} mels, "
             f"{frames} frames, {channels} channel{'s' * (channels > 1)}, in {len(self.clips.class_names)} classes.")
         if self.progress.epoch:
-            say(f"Going on after epoch {self.progress.epoch}; the best so far is epoch {self.progress.best_epoch} "
-                f"(validation loss {self.progress.best_loss:.4f}).")
+            say(f"Going on after epoch {self.progress.epoch}; kept so far is epoch {self.progress.best_epoch}, and the "
+                f"best validation loss {self.progress.best_loss:.4f}.")
+
+    @property
+    def on_all(self):
+        """Whether the epoch under way is trained on the clips of validation too."""
+        return self.progress.cooled_until > 0 and (self.options.finish_on_all or self.progress.taught_all)
+
+    @property
+    def taught(self):
+        """The places of the clips that are trained on."""
+        return np.concatenate([self.training, self.validation]) if self.on_all else self.training
 
     @property
     def passes(self):
         """How often an epoch passes over the clips."""
-        return math.ceil(self.options.epoch_clips / len(self.training))
+        return math.ceil(self.options.epoch_clips / len(self.taught))
 
     def put_old_away(self):
         """Where training starts anew beside old weights, keep them under the day's name."""
@@ -318,7 +330,8 @@ class Run:
         with panotti_models.with_weights(learner.model, learner.average):
             found = evaluate(learner.model, self.clips, self.validation)
         self.require_number(found.loss, "validation loss")  # the last step may have spoilt the weights
-        figures = {"loss": loss, "accuracy": accuracy, "val_loss": found.loss, "val_accuracy": found.accuracy,
+        val_loss, val_accuracy = (None, None) if self.on_all else (found.loss, found.accuracy)
+        figures = {"loss": loss, "accuracy": accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy,
                    "learning_rate": options.learning_rate * progress.share(0)}
         improved = progress.enter(figures, options.negligible, options.patience, options.cool_down)
         if improved:
@@ -330,9 +343,12 @@ class Run:
                              f"the state after epoch {progress.epoch}; {again} goes on from there.")
         write_history(self.history, progress.history)
         self.draw()
-        say(f"epoch {progress.epoch:4}  loss {loss:.4f}  accuracy {accuracy:6.2%}  validation: loss {found.loss:.4f}  "
-            f"accuracy {found.accuracy:6.2%}  best {progress.best_loss:.4f} in epoch {progress.best_epoch:3}"
-            f"{'*' if improved else ' '} {count / seconds:5.0f} clips/s {seconds:6.1f} s")
+        validation = (f"on all clips, those of validation too, up to epoch {progress.cooled_until} "
+                      if progress.taught_all else
+                      f"validation: loss {found.loss:.4f}  accuracy {found.accuracy:6.2%}  "
+                      f"best {progress.best_loss:.4f} in epoch {progress.best_epoch:3}{'*' if improved else ' '}")
+        say(f"epoch {progress.epoch:4}  loss {loss:.4f}  accuracy {accuracy:6.2%}  {validation} "
+            f"{count / seconds:5.0f} clips/s {seconds:6.1f} s")
 
     def draw(self):
         """Draw the training curves, unless that was a moment ago."""
@@ -347,7 +363,7 @@ class Run:
         rng = np.random.default_rng([options.seed, progress.epoch])
         if keras.config.backend() == "torch":  # its dropout draws from no state that is saved; TensorFlow needs 0.4 s
             keras.utils.set_random_seed(int(rng.integers(1 << 32)))
-        order = np.concatenate([rng.permutation(self.training) for _ in range(self.passes)])
+        order = np.concatenate([rng.permutation(self.taught) for _ in range(self.passes)])
         size = min(options.batch_size, len(order))
         steps = len(order) // size  # what is left over waits for the next epoch's order: all batches have one size
         loss, accuracy = self.learner.epoch(np.split(order[:steps * size], steps), rng)

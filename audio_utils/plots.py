@@ -52,13 +52,21 @@ def training_curves(path, history):
 
 def history_finding(history):
     """What the curves say, as a title."""
-    best = best_epoch(history)
-    return (f"Best after epoch {best['epoch']} of {history[-1]['epoch']}: validation loss {best['val_loss']:.4f}, "
-            f"accuracy {best['val_accuracy']:.1%}")
+    best, validated = best_epoch(history), validated_epochs(history)
+    figures = f"loss {best['val_loss']:.4f}, accuracy {best['val_accuracy']:.1%}"
+    if validated == len(history):
+        return f"Best after epoch {best['epoch']} of {validated}: validation {figures}"
+    return (f"Best validation after epoch {best['epoch']}: {figures}; from epoch {validated + 1} to {len(history)}, "
+            "which is kept, all clips are trained on")
+
+
+def validated_epochs(history):
+    """How many they are: all, or those before the clips of validation were trained on too."""
+    return sum(epoch["val_loss"] is not None for epoch in history)
 
 
 def best_epoch(history):
-    return min(history, key=lambda epoch: epoch["val_loss"])
+    return min(history[:validated_epochs(history)], key=lambda epoch: epoch["val_loss"])
 
 
 def draw_history(axes, history, name):
@@ -66,7 +74,7 @@ def draw_history(axes, history, name):
     epochs = [epoch["epoch"] for epoch in history]
     for key, colour, label in ((name, COLOURS[0], "training (altered clips, dropout)"),
                                ("val_" + name, COLOURS[1], "validation")):
-        axes.plot(epochs, [epoch[key] for epoch in history], color=colour, label=label,
+        axes.plot(epochs, np.array([epoch[key] for epoch in history], float), color=colour, label=label,
                   marker="o" if len(history) == 1 else None)
     axes.axvline(best_epoch(history)["epoch"], color="0.6", lw=1, ls="--")
     axes.set_xlabel("epoch")

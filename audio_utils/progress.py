@@ -17,7 +17,7 @@ class Progress:
     steps: int = 0
     averaged: int = 0  # how often the weights have entered their average
     best_loss: float = math.inf  # of validation
-    best_epoch: int = 0
+    best_epoch: int = 0  # whose network is kept
     marked_loss: float = math.inf  # the last best that was more than negligibly better
     marked_epoch: int = 0
     cooled_from: int = 0  # the epoch after which the learning rate began to fall,
@@ -34,9 +34,15 @@ class Progress:
             if not isinstance(getattr(progress, each.name), (each.type, int) if each.type is float else each.type):
                 raise TypeError(each.name)
         numbers = [value for row in progress.history for value in (row[name] for name in COLUMNS)]
-        if not all(isinstance(value, int | float) for value in numbers) or len(progress.history) != progress.epoch:
+        whole = all(isinstance(value, int | float | None) for value in numbers)
+        if not whole or len(progress.history) != progress.epoch:
             raise TypeError("history")
         return progress
+
+    @property
+    def taught_all(self):
+        """Whether the clips of validation have been trained on, and so can validate no more."""
+        return bool(self.history) and self.history[-1]["val_loss"] is None
 
     def share(self, part):
         """The share of LEARNING_RATE that is left, when so much of the epoch under way is done.
@@ -49,10 +55,16 @@ class Progress:
         return 1 - math.sqrt((self.epoch + part - self.cooled_from) / (self.cooled_until - self.cooled_from))
 
     def enter(self, figures, negligible, patience, cool_down):
-        """Enter the figures of an epoch, by the names of COLUMNS; True where it is the best so far."""
+        """Enter the figures of an epoch, by the names of COLUMNS; True where its network is to be kept.
+
+        Those of validation are None where it was trained on all clips, and its network so is the best there is.
+        """
         self.epoch += 1
         self.history.append({"epoch": self.epoch, **figures})
         val_loss = figures["val_loss"]
+        if val_loss is None:
+            self.best_epoch = self.epoch
+            return True
         improved = val_loss < self.best_loss
         if improved:
             self.best_loss, self.best_epoch = val_loss, self.epoch
@@ -73,7 +85,7 @@ class Progress:
                    "rate has come down to 0 (COOL_DOWN)")
         else:
             return ""
-        return f"Done: {why}, the best was epoch {self.best_epoch}."
+        return f"Done: {why}, epoch {self.best_epoch} is kept."
 
 
 def write_history(path, history):

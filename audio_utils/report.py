@@ -176,10 +176,13 @@ def about(findings, sounds):
     trained, settings = findings.trained, findings.trained.settings
     history, rules = trained.progress.get("history") or [], trained.record.get("constants", {})
     ms = 1000 / settings.sample_rate
+    validated = plots.validated_epochs(history)
     own = any(sound.side for sound in sounds)
     together = rules.get("KEEP_TOGETHER")
     training = [
-        ("Epochs", f"{len(history)}; the best one, {plots.best_epoch(history)['epoch']}, is reported on"),
+        ("Epochs", f"{len(history)}; " + (
+            f"the best one, {plots.best_epoch(history)['epoch']}, is reported on" if validated == len(history) else
+            f"the last {len(history) - validated} on all files of Train; the last is reported on")),
         ("Learning rate", f"{history[0]['learning_rate']:g}, at the end {history[-1]['learning_rate']:g}"),
         ("Validated with", f"{len(trained.progress.get('validation', [])):,} of the files of Train"),
     ] if history else []

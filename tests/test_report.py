@@ -92,6 +92,18 @@ def test_wilson_interval_is_that_of_newcombe_1998_table_1(right, count, low, hig
     assert intervals.wilson(right, count) == pytest.approx((low, high), abs=5e-5)
 
 
+def test_history_without_validation_at_its_end(tmp_path):
+    history = [*HISTORY, *({**HISTORY[-1], "epoch": n, "val_loss": None, "val_accuracy": None} for n in (4, 5))]
+    assert plots.history_finding(history) == ("Best validation after epoch 3: loss 0.7333, accuracy 80.0%; from epoch "
+                                              "4 to 5, which is kept, all clips are trained on")
+    plots.training_curves(tmp_path / "curves.png", history)
+    found = findings(["a", "b"])
+    found.trained.progress["history"] = history
+    text = Page(page_of(tmp_path, found)).text
+    assert "5; the last 2 on all files of Train; the last is reported on" in text
+    assert "from epoch 4 to 5, which is kept" in text
+
+
 def test_weighted_aucs_are_sklearns_of_the_files_repeated():
     rng = np.random.default_rng(3)
     labels = rng.integers(0, 3, 60)

@@ -26,6 +26,7 @@ from audio_utils.safe_files import UserError
 SCRIPT = "train_network.py"
 QUICK = ("--batch-size", 4, "--warm-up", 0, "--network", "vgg", "--epoch-clips", 1, "--validation-fraction", 0.2)
 UNVARIED = ("--averaging", 0, "--mixup", 0, "--masked-bands", 0, "--masked-time", 0)  # learns a little at once
+SOON_DONE = ("--learning-rate", 1e-9, "--patience", 2, "--negligible", 0.5, "--cool-down", 1)  # after 6 epochs
 EVERYTHING_VARIED = ("--frequency-warp", 0.2, "--mixup", 0.3, "--masked-bands", 0.15)
 
 
@@ -117,15 +118,36 @@ def test_another_seed_is_another_training(call, folder):
 
 
 def test_stops_by_itself_and_stays_stopped(call, folder):
-    flags = ("--learning-rate", 1e-9, "--patience", 2, "--negligible", 0.5)
-    out = call(train_network, folder, *QUICK, *flags, "--cool-down", 1)
+    out = call(train_network, folder, *QUICK, *SOON_DONE)
     assert ("Done: validation no longer improved in epoch 3 (PATIENCE), and since then the learning rate has come down "
-            "to 0 (COOL_DOWN), the best was epoch") in out
+            "to 0 (COOL_DOWN), epoch 6 is kept.") in out
     rates = [float(row["learning_rate"]) for row in csv.DictReader(history(folder).splitlines())]
     assert rates == pytest.approx([1e-9] * 4 + [1e-9 * (1 - (part / 3) ** 0.5) for part in (1, 2)])
-    again = call(train_network, folder, *QUICK, *flags)
+    again = call(train_network, folder, *QUICK, *SOON_DONE)
     assert "clips/s" not in again
     assert "Done" in again
+
+
+def validated(folder):
+    """For each epoch, whether it has figures of validation."""
+    return [row["val_loss"] != "" != row["val_accuracy"] for row in csv.DictReader(history(folder).splitlines())]
+
+
+def test_at_the_end_what_validated_is_trained_on_too_and_the_last_network_kept(call, folder):
+    out = call(train_network, folder, *QUICK, *SOON_DONE, "--epochs", 4)
+    assert "on all clips, those of validation too, up to epoch 6" in out
+    call(train_network, folder, *QUICK, *SOON_DONE, "--no-finish-on-all")  # too late: they can validate no more
+    assert validated(folder) == [True] * 3 + [False] * 3
+    progress = weights_file.read(folder / "weights.hdf5").progress
+    assert (progress["steps"], progress["best_epoch"]) == (3 * 12 / 4 + 3 * 16 / 4, 6)
+    best, average = (list(arrays(folder, group).values()) for group in ("model_weights", "panotti/average"))
+    assert sorted(best) == sorted(average)
+
+
+def test_what_validates_may_go_on_validating(call, folder):
+    call(train_network, folder, *QUICK, *SOON_DONE, "--no-finish-on-all")
+    assert validated(folder) == [True] * 6
+    assert weights_file.read(folder / "weights.hdf5").progress["steps"] == 6 * 12 / 4
 
 
 def test_stops_soon_where_nothing_is_left_to_improve(call, folder):

@@ -66,7 +66,7 @@ def figures(folder, folds):
         return {"accuracy": scores["accuracy"], "loss": scores["loss"],
                 "epochs": sum(len(rows(path)) for path in folder.glob("folds/*/history.csv"))}
     epochs = rows(folder / "history.csv")
-    best = min(epochs, key=lambda row: float(row["val_loss"]))
+    best = min((row for row in epochs if row["val_loss"]), key=lambda row: float(row["val_loss"]))
     return {"accuracy": float(best["val_accuracy"]), "loss": float(best["val_loss"]), "epochs": len(epochs)}
 
 
