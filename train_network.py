@@ -220,9 +220,9 @@ def keep_together(data):
 
 
 def deal(names, progress, resumed, fraction, seed, together):
-    """(places to train on, places to validate): dealt as Test was; those of a resumed run stay where they were.
+    """Places to train on, to validate, and of augmented copies of these; those of a resumed run stay where they were.
 
-    What the fold holds out, and its augmented copies, is neither.
+    They are dealt as Test was. What the fold holds out, and its augmented copies, is none of them.
     """
     held_out = {dataset.group_of(name, together) for name in progress.held_out}
     names_in = [name for name in names if dataset.group_of(name, together) not in held_out]
@@ -234,7 +234,8 @@ def deal(names, progress, resumed, fraction, seed, together):
     progress.validation = [name for name in names_in if held[name]]
     if not progress.validation:
         raise UserError("Preproc/Train: holds too few sounds to validate with; add more to each class.")
-    return (np.array([i for i, name in enumerate(names) if held.get(name) is is_held]) for is_held in (False, True))
+    return (np.array([i for i, name in enumerate(names) if name in held and held[name] is side], int)
+            for side in (False, True, None))
 
 
 def dated(path):
@@ -264,8 +265,8 @@ class Run:
         self.progress = resume(self.weights, before, options, held_out) if before else Progress(
             {}, held_out=list(held_out))
         self.progress.constants = {name: getattr(options, name.lower()) for name in _SAID}
-        self.training, self.validation = deal(clips.names, self.progress, before, options.validation_fraction,
-                                              options.seed, keep_together(data))
+        self.training, self.validation, self.copies = deal(
+            clips.names, self.progress, before, options.validation_fraction, options.seed, keep_together(data))
         keras.utils.set_random_seed(options.seed)
         self.trained = before or Trained(options.network, clips.class_names, data.settings, data.record,
                                          Scaling.of(clips.melgrams, self.training), {}, [])
@@ -295,7 +296,7 @@ class Run:
     @property
     def taught(self):
         """The places of the clips that are trained on."""
-        return np.concatenate([self.training, self.validation]) if self.on_all else self.training
+        return np.concatenate([self.training, self.validation, self.copies]) if self.on_all else self.training
 
     @property
     def passes(self):

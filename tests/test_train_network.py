@@ -21,6 +21,7 @@ import panotti_models
 import preprocess_data
 import train_network
 from audio_utils import dataset, weights_file
+from audio_utils.progress import Progress
 from audio_utils.safe_files import UserError
 
 SCRIPT = "train_network.py"
@@ -142,6 +143,15 @@ def test_at_the_end_what_validated_is_trained_on_too_and_the_last_network_kept(c
     assert (progress["steps"], progress["best_epoch"]) == (3 * 12 / 4 + 3 * 16 / 4, 6)
     best, average = (list(arrays(folder, group).values()) for group in ("model_weights", "panotti/average"))
     assert sorted(best) == sorted(average)
+
+
+def test_copies_of_what_validates_are_trained_on_when_it_is():
+    names = [f"{label}/{n}{copy}.wav" for label in "ab" for n in range(5) for copy in ("", "_aug1")]
+    dealt = train_network.deal(names, Progress({}, held_out=["a/0.wav"]), None, 0.2, 1, "")
+    training, validation, copies = ([names[i] for i in places] for places in dealt)
+    assert copies == [name.replace(".wav", "_aug1.wav") for name in validation]
+    assert not {name.replace("_aug1", "") for name in training} & set(validation)
+    assert sorted(training + validation + copies) == sorted(set(names) - {"a/0.wav", "a/0_aug1.wav"})
 
 
 def test_what_validates_may_go_on_validating(call, folder):
