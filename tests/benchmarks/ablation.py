@@ -8,8 +8,8 @@ Writes  ablation/<flags>/<seed>/, a working folder for each training, and a tabl
     python tests/benchmarks/ablation.py --folds '_(jackson|lucas)_' '' '--masked-bands 0.15'
 
 Each seed has a validation split, first weights and an order of its own. What is compared is the best epoch of
-validation, or with --folds the accuracy on the sounds held out; Test is not looked at. The same command goes on where
-it was stopped.
+validation, which goes on to the end, or with --folds the accuracy on the sounds held out; Test is not looked at. The
+same command goes on where it was stopped.
 """
 
 import csv
@@ -54,7 +54,8 @@ def trained(flags, seed, folds):
             (folder / "Preproc").symlink_to(Path("Preproc").resolve())
         start = time.monotonic()
         subprocess.run([sys.executable, SUITE / "train_network.py", "--seed", str(seed), *split_flags(flags),
-                        *(["--folds", folds] if folds else [])], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+                        *(["--folds", folds] if folds else ["--no-finish-on-all"])], cwd=folder, check=True,
+                       stdout=subprocess.DEVNULL)
         safe_files.write_json(result, {"seconds": time.monotonic() - start, **figures(folder, folds)})
     return json.loads(result.read_text())
 
@@ -66,7 +67,7 @@ def figures(folder, folds):
         return {"accuracy": scores["accuracy"], "loss": scores["loss"],
                 "epochs": sum(len(rows(path)) for path in folder.glob("folds/*/history.csv"))}
     epochs = rows(folder / "history.csv")
-    best = min((row for row in epochs if row["val_loss"]), key=lambda row: float(row["val_loss"]))
+    best = min(epochs, key=lambda row: float(row["val_loss"]))
     return {"accuracy": float(best["val_accuracy"]), "loss": float(best["val_loss"]), "epochs": len(epochs)}
 
 
