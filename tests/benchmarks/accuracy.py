@@ -89,10 +89,15 @@ def by_svm(folder, _, options):
     settings, record = dataset.read_settings(folder / "Preproc")
     train, _ = dataset.load(folder / "Preproc", "Train", settings)
     if options.folds:
-        called, fold_of = dataset.folds(train.names, options.folds, options.seed, record["constants"]["KEEP_TOGETHER"])
-        held = [np.array([fold_of.get(name) == fold for name in train.names]) for fold in called]
-        found = [by_svm_on(train.melgrams[~each], train.labels[~each], train, np.flatnonzero(each), options)
-                 for each in held]
+        together = record["constants"]["KEEP_TOGETHER"]
+        called, fold_of = dataset.folds(train.names, options.folds, options.seed, together)
+        groups = np.array([dataset.group_of(name, together) for name in train.names])
+        found = []
+        for fold in called:
+            held_out = np.array([fold_of.get(name) == fold for name in train.names])
+            learnt = ~np.isin(groups, groups[held_out])  # of what is held out no copies either
+            found.append(by_svm_on(train.melgrams[learnt], train.labels[learnt], train, np.flatnonzero(held_out),
+                                   options))
     else:
         test, _ = dataset.load(folder / "Preproc", "Test", settings, train.class_names)
         called, found = [], [by_svm_on(train.melgrams, train.labels, test, np.arange(len(test)), options)]
