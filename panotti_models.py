@@ -58,16 +58,17 @@ def vgg(x, classes):
     return layers.Dense(classes, activation="softmax", dtype="float32")(x)
 
 
-def residual(x, classes):
+def residual(x, classes, *beside):
     """A small residual network (He et al., CVPR 2016) with global pooling: its size does not grow with the clip.
 
     x: (clips, mels, frames, channels), scaled. Mean and maximum over what is left of time and frequency both count:
     a steady sound shows in the one, a single event in the other. Beside them goes the spectrum of the whole clip, for
     what convolutions see badly: how one band stands to another far away, as an equalizer changes it.
+    beside: further features of the whole clip, each (clips, features).
     """
     x = _with_differences(x)
     spectrum, height = _spectrum(x), _height(x)
-    x = layers.Concatenate()([_with_changes(x), height])
+    x = layers.Concatenate()([x, _changes(x), height])
     x = layers.MaxPooling2D(2, padding="same")(_convolved(x, 32, 5, strides=2))
     height = layers.AveragePooling2D(4, padding="same")(height)
     for filters, strides in ((32, 1), (64, 2), (128, 2)):
@@ -78,9 +79,14 @@ def residual(x, classes):
             x, height = (layers.AveragePooling2D(2, padding="same")(each) for each in (x, height))
         x = _convolved(x, filters, 1, activation=None)
         x = layers.Activation("relu")(layers.Add()([x, branch]))
-    x = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x), spectrum])
+    x = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x), spectrum, *beside])
     x = layers.Dropout(0.3)(x)
     return layers.Dense(classes, activation="softmax", dtype="float32")(x)
+
+
+def modulation(x, classes):
+    """`residual`, and beside it how fast the sound goes up and down: for few clips of many kinds."""
+    return residual(x, classes, _modulation(x))
 
 
 def ensemble(x, classes):
@@ -96,8 +102,25 @@ def _spectrum(x):
     """64 features of the mean and the maximum over time of each band and channel."""
     size = 1, x.shape[2]  # in float32: the mean is of many
     x = [pooling(size, dtype="float32")(x) for pooling in (layers.AveragePooling2D, layers.MaxPooling2D)]
-    x = layers.Dropout(0.3)(layers.Flatten()(layers.Concatenate()(x)))
-    x = layers.Dense(64, use_bias=False, kernel_initializer="he_normal")(x)
+    return _summary(layers.Flatten()(layers.Concatenate()(x)))
+
+
+def _modulation(x):
+    """64 features of the modulation spectrum: how strongly every eight bands go up and down, at which rates.
+
+    It is the logarithm of the magnitudes of 64 frames, averaged over the clip. After the modulation spectrogram of
+    Greenberg and Kingsbury, ICASSP 1997, p. 1647.
+    """
+    x = layers.AveragePooling2D((8, 1), padding="same", dtype="float32")(_changes(x))
+    x = layers.Reshape((x.shape[2], -1), dtype="float32")(layers.Permute((2, 1, 3), dtype="float32")(x))
+    x = layers.STFTSpectrogram("log", 64, 16, scaling=None, padding="same", trainable=False, dtype="float32")(x)
+    x = layers.GlobalAveragePooling1D(dtype="float32")(x)
+    return _summary(layers.BatchNormalization(momentum=0.9, dtype="float32")(x))
+
+
+def _summary(x):
+    """(clips, features) → (clips, 64)."""
+    x = layers.Dense(64, use_bias=False, kernel_initializer="he_normal")(layers.Dropout(0.3)(x))
     return layers.Activation("relu")(layers.BatchNormalization(momentum=0.9)(x))
 
 
@@ -127,14 +150,14 @@ def _with_differences(x):
     return layers.Concatenate()([x, differences])
 
 
-def _with_changes(x):
-    """Beside each channel, how far each band lies above its own mean over time.
+def _changes(x):
+    """How far each band lies above its own mean over time.
 
     What a microphone or a room does to a band all the while is not in it: cepstral mean normalization (Atal, J. Acoust.
     Soc. Am. 55, 1974, p. 1304), here of the bands themselves.
     """
     mean = layers.AveragePooling2D((1, x.shape[2]), dtype="float32")(x)
-    return layers.Concatenate()([x, layers.Subtract(dtype="float32")([x, mean])])
+    return layers.Subtract(dtype="float32")([x, mean])
 
 
 def _convolved(x, filters, size, strides=1, activation="relu"):
@@ -144,7 +167,7 @@ def _convolved(x, filters, size, strides=1, activation="relu"):
     return layers.Activation(activation)(x) if activation else x
 
 
-NETWORKS = {"residual": residual, "vgg": vgg, "ensemble": ensemble}
+NETWORKS = {"residual": residual, "modulation": modulation, "ensemble": ensemble, "vgg": vgg}
 
 
 def build(network, shape, classes, scaling, precision="float32"):

@@ -9,6 +9,7 @@ Writes  weights.hdf5           the best network so far, and all that is needed t
 
     python train_network.py
     python train_network.py --network vgg --epochs 50  # the first Panotti's network
+    python train_network.py --network modulation  # hears how fast a sound goes up and down: for few clips of many kinds
     python train_network.py --network ensemble  # the mean of three networks: slower, mostly better
     python train_network.py --fresh               # start anew; the old weights are kept as weights.<date>.hdf5
     python train_network.py --folds 5             # cross-validation, for few sounds

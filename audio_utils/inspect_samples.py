@@ -205,9 +205,9 @@ def mixture(values, what, remedy):
 
 
 def duplicates(sounds):
-    """A sentence on each kind of files with the same bytes."""
+    """A sentence on each kind of files with the same bytes. Augmented copies are always where their parent is."""
     kinds = defaultdict(list)
-    for group in same_bytes(sounds):
+    for group in same_bytes([sound for sound in sounds if not dataset.is_augmented(sound.path.name)]):
         classes, sides = ({each[place] for each in group} for place in (0, 2))
         kind = "in several classes" if len(classes) > 1 else "in Train and in Test" if len(sides) > 1 else ""
         kinds[kind].append(" = ".join(str(sound.path) for sound in group))

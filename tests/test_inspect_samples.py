@@ -190,6 +190,7 @@ def test_the_same_file_twice_in_and_across_classes(samples):
     shutil.copy(samples / "bird/1.wav", samples / "bird/copy.wav")
     shutil.copy(samples / "bird/2.wav", samples / "frog/copy.wav")
     shutil.copy(samples / "bird/2.wav", samples / "frog/again.wav")
+    shutil.copy(samples / "bird/3.wav", samples / "bird/3_aug1.wav")  # a copy that was hardly altered
     across, inside = verdicts(*sounds_of(samples))
     assert across == (f"{samples}/bird/2.wav = {samples}/frog/again.wav = {samples}/frog/copy.wav: the same file in "
                       "several classes, so that the network learns both; keep one.")

@@ -451,6 +451,17 @@ def test_the_residual_network_sees_changes_and_heights():
     assert np.allclose(height, np.sqrt(3) * np.linspace(-1, 1, 8)[:, None], atol=1e-6)
 
 
+def test_the_modulation_network_sees_at_which_rate_each_band_goes_up_and_down():
+    model = panotti_models.build("modulation", (24, 256, 2), 2, model_scaling(24))
+    melgrams = np.full((1, 24, 256, 2), -20, np.float32)
+    melgrams[0, 8:16, :, 1] += 5 * np.sin(2 * np.pi * 9 * np.arange(256) / 64)[None]
+    found = after_layer(model, "stft_spectrogram", melgrams)[0, 2:-2]
+    found = found.reshape(-1, 3, 2, 33)  # (times, bands, channels, rates)
+    assert (found[:, 1, 1].argmax(axis=1) == 9).all()
+    assert np.allclose(found[:, 1, 1, 9], np.log(5 * 32 / 2), atol=0.1)  # half of the window's sum
+    assert found[:, [0, 0, 1, 2, 2], [0, 1, 0, 0, 1]].max() < -5  # elsewhere nothing moves
+
+
 @pytest.mark.parametrize("network", panotti_models.NETWORKS)
 def test_how_loud_a_recording_is_changes_nothing(network):
     melgrams = np.random.default_rng(0).normal(-40, 15, (6, 20, 30, 2)).astype(np.float32)
