@@ -5,4 +5,4 @@ set -euo pipefail
 
 cd "$suite"
 "$python" -m ruff check .
-exec "$python" -m pytest -n 2 --dist loadfile -p no:cacheprovider -W ignore::DeprecationWarning tests "$@"
+exec "$python" -m pytest -n 2 --dist worksteal -p no:cacheprovider -W ignore::DeprecationWarning tests "$@"
