@@ -5,7 +5,7 @@ Writes  ablation/<flags>/<seed>/, a working folder for each training, and a tabl
 
     python tests/benchmarks/ablation.py '' '--mixup 0.3' '--time-shift 0'      # '': the constants as they are
     python tests/benchmarks/ablation.py --seeds 5 '--precision float32' '--precision mixed_bfloat16'
-    python tests/benchmarks/ablation.py --folds '_(jackson|lucas)_' '' '--masked-bands 0.15'
+    python tests/benchmarks/ablation.py --folds '_(jackson|lucas)_' -- '' --no-finish-on-all
 
 Each seed has a validation split, first weights and an order of its own. What is compared is the best epoch of
 validation, which goes on to the end, or with --folds the accuracy on the sounds held out; Test is not looked at. The
