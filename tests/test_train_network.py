@@ -28,7 +28,7 @@ SCRIPT = "train_network.py"
 QUICK = ("--batch-size", 4, "--warm-up", 0, "--network", "vgg", "--epoch-clips", 1, "--validation-fraction", 0.2)
 UNVARIED = ("--averaging", 0, "--mixup", 0, "--masked-bands", 0, "--masked-time", 0)  # learns a little at once
 SOON_DONE = ("--learning-rate", 1e-9, "--patience", 2, "--negligible", 0.5, "--cool-down", 1)  # after 6 epochs
-EVERYTHING_VARIED = ("--frequency-warp", 0.2, "--mixup", 0.3, "--masked-bands", 0.15)
+EVERYTHING_VARIED = ("--frequency-warp", 0.2, "--masked-time", 0.15, "--masked-bands", 0.15, "--mixup", 0.3)
 
 
 @pytest.fixture(scope="module")
