@@ -55,9 +55,11 @@ def write(path, findings, most, samples, preproc):
         "depth": plots.MELGRAM_DB, "resamples": intervals.RESAMPLES, "bins": intervals.BINS,
         **figures, **pictures(findings, figures["reliability"])})
     safe_files.write_text(path, page)
+    written = f"{path}: {size_of(len(page.encode()))}"
+    if not shown:
+        return f"{written}."
     heard = sum(each["sound"] is not None for each in shown)
-    return (f"{path}: {size_of(len(page.encode()))}; of {len(findings.evaluation.mistakes)} mistakes it shows "
-            f"{len(shown)} and lets {heard} be heard.")
+    return f"{written}; of {len(findings.evaluation.mistakes)} mistakes it shows {len(shown)} and lets {heard} be heard."
 
 
 def fill(content):
