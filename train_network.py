@@ -55,10 +55,11 @@ FINISH_ON_ALL = True        # while the learning rate falls they are trained on 
 
 # Each time that a clip is trained on it is varied; 0 switches each of these off.
 TIME_SHIFT = 0.2            # of the clip's length: rolled in time by up to that, either way
+MASKED_TIME = 0.0           # of the clip's length: a run of up to that is blotted out; 0.15 hurt with few clips of
+                            # each effect, and may help with hundreds
 FREQUENCY_WARP = 0.0        # all frequencies of a clip are multiplied, or divided, by up to 1 + this; 0.2 for voices
                             # never heard, but not where pitch is the question
-# These three (0.15, 0.15 and 0.3) are for few clips of many kinds; they hurt where an effect, or a new voice, is heard.
-MASKED_TIME = 0.0           # of the clip's length: a run of up to that is blotted out
+# These two (0.15 and 0.3) helped with few clips of many kinds, and hurt where an equalizer, or a new voice, is heard.
 MASKED_BANDS = 0.0          # of the mel bands: a run of up to that is blotted out
 MIXUP = 0.0                 # clips are mixed two by two, with weights from Beta(MIXUP, MIXUP)
 

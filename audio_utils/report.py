@@ -59,7 +59,8 @@ def write(path, findings, most, samples, preproc):
     if not shown:
         return f"{written}."
     heard = sum(each["sound"] is not None for each in shown)
-    return f"{written}; of {len(findings.evaluation.mistakes)} mistakes it shows {len(shown)} and lets {heard} be heard."
+    mistakes = len(findings.evaluation.mistakes)
+    return f"{written}; of {mistakes} mistakes it shows {len(shown)} and lets {heard} be heard."
 
 
 def fill(content):
