@@ -45,8 +45,8 @@ WARM_UP = 200               # steps in which the learning rate rises to that
 WEIGHT_DECAY = 0.1          # of AdamW
 AVERAGING = 0.9             # every 10 steps the weights enter their moving average, this share of which stays as it is;
                             # the average is what is validated and saved
-PATIENCE = 8                # epochs without a better validation loss, then the learning rate begins to fall to 0;
-COOL_DOWN = 0.4             # that takes this share of the epochs that were before, and is the end of training
+PATIENCE = 8                # epochs without a better validation loss, then the learning rate begins to fall
+COOL_DOWN = 16              # epochs in which it falls to 0, and training ends
 NEGLIGIBLE = 0.001          # nats; a validation loss less than that below the best is no better, and where the best is
                             # less than that, training ends without a cool-down
 VALIDATION_FRACTION = 0.1   # of each class of Train, held out to tell when validation no longer improves
@@ -92,12 +92,12 @@ def check(options):
     """Refuse constants and flags that mean nothing."""
     for name in ("epochs", "epoch_clips", "batch_size", "patience"):
         command_line.check_number(options, name, int, 1)
-    command_line.check_number(options, "warm_up", int, 0)
+    for name in ("warm_up", "cool_down"):
+        command_line.check_number(options, name, int, 0)
     command_line.check_number(options, "seed", int, 0, 2 ** 32 - 1)
     command_line.check_number(options, "learning_rate", float, 1e-12)
     for name in ("weight_decay", "negligible", "mixup", "gpu_clips_gb"):
         command_line.check_number(options, name, float, 0)
-    command_line.check_number(options, "cool_down", float, 0, 100)
     for name in ("averaging", "time_shift", "masked_time", "frequency_warp", "masked_bands"):
         command_line.check_number(options, name, float, 0, 1)
     command_line.check_number(options, "validation_fraction", float, 0.01, 0.9)

@@ -71,7 +71,7 @@ class Progress:
         if val_loss < self.marked_loss - negligible:
             self.marked_loss, self.marked_epoch = val_loss, self.epoch
         elif not self.cooled_until and self.epoch - self.marked_epoch >= patience:
-            self.cooled_from, self.cooled_until = self.epoch, self.epoch + math.ceil(cool_down * self.epoch)
+            self.cooled_from, self.cooled_until = self.epoch, self.epoch + cool_down
         return improved
 
     def finished(self, epochs, negligible, patience):

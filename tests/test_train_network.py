@@ -27,7 +27,7 @@ from audio_utils.safe_files import UserError
 SCRIPT = "train_network.py"
 QUICK = ("--batch-size", 4, "--warm-up", 0, "--network", "vgg", "--epoch-clips", 1, "--validation-fraction", 0.2)
 UNVARIED = ("--averaging", 0, "--mixup", 0, "--masked-bands", 0, "--masked-time", 0)  # learns a little at once
-SOON_DONE = ("--learning-rate", 1e-9, "--patience", 2, "--negligible", 0.5, "--cool-down", 1)  # after 6 epochs
+SOON_DONE = ("--learning-rate", 1e-9, "--patience", 2, "--negligible", 0.5, "--cool-down", 3)  # after 6 epochs
 EVERYTHING_VARIED = ("--frequency-warp", 0.2, "--masked-time", 0.15, "--masked-bands", 0.15, "--mixup", 0.3)
 
 
@@ -87,8 +87,8 @@ def pair(monkeypatch):
 @pytest.mark.parametrize("network", ["residual", "vgg", "pair"])
 def test_resumed_training_is_training_never_stopped_bit_for_bit(call, folder, tmp_path, pair, network):
     other = shutil.copytree(folder, tmp_path / "other")
-    flags = (*QUICK, "--network", network, "--patience", 1, "--negligible", 0.3, "--cool-down", 2,
-             *EVERYTHING_VARIED)
+    flags = (*QUICK, "--network", network, "--learning-rate", 1e-4, "--patience", 1, "--negligible", 0.3,
+             "--cool-down", 2, *EVERYTHING_VARIED)
     call(train_network, folder, *flags, "--epochs", 4)
     for epochs in (1, 3, 4):
         out = call(train_network, other, *flags, "--epochs", epochs)
@@ -352,7 +352,7 @@ def test_keras_opens_the_file(call, folder):
 
 
 @pytest.mark.parametrize(("change", "flags", "says"), [
-    (lambda: None, ["--cool-down", "inf"], "COOL_DOWN is inf; set it to a number of at least 0 and at most 100"),
+    (lambda: None, ["--cool-down", -1], "COOL_DOWN is -1; set it to a whole number of at least 0"),
     (lambda: os.rename("Preproc/Train/low", "Preproc/Train/lower"), [],
      "knows the classes high, low; now there are high, lower"),
     (lambda: None, ["--network", "residual"], "holds the network 'vgg', NETWORK is 'residual'"),
