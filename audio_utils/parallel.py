@@ -6,6 +6,7 @@ import multiprocessing.connection
 import os
 import signal
 import threading
+import time
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -20,6 +21,7 @@ FEWEST = 64  # files for which it pays to start other processes (each takes abou
 CHUNKS_AHEAD = 4  # chunks a worker has waiting; enough to keep it busy, few enough to keep memory flat
 MAX_CHUNK = 32  # files handed to a worker at a time
 MOST_CRASHES = 10  # files that may end the process that works on them; more, and it is not the files
+_LONGEST_GOODBYE = 1  # seconds that a worker may go on without its parent, inside a library
 
 
 def cores():
@@ -154,14 +156,22 @@ def _start_worker(function, shared):
     _work, _shared = function, shared
     keep_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _leave)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent():
+    """Leave from the main thread, which then begins no further file; from this one where a library holds it."""
     multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    if hasattr(signal, "pthread_kill"):  # not Windows
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+        time.sleep(_LONGEST_GOODBYE)
+    _leave()
+
+
+def _leave(*_signal):
     safe_files.discard_unfinished()
     os._exit(1)
 

@@ -326,6 +326,35 @@ def test_the_first_process_killed_leaves_no_worker(tmp_path, number):
     assert "Traceback" not in ended.stderr
 
 
+WRITES_WITHOUT_END = """
+from contextlib import suppress
+from audio_utils import parallel, safe_files
+
+def write(number):
+    while True:
+        with suppress(FileNotFoundError), safe_files.replacing(f"{number}.txt") as unfinished:
+            sum(range(30_000))
+            unfinished.write_text("")
+
+if __name__ == "__main__":
+    list(parallel.each(write, range(8), "Writing", 8, fewest=8))
+"""
+
+
+def test_workers_that_lose_the_first_process_leave_nothing_unfinished(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    script = tmp_path / "write.py"
+    script.write_text(WRITES_WITHOUT_END)
+    for _ in range(3):
+        process = start(script, cwd=tmp_path)
+        while len(list(tmp_path.glob("?.txt"))) < 8:
+            time.sleep(0.01)
+        stop(process, signal.SIGKILL, group=False)
+        assert not unfinished(tmp_path)
+        for path in tmp_path.glob("?.txt"):
+            path.unlink()
+
+
 def crash_at(item, culprits, once):
     """For a worker: end as a library does that crashes; where `once` names a file, the first time only."""
     if item in culprits and not (once and Path(once).exists()):
