@@ -1,41 +1,53 @@
-"""Join clips again into the recording that they were cut from; the inverse of split_audio.py.
+"""Join clips into the recording that they were split from; the inverse of split_audio.py.
 
-Reads   the clips named, <file>_s1 <file>_s2 …   any audio; of one rate, channel count and sample type
-Writes  <file>.wav beside them                   every sample as it is in the clips
+Reads   the clips named, <file>_s1 <file>_s2 …   any audio of the same sample rate, channel count and sample type
+Writes  <file>.wav beside them                   with exactly the samples of the clips
 
     python audio_utils/concat_audio.py recording_s*.wav
-    python audio_utils/concat_audio.py Samples/*/*_s*.wav      # every recording for itself
+    python audio_utils/concat_audio.py Samples/*/*_s*.wav      # each recording separately
 
-Clips are joined in the order of their numbers, 1, 2, 3 …, whatever the order in which they are named. The silence that
-the last one was padded with stays. The clips stay too.
+Clips are joined by number, 1, 2, 3 …, in whatever order they are named. The padding of the last clip and the clips
+themselves are kept.
 """
 
 import re
 import sys
 from collections import defaultdict
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the suite's folder; a script knows only its own
-from audio_utils import audio_io, command_line, parallel
-from audio_utils.safe_files import UserError, replacing
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the suite's folder
+from audio_utils.runtime import script
 
-OVERWRITE = False  # True: replace a recording that is there already
-JOBS = None        # processes; None: one for each core
+script.guard_imports(__name__)  # ^C during the imports below ends in one sentence
+import numpy as np
 
-_FEWEST = 8  # recordings from which more than one process pays
+from audio_utils.audio import audio_io
+from audio_utils.audio.audio_io import AudioInfo
+from audio_utils.runtime import command_line, parallel, signals
+from audio_utils.runtime.command_line import Limits
+from audio_utils.runtime.errors import UserError
+from audio_utils.runtime.safe_files import replacing
+
+OVERWRITE = False  # True: replace an existing recording
+JOBS = None        # processes; None: one per core
+
+_LIMITS = {"JOBS": Limits(int, 1, optional=True)}
+_MIN_PARALLEL = 8  # recordings; with fewer, one process is faster
 _CLIP = re.compile(r"(.+)_s0*([1-9][0-9]*)")
 
 
-def main():
-    options = command_line.parse(globals(), [("files", {"metavar": "FILE", "nargs": "+", "help": "clips"})])
-    command_line.on_stop("Stopped; the files that were finished are kept.")
-    command_line.check_number(options, "jobs", int, 1, none=True)
-    groups = group(dict.fromkeys(map(Path, command_line.expand(options.files))))
-    return parallel.report(parallel.each(join, list(groups.items()), "Joining", options.jobs, (options,), _FEWEST))
+def main() -> int:
+    options = command_line.parse(globals(), _LIMITS, positional=[
+        ("files", {"metavar": "FILE", "nargs": "+", "help": "clips"})])
+    signals.on_stop("Stopped. Finished files are kept.")
+    recordings = list(group(dict.fromkeys(map(Path, command_line.expand(options.files)))).items())
+    shared = (options.overwrite,)
+    return parallel.report(parallel.each(join, recordings, "Joining", options.jobs, shared, _MIN_PARALLEL))
 
 
-def group(paths):
-    """Recording → its clips; what has no clip's name stands for itself, to be reported."""
+def group(paths: Iterable[Path]) -> dict[Path, list[Path]]:
+    """Recording → its clips; a file without the name of a clip is a group of its own, which `join` reports."""
     groups = defaultdict(list)
     for path in paths:
         clip = _CLIP.fullmatch(path.stem)
@@ -43,61 +55,65 @@ def group(paths):
     return groups
 
 
-def join(recording_and_clips, options):
-    """Write one recording. Returns a sentence that says what was done."""
+def join(recording_and_clips: tuple[Path, list[Path]], overwrite: bool) -> str:
+    """Write one recording. Returns a sentence on the result."""
     recording, clips = recording_and_clips
     clips = in_order(clips)
-    if recording.exists() and not options.overwrite:
-        raise UserError(f"{recording}: is there already; rename it or add --overwrite.")
-    facts = common_facts(clips)
-    subtype = audio_io.wav_subtype(facts.subtype)
+    if recording.exists() and not overwrite:
+        raise UserError(f"{recording}: already exists; rename it or add --overwrite.")
+    header = common_header(clips)
+    subtype = audio_io.wav_subtype(header.subtype)
     with replacing(recording) as unfinished, \
-            audio_io.writing(unfinished, facts.rate, facts.channels, subtype, samples=facts.samples) as write_block:
+            audio_io.writing(unfinished, header.rate, header.channels, subtype, samples=header.samples) as write_block:
         for clip in clips:
             copy(clip, write_block)
-    return f"{recording}: {len(clips)} clip{'s' if len(clips) > 1 else ''}, {facts.samples / facts.rate:.6g} s."
+    return f"{recording}: {len(clips)} clip{'s' if len(clips) > 1 else ''}, {header.samples / header.rate:.6g} s."
 
 
-def in_order(clips):
-    """Sort clips by number; refuse them where one is missing or there twice."""
+def in_order(clips: list[Path]) -> list[Path]:
+    """Sort clips by number. Raises UserError if a number is missing or occurs twice."""
     numbered = sorted((number_of(clip), clip) for clip in clips)
     for expected, (number, clip) in enumerate(numbered, 1):
         if number > expected:
-            raise UserError(f"{clip}: number {expected} is missing before it; name all clips of the recording.")
+            raise UserError(f"{clip}: clip {expected} of the recording is missing; give all its clips.")
         if number < expected:
-            raise UserError(f"{clip}: there is another number {number}; leave one of them out.")
+            raise UserError(f"{clip}: another clip has the number {number}, too; leave one of them out.")
     return [clip for _, clip in numbered]
 
 
-def number_of(clip):
+def number_of(clip: Path) -> int:
+    """The number in the name of a clip. Raises UserError if there is none."""
     name = _CLIP.fullmatch(clip.stem)
     if not name:
-        raise UserError(f"{clip}: is not named as a clip is; rename it {clip.stem}_s1{clip.suffix} or leave it out.")
+        raise UserError(f"{clip}: has no clip number; rename it to {clip.stem}_s1{clip.suffix} or leave it out.")
     return int(name[2])
 
 
-def common_facts(clips):
-    """The AudioInfo that the clips share, with their samples added up; refuse clips that differ."""
-    every = [audio_io.info(clip) for clip in clips]
-    for clip, facts in zip(clips, every, strict=True):
-        if kind(facts) != kind(every[0]):
-            raise UserError(f"{clip}: has {kind(facts)}, but {clips[0]} has {kind(every[0])}; convert one of them.")
-    return every[0]._replace(samples=sum(facts.samples for facts in every))
+def common_header(clips: list[Path]) -> AudioInfo:
+    """The header that the clips share, with the sum of their samples. Raises UserError if they differ."""
+    headers = [audio_io.info(clip) for clip in clips]
+    for clip, header in zip(clips, headers, strict=True):
+        if describe(header) != describe(headers[0]):
+            raise UserError(f"{clip}: has {describe(header)}, but {clips[0]} has {describe(headers[0])}; "
+                            "convert one of them.")
+    return headers[0]._replace(samples=sum(header.samples for header in headers))
 
 
-def kind(facts):
-    return f"{facts.rate} Hz, {facts.channels} channel(s), {audio_io.wav_subtype(facts.subtype)}"
+def describe(header: AudioInfo) -> str:
+    """The properties that clips must share."""
+    return f"{header.rate} Hz, {header.channels} channel(s), {audio_io.wav_subtype(header.subtype)}"
 
 
-def copy(clip, write_block):
-    with audio_io.opened(clip, exact=True) as (facts, blocks):
-        missing = facts.samples
-        for block in blocks(facts.samples):
+def copy(clip: Path, write_block: Callable[[np.ndarray], None]) -> None:
+    """Write all samples of a clip. Raises UserError if it is truncated."""
+    with audio_io.opened(clip, exact=True) as (header, blocks):
+        missing = header.samples
+        for block in blocks(header.samples):
             write_block(block)
             missing -= block.shape[1]
-    if missing or facts.cut_short:
-        raise UserError(f"{clip}: ends before its header says; make the clip again.")
+    if missing or header.cut_short:
+        raise UserError(f"{clip}: is truncated; create the clip again.")
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    script.run(main)

@@ -1,114 +1,123 @@
-"""Cut long recordings into clips of equal length; concat_audio.py is the inverse.
+"""Split long recordings into clips of equal length; concat_audio.py is the inverse.
 
-Reads   the files named              any audio, any length, rate and channel count
-Writes  <file>_s1.wav, <file>_s2.wav … beside each; _s01 … where there are ten or more, so that they sort
+Reads   the files named                any audio; any length, sample rate and channel count
+Writes  <file>_s1.wav, <file>_s2.wav … beside each; _s01 … if there are ten or more, so that they sort by number
 
     python audio_utils/split_audio.py 2 recording.wav
-    python audio_utils/split_audio.py 0.5 e0*/*.wav -r     # remove each original when all its clips are in place
+    python audio_utils/split_audio.py 0.5 e0*/*.wav -r     # remove each original after all its clips are written
 
-The last clip is padded with silence to the length of the others, and so is a file shorter than one clip. Samples stay
-exactly what they are: clips have their file's own sample type, or FLOAT where it was compressed with loss (mp3, ogg).
-The clips of a file appear all together or not at all. Clips of this length that are given again are passed over.
+The last clip is padded with silence, and so is a file shorter than one clip. Samples are preserved exactly: clips have
+the sample type of their file, or FLOAT for lossy compression (mp3, ogg). Either all clips of a file are written, or
+none. Files that are already clips of this length are skipped.
 """
 
+import argparse
 import re
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the suite's folder; a script knows only its own
-from audio_utils import command_line  # first of all: it answers ^C from here on
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the suite's folder
+from audio_utils.runtime import script
 
-# isort: split
+script.guard_imports(__name__)  # ^C during the imports below ends in one sentence
 import numpy as np
 
-from audio_utils import audio_io, parallel
-from audio_utils.safe_files import UserError, replacing
+from audio_utils.audio import audio_io
+from audio_utils.audio.audio_io import AudioInfo
+from audio_utils.runtime import command_line, parallel, signals
+from audio_utils.runtime.command_line import Limits
+from audio_utils.runtime.errors import UserError
+from audio_utils.runtime.safe_files import replacing
 
-REMOVE = False     # True: remove each original when all its clips are in place
-OVERWRITE = False  # True: replace clips that are there already
-JOBS = None        # processes; None: one for each core
+REMOVE = False     # True: remove each original after all its clips are written
+OVERWRITE = False  # True: replace existing clips
+JOBS = None        # processes; None: one per core
 
-_FEWEST = 8  # files from which more than one process pays
-_DAY = 86400  # seconds; a longer clip is a slip of the finger
+_LIMITS = {"SECONDS": Limits(float, 0.001, 86400), "JOBS": Limits(int, 1, optional=True)}
+_MIN_PARALLEL = 8  # files; with fewer, one process is faster
 
 
-def main():
-    options = command_line.parse(globals(), [
+def main() -> int:
+    options = command_line.parse(globals(), _LIMITS, short={"REMOVE": "-r"}, positional=[
         ("seconds", {"metavar": "SECONDS", "type": float, "help": "length of a clip; fractions are allowed"}),
-        ("files", {"metavar": "FILE", "nargs": "+", "help": "long recordings"})], short={"REMOVE": "-r"})
-    command_line.on_stop("Stopped; the files that were finished are kept.")
-    command_line.check_number(options, "seconds", float, 0.001, _DAY)
-    command_line.check_number(options, "jobs", int, 1, none=True)
+        ("files", {"metavar": "FILE", "nargs": "+", "help": "long recordings"})])
+    signals.on_stop("Stopped. Finished files are kept.")
     files = list(dict.fromkeys(map(Path, command_line.expand(options.files))))
-    rivals = command_line.rivals(files, lambda path: path.absolute().with_suffix(""))
-    return parallel.report(parallel.each(split, files, "Splitting", options.jobs, (rivals, options), _FEWEST))
+    collisions = command_line.name_collisions(files, lambda path: path.absolute().with_suffix(""))
+    shared = (collisions, options)
+    return parallel.report(parallel.each(split, files, "Splitting", options.jobs, shared, _MIN_PARALLEL))
 
 
-def split(path, rivals, options):
-    """Write the clips of one file. Returns a sentence that says what was done."""
-    if path in rivals:
-        raise UserError(f"{path}: its clips would have the names of those of {rivals[path]}; rename it.")
-    with audio_io.opened(path, exact=True) as (facts, blocks):
-        clip_samples = max(1, round(options.seconds * facts.rate))
-        if re.search(r"_s\d+$", path.stem) and facts.samples <= clip_samples:
-            return f"{path}: is a clip already, passed over."
-        clips = clip_paths(path, -(-facts.samples // clip_samples))
-        check_free(path, clips, options.overwrite)
-        found = write_clips(clips, blocks, clip_samples, facts, options.remove)
-    whole = found == facts.samples and not facts.cut_short
-    if options.remove and whole:
+def split(path: Path, collisions: dict[Path, Path], options: argparse.Namespace) -> str:
+    """Write the clips of one file. Returns a sentence on the result.
+
+    collisions: file → an earlier file whose clips have the same names.
+    """
+    if path in collisions:
+        raise UserError(f"{path}: its clips would have the names of those of {collisions[path]}; rename it.")
+    with audio_io.opened(path, exact=True) as (header, blocks):
+        clip_samples = max(1, round(options.seconds * header.rate))
+        if re.search(r"_s\d+$", path.stem) and header.samples <= clip_samples:
+            return f"{path}: is already a clip; skipped."
+        clips = clip_paths(path, -(-header.samples // clip_samples))
+        check_existing(path, clips, options.overwrite)
+        found = write_clips(clips, blocks, clip_samples, header, options.remove)
+    complete = found == header.samples and not header.cut_short
+    if options.remove and complete:
         path.unlink()
-    made = -(-found // clip_samples)
-    silence = (made * clip_samples - found) / facts.rate
-    return (f"{path}: {made} clip{'s' if made > 1 else ''} of {options.seconds:g} s"
-            + (f", the last with {silence:.3g} s of silence added" if silence else "")
-            + ("" if whole else "; it ends before its header says" + (" and was kept" if options.remove else "")) + ".")
+    count = -(-found // clip_samples)
+    silence = (count * clip_samples - found) / header.rate
+    return (f"{path}: {count} clip{'s' if count > 1 else ''} of {options.seconds:g} s"
+            + (f", the last one padded with {silence:.3g} s of silence" if silence else "")
+            + ("" if complete else "; the file is truncated" + (" and was kept" if options.remove else "")) + ".")
 
 
-def clip_paths(path, count):
-    """Where the clips of a file go: beside it, numbered from 1 with as many digits each as the last needs."""
+def clip_paths(path: Path, count: int) -> list[Path]:
+    """The clips of a file: beside it, numbered from 1, all numbers with the same number of digits."""
     return [path.with_name(f"{path.stem}_s{number:0{len(str(count))}}.wav") for number in range(1, count + 1)]
 
 
-def check_free(path, clips, overwrite):
-    """Refuse to overwrite clips, and to leave those of an earlier split among the new ones."""
+def check_existing(path: Path, clips: list[Path], overwrite: bool) -> None:
+    """Raise UserError if clips would be overwritten, or mixed with those of an earlier split."""
     is_clip = re.compile(re.escape(path.stem) + r"_s\d+\.wav")
-    there = {each for each in path.parent.iterdir() if is_clip.fullmatch(each.name)}
+    existing = {each for each in path.parent.iterdir() if is_clip.fullmatch(each.name)}
     if overwrite:
-        there -= set(clips)
-    if there:
-        remedy = "it is of another split; remove it" if overwrite else "remove such clips or add --overwrite"
-        raise UserError(f"{path}: {min(there).name} is there already; {remedy}.")
+        existing -= set(clips)
+    if existing:
+        remedy = "it belongs to another split; remove it" if overwrite else "remove such clips or add --overwrite"
+        raise UserError(f"{path}: {min(existing).name} already exists; {remedy}.")
 
 
-def write_clips(clips, blocks, samples, facts, durable):
-    """Write the clips of `samples` each, all or, where that fails, none. Returns how many samples the file held."""
+def write_clips(clips: list[Path], blocks: Callable[[int], Iterator[np.ndarray]], samples: int, header: AudioInfo,
+                durable: bool) -> int:
+    """Write clips of `samples` each: all or, on failure, none. Returns the number of samples in the file."""
     found = 0
     with ExitStack() as finished:
         for clip in clips:
             pieces = blocks(samples)
             first = next(pieces, None)
-            if first is None:  # the header promised more
+            if first is None:  # the file is shorter than its header says
                 break
             unfinished = finished.enter_context(replacing(clip, durable))
-            found += write_clip(unfinished, chain([first], pieces), samples, facts)
+            found += write_clip(unfinished, chain([first], pieces), samples, header)
     return found
 
 
-def write_clip(path, blocks, samples, facts):
-    """Write blocks (channels, n), and silence up to `samples`. Returns how many were not silence."""
+def write_clip(path: Path, blocks: Iterable[np.ndarray], samples: int, header: AudioInfo) -> int:
+    """Write blocks (channels, n), padded with silence to `samples`. Returns the number of samples before padding."""
     missing = samples
-    subtype = audio_io.wav_subtype(facts.subtype)
-    with audio_io.writing(path, facts.rate, facts.channels, subtype, samples=samples) as write_block:
+    subtype = audio_io.wav_subtype(header.subtype)
+    with audio_io.writing(path, header.rate, header.channels, subtype, samples=samples) as write_block:
         for block in blocks:
             write_block(block)
             missing -= block.shape[1]
         for start in range(0, missing, audio_io.BLOCK):
-            write_block(np.zeros((facts.channels, min(missing - start, audio_io.BLOCK)), block.dtype))
+            write_block(np.zeros((header.channels, min(missing - start, audio_io.BLOCK)), block.dtype))
     return samples - missing
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    script.run(main)

@@ -1,4 +1,4 @@
-"""What the tests share: running a script as a user does, and sounds whose every property is known."""
+"""Shared by the tests: running a script as a user does, and sounds whose properties are known exactly."""
 
 import os
 import signal
@@ -19,8 +19,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's backgro
 
 
 def pytest_addoption(parser):
-    parser.addoption("--long", action="store_true", help="kill 100 times, and read 10,000 damaged files, where it is "
-                                                         "else a few")
+    parser.addoption("--long", action="store_true", help="kill 100 times, and read 10,000 damaged files, instead of a "
+                                                         "few")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes more than a second; `tests/run.sh --quick` leaves it out")
 
 
 @pytest.fixture
@@ -42,7 +46,7 @@ def sine(frequency=440.0, seconds=1.0, rate=8000, channels=1, level=0.5):
 
 
 def write(path, audio, rate=8000, **keywords):
-    """Write (channels, samples), making the folders on the way."""
+    """Write (channels, samples), creating the folders; returns the path."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, audio.T, rate, **keywords)
@@ -50,7 +54,7 @@ def write(path, audio, rate=8000, **keywords):
 
 
 def tones(folder, classes=("low", "high"), files=10, seconds=0.25, channels=1):
-    """A data set that is easy to learn: each class its own tone, the files of different loudness."""
+    """A data set that is easy to learn: a tone for each class, at a different level in each file."""
     for i, name in enumerate(classes):
         for j in range(files):
             audio = sine(300 * (i + 1), seconds, 8000, channels, level=0.1 + 0.8 * j / files)
@@ -60,12 +64,12 @@ def tones(folder, classes=("low", "high"), files=10, seconds=0.25, channels=1):
 
 @pytest.fixture
 def call(monkeypatch, capsys):
-    """Run a script's main() in this process, in a folder; returns what it printed. Saves Keras's long start."""
+    """Run a script's main() in this process, in a folder; returns its output. Saves the start of Keras."""
     def call_main(module, folder, *flags):
         monkeypatch.chdir(folder)
         monkeypatch.setattr(sys, "argv", [module.__name__ + ".py", *map(str, flags)])
         if "keras" in sys.modules:
-            sys.modules["keras"].utils.clear_session()  # layers are numbered anew, as in a new process
+            sys.modules["keras"].utils.clear_session()  # numbers layers from 1, as in a new process
         capsys.readouterr()
         module.main()
         return capsys.readouterr().out
@@ -74,28 +78,28 @@ def call(monkeypatch, capsys):
 
 @contextmanager
 def spoil(value, at="end"):
-    """Within, each epoch of training begins, or ends, with a given bias of the first class.
+    """Within, each epoch of training starts, or ends, with this bias of the first class.
 
-    With a large one every clip comes out as that class, with NaN no loss is a number, on every processor. A huge
-    learning rate may do either, or nothing: that depends on how the processor rounds.
+    With a large one every clip is assigned to that class, with NaN no loss is finite, on every processor. The effect
+    of a huge learning rate, instead, depends on how the processor rounds.
     """
-    from audio_utils.learner import Learner
-    from panotti_models import arrays
+    from audio_utils.inference.network import arrays
+    from audio_utils.training.trainer import Trainer
 
-    def assign(learner):
-        bias = learner.model.layers[-1].bias
+    def assign(trainer):
+        bias = trainer.model.layers[-1].bias
         bias.assign(np.r_[value, np.zeros(bias.shape[0] - 1)])
-        learner.average = arrays(learner.model.weights)
+        trainer.ema.weights = arrays(trainer.model.weights)
 
-    def spoilt(learner, batches, rng):
+    def spoiled(trainer):
         if at == "start":
-            assign(learner)
-        found = epoch(learner, batches, rng)
+            assign(trainer)
+        result = train_epoch(trainer)
         if at == "end":
-            assign(learner)
-        return found
+            assign(trainer)
+        return result
 
-    epoch = Learner.epoch
+    train_epoch = Trainer._train_epoch
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Learner, "epoch", spoilt)
+        patch.setattr(Trainer, "_train_epoch", spoiled)
         yield

@@ -1,9 +1,9 @@
-"""Damaged and hostile files: every reader refuses them in a sentence or reads them, in little time and memory.
+"""Damaged and hostile files: every reader reads them or refuses them with a sentence, in little time and memory.
 
     python -m pytest tests/test_fuzz.py          # 600 mutated files
     python -m pytest tests/test_fuzz.py --long   # 10,000
 
-The readers run in a process of their own, so that the crash of a C library is seen, with the file that did it.
+The readers run in a process of their own, so that a crash of a C library is seen, with the file that caused it.
 """
 
 import json
@@ -23,21 +23,25 @@ import numpy as np
 import pytest
 from conftest import ROOT, sine, write
 
-from audio_utils import audio_io, binauralify, dataset, melgram, weights_file
-from audio_utils.melgram import MelgramSettings
-from audio_utils.progress import COLUMNS, Progress
-from audio_utils.safe_files import UserError
+from audio_utils.audio import audio_io, hrtf, melgram
+from audio_utils.audio.melgram import MelgramSettings
+from audio_utils.data import preproc, split
+from audio_utils.data.standardization import Standardization
+from audio_utils.inference import checkpoint
+from audio_utils.inference.checkpoint import Checkpoint
+from audio_utils.runtime.errors import UserError
+from audio_utils.training.state import COLUMNS, TrainingState
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="limits its processes as POSIX does")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="limits processes by POSIX means")]
 
 SETTINGS = MelgramSettings(sample_rate=8000, clip_samples=2000, channels=2, mels=16, window=256, fft=256, hop=100)
 ARRAYS = [np.full((3, 4), 0.5, np.float32), np.arange(5, dtype=np.float32), np.array([1, 2], np.uint32)]
 AUDIO = ("wav", "flac", "ogg", "mp3", "aiff")
 LONG = {"audio": 5000, "npy": 1000, "settings": 1500, "weights": 1500, "sofa": 600, "keras": 400}
 SHORT = {"audio": 250, "npy": 50, "settings": 100, "weights": 150, "sofa": 50}
-SECONDS = 10  # that a reader may take for one file
-BYTES = 1 << 30  # of memory, at most
-MARGIN = 3 << 30  # of address space, so that what asks for more fails and does not press other programs
+MAX_SECONDS = 10  # for one file
+MAX_BYTES = 1 << 30  # of memory
+MAX_ADDRESS_SPACE = 3 << 30  # bytes; a request for more fails, and other programs keep their memory
 
 
 # --- the files that are mutated --------------------------------------------------------------------------------------
@@ -46,7 +50,7 @@ def make_originals(folder):
     """Good files of every kind: {kind: [paths]}."""
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 3000)).astype(np.float32)
     audio = [write(folder / f"x.{extension}", noise + sine(seconds=3000 / 8000), 8000) for extension in AUDIO]
-    dataset.write_melgram(folder / "x.npy", np.zeros(SETTINGS.shape, np.float32), 0)
+    preproc.write_melgram(folder / "x.npy", np.zeros(SETTINGS.shape, np.float32), 0)
     (folder / "settings.json").write_text(json.dumps(record(), indent=1))
     write_weights(folder / "weights.hdf5")
     write_sofa(folder / "x.sofa")
@@ -56,32 +60,32 @@ def make_originals(folder):
 
 
 def record(**changes):
-    constants = {"SAMPLE_RATE": None, "MONO": False, "TEST_FRACTION": 0.2, "SEED": 1, "KEEP_TOGETHER": "_s\\d+$"}
+    constants = {"SAMPLE_RATE": None, "MONO": False, "TEST_FRACTION": 0.2, "SEED": 1, "GROUP_BY": "_s\\d+$"}
     return SETTINGS.to_dict() | {"constants": constants, "complete": True} | changes
 
 
-def trained(**changes):
+def example_checkpoint(**changes):
     row = dict.fromkeys(COLUMNS, 0.5)
-    progress = {"constants": {"EPOCHS": 3}, "epoch": 1, "steps": 3, "best_loss": 0.5,
-                "held_out": ["a/2.wav"], "validation": ["a/1.wav", "b/1.wav"], "history": [row]}
-    scaling = weights_file.Scaling(np.zeros(SETTINGS.mels, np.float32), np.ones(SETTINGS.mels, np.float32))
-    places = [f"model_weights/{i}" for i in range(len(ARRAYS))]
-    return weights_file.Trained("vgg", ["a", "b"], SETTINGS, record(), scaling, progress, places)._replace(**changes)
+    state = {"constants": {"EPOCHS": 3}, "epoch": 1, "step": 3, "best_loss": 0.5,
+             "held_out": ["a/2.wav"], "validation": ["a/1.wav", "b/1.wav"], "history": [row]}
+    standardization = Standardization(np.zeros(SETTINGS.mels, np.float32), np.ones(SETTINGS.mels, np.float32))
+    weights = [f"model_weights/{i}" for i in range(len(ARRAYS))]
+    return Checkpoint("vgg", ["a", "b"], SETTINGS, record(), standardization, state, weights)._replace(**changes)
 
 
 def write_weights(path, **changes):
-    """A file as weights.hdf5 is, but for what only Keras reads."""
+    """A weights.hdf5, without the parts that only Keras reads."""
     with h5py.File(path, "w") as file:
         file.attrs["model_config"] = "{}"
         for i, array in enumerate(ARRAYS):
             file[f"model_weights/{i}"] = array
-    weights_file.write(path, trained(**changes), last=ARRAYS, average=ARRAYS, optimizer=ARRAYS)
+    checkpoint.write(path, example_checkpoint(**changes), last=ARRAYS, average=ARRAYS, optimizer=ARRAYS)
 
 
 def write_sofa(path):
-    """The responses to 8 directions, as SOFA has them.
+    """The impulse responses of 8 directions as a SOFA file.
 
-    Its texts are of fixed length, as in KEMAR's file: in one damaged text of variable length HDF5 1.14 looked for ever.
+    Its texts are of fixed length, as in KEMAR's file: HDF5 1.14 never returned from a damaged text of variable length.
     """
     cartesian = {"Type": np.bytes_("cartesian")}
     with h5py.File(path, "w") as file:
@@ -106,14 +110,14 @@ TOKENS = [b"null", b"true", b"-1", b"0", b"1e999", b"NaN", b"1" * 5000, b"214748
 
 def mutate(content, rng):
     """A few random changes to bytes, half of them near the beginning, where the header is."""
-    changes = [put_token] if content[:1] == b"{" and rng.random() < 0.7 else CHANGES  # what is no JSON is soon refused
+    changes = [put_token] if content[:1] == b"{" and rng.random() < 0.7 else CHANGES  # other JSON is refused early
     content = bytearray(content)
     for _ in range(rng.integers(1, 5)):
-        changes[rng.integers(len(changes))](content, place(content, rng), rng)
+        changes[rng.integers(len(changes))](content, random_position(content, rng), rng)
     return bytes(content)
 
 
-def place(content, rng):
+def random_position(content, rng):
     end = max(1, len(content))
     return int(rng.integers(min(end, 200) if rng.random() < 0.5 else end))
 
@@ -151,7 +155,7 @@ def repeat(content, start, rng):
 
 
 def put_token(content, start, rng):
-    """Replace a value of JSON, wherever in a file it stands."""
+    """Replace a JSON value, anywhere in a file."""
     values = [found.span() for found in re.finditer(rb'(?<=[:,\[] )("[^"]{0,99}"|-?[\d.]+|true|null)', content)]
     if values:
         first, last = values[rng.integers(len(values))]
@@ -178,42 +182,41 @@ def read_npy(path):
     folder = path.parent / "Train/a"
     folder.mkdir(parents=True, exist_ok=True)
     os.replace(path, folder / "x.npy")
-    clips, remarks = dataset.load(path.parent, "Train", SETTINGS)
-    assert len(clips) + len(remarks) == 1
-    if remarks:
-        raise UserError(remarks[0])
+    clips, warnings = preproc.load(path.parent, "Train", SETTINGS)
+    assert len(clips) + len(warnings) == 1
+    if warnings:
+        raise UserError(warnings[0])
 
 
 def read_settings(path):
     os.replace(path, path.parent / "settings.json")
-    settings, values = dataset.read_settings(path.parent)
-    dataset.load(path.parent, "Test", settings)
-    dataset.group_of("a/x_s1.wav", values["constants"].get("KEEP_TOGETHER", ""))
+    settings, values = preproc.read_settings(path.parent)
+    preproc.load(path.parent, "Test", settings)
+    split.group_of("a/x_s1.wav", values["constants"].get("GROUP_BY", ""))
 
 
 def read_weights(path):
-    found = weights_file.read(path)
-    weights_file.read_best(path, found, ARRAYS)
-    weights_file.read_state(path, "last", ARRAYS)
-    weights_file.read_state(path, "average", ARRAYS)
-    weights_file.read_state(path, "optimizer", ARRAYS)
+    found = checkpoint.read(path)
+    checkpoint.read_best(path, found, ARRAYS)
+    checkpoint.read_state(path, "last", ARRAYS)
+    checkpoint.read_state(path, "average", ARRAYS)
+    checkpoint.read_state(path, "optimizer", ARRAYS)
     try:
-        Progress.of(found.progress)
-    except (TypeError, KeyError):  # as resume() does
+        TrainingState.from_dict(found.training_state)
+    except (TypeError, KeyError):  # as in resume.initial_state
         raise UserError(f"{path}: no training") from None
 
 
 def read_sofa(path):
-    binauralify._SHIPPED = path  # no look from another process first: each takes as long as 100 files do here
-    responses, _ = binauralify.read_responses(path, [0, 90], 0, 5)
+    hrtf.KEMAR = path  # no attributes are read in another process first, which takes as long as 100 files
+    responses, _ = hrtf.read_responses(path, [0, 90], 0, 5)
     assert np.isfinite(responses).all()
 
 
 def read_keras(path):
-    import panotti_models
-    found = weights_file.read(path)
-    model = panotti_models.load(path, found)
-    panotti_models.predict(model, np.zeros((1, *found.settings.shape), np.float32))
+    from audio_utils.inference import network
+    found = checkpoint.read(path)
+    network.predict(network.load(path, found), np.zeros((1, *found.settings.shape), np.float32))
 
 
 READERS = {"audio": read_audio, "npy": read_npy, "settings": read_settings, "weights": read_weights,
@@ -221,8 +224,8 @@ READERS = {"audio": read_audio, "npy": read_npy, "settings": read_settings, "wei
 
 
 def outcome(kind, path):
-    """What a reader makes of a file: "read", "refused", or the traceback of what should not be."""
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)  # its signal ends the process
+    """The outcome of reading a file: "read", "refused", or the traceback of another exception."""
+    signal.setitimer(signal.ITIMER_REAL, MAX_SECONDS)  # its signal ends the process
     try:
         READERS[kind](path)
         return "read"
@@ -235,10 +238,10 @@ def outcome(kind, path):
 
 
 def read_all(kind, first, last, folder):
-    """Mutate and read files from number `first` on; print a line of JSON for each, and the peak of memory."""
+    """Mutate and read files from number `first` on; print a line of JSON for each, with the peak memory."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if kind != "keras":  # TensorFlow takes much address space, and little of it memory
-        resource.setrlimit(resource.RLIMIT_AS, (MARGIN, MARGIN))
+    if kind != "keras":  # TensorFlow reserves much address space, but uses little memory
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_ADDRESS_SPACE, MAX_ADDRESS_SPACE))
     originals = [(path.suffix, path.read_bytes()) for path in make_originals(folder)[kind]]
     for number in range(first, last):
         suffix, original = originals[number % len(originals)]
@@ -249,7 +252,7 @@ def read_all(kind, first, last, folder):
 
 
 def peak_bytes():
-    """The most memory this process has had: on Linux, getrusage counts what its parent had before it was started."""
+    """The peak memory of this process. On Linux, getrusage includes the peak of its parent before it was started."""
     try:
         status = Path("/proc/self/status").read_text()
         return 1024 * int(status.split("VmHWM:")[1].split()[0])
@@ -260,7 +263,7 @@ def peak_bytes():
 # --- tests -----------------------------------------------------------------------------------------------------------
 
 def fuzz(kind, count, folder):
-    """The outcomes of `count` mutated files, {outcome: how often}, and the peak of memory in bytes."""
+    """The outcomes of `count` mutated files, {outcome: count}, and the peak memory in bytes."""
     outcomes, peak, first = Counter(), 0, 0
     while first < count:
         command = [sys.executable, __file__, kind, str(first), str(count), str(folder)]
@@ -269,7 +272,7 @@ def fuzz(kind, count, folder):
         outcomes.update(found for _, found, _ in results)
         peak = max([peak, *(bytes for _, _, bytes in results)])
         first += len(results)
-        if child.returncode:  # a crash, or SIGALRM: it took too long
+        if child.returncode:  # a crash, or SIGALRM because it took too long
             outcomes[f"file {first} ended the process with {child.returncode}: {child.stderr[-2000:]}"] += 1
             first += 1
     return outcomes, peak
@@ -284,32 +287,33 @@ def test_mutated_files(kind, tmp_path, request, capsys):
         make_keras(tmp_path / "keras.hdf5")
     outcomes, peak = fuzz(kind, count, tmp_path)
     with capsys.disabled():
-        print(f"\n{kind}: {count} files, {dict(outcomes)}, {peak / 1e6:.0f} MB at most")
+        print(f"\n{kind}: {count} files, {dict(outcomes)}, {peak / 1e6:.0f} MB peak")
     assert set(outcomes) <= {"read", "refused"}
-    assert peak < BYTES
+    assert peak < MAX_BYTES
 
 
 def make_keras(path):
     """A real weights.hdf5."""
     import panotti_models
-    keras, made = panotti_models.keras, trained()
-    model = panotti_models.build("vgg", SETTINGS.shape, 2, made.scaling)
-    optimizer = keras.optimizers.AdamW()
+    from audio_utils.training import checkpointing
+    made = example_checkpoint()
+    model = panotti_models.build("vgg", SETTINGS.shape, 2, made.standardization)
+    optimizer = panotti_models.keras.optimizers.AdamW()
     optimizer.build(model.trainable_variables)
-    panotti_models.save(path, made, model, *[model.get_weights()] * 2, optimizer)
+    checkpointing.save(path, made, model, *[model.get_weights()] * 2, optimizer)
 
 
-# --- made by hand, to do harm ----------------------------------------------------------------------------------------
+# --- hostile files ---------------------------------------------------------------------------------------------------
 
 def refused(read, *arguments):
-    """What the reader says of a file that it refuses."""
+    """The sentence with which a reader refuses a file."""
     with pytest.raises(UserError) as error:
         read(*arguments)
     return str(error.value)
 
 
 class Bait:
-    """Unpickled, it would leave a file behind."""
+    """When unpickled, it creates a folder."""
 
     def __reduce__(self):
         return os.mkdir, ("harm",)
@@ -321,33 +325,27 @@ def test_npy_never_unpickles(tmp_path, monkeypatch):
     np.save("Train/a/x.npy", np.array([Bait()], dtype=object), allow_pickle=True)
     Path("Train/a/y.npy").write_bytes(pickle.dumps(Bait()))
     os.mkfifo("Train/a/pipe.npy")
-    clips, remarks = dataset.load(".", "Train", SETTINGS)
+    clips, warnings = preproc.load(".", "Train", SETTINGS)
     assert len(clips) == 0
-    assert [remark.partition(":")[0] for remark in remarks] == ["Train/a/x.npy", "Train/a/y.npy"]
+    assert [warning.partition(":")[0] for warning in warnings] == ["Train/a/x.npy", "Train/a/y.npy"]
     assert not Path("harm").exists()
 
 
 @pytest.mark.parametrize("content", [
     "[" * 100_000, "{" * 100_000, '{"a":' * 100_000, "[]", "null", "", '"x"', "\xff", '{"format_version": 1}',
-    json.dumps(record(constants=[])), json.dumps(record(constants={"KEEP_TOGETHER": "("})),
-    json.dumps(record(constants={"KEEP_TOGETHER": 3})), json.dumps(record(mels=16.0)), json.dumps(record(mels=True)),
+    json.dumps(record(constants=[])), json.dumps(record(constants={"GROUP_BY": "("})),
+    json.dumps(record(constants={"GROUP_BY": 3})), json.dumps(record(mels=16.0)), json.dumps(record(mels=True)),
     json.dumps(record(clip_samples=2 ** 31, hop=1, mels=4096)), json.dumps(record(channels=1024, clip_samples=2 ** 31)),
     json.dumps(record(mels=10 ** 400))], ids=range(17))
-def test_settings_to_do_harm(tmp_path, content):
+def test_hostile_settings_are_refused(tmp_path, content):
     path = tmp_path / "settings.json"
     path.write_bytes(content.encode("latin-1"))
-    assert str(path) in refused(dataset.read_settings, tmp_path)
+    assert str(path) in refused(preproc.read_settings, tmp_path)
 
 
-def test_a_file_of_json_as_long_as_the_memory_is_not_read(tmp_path):
-    with open(tmp_path / "settings.json", "w") as file:
-        file.truncate(100 << 30)  # a hole: it takes no room on the disk
-    assert "settings.json: is damaged" in refused(dataset.read_settings, tmp_path)
-
-
-def replace(file, place, **keywords):
-    del file[place]
-    file.create_dataset(place, **keywords)
+def replace(file, path, **keywords):
+    del file[path]
+    file.create_dataset(path, **keywords)
 
 
 def external_link(file):
@@ -410,32 +408,38 @@ def a_group_instead(file):
     file.create_group("model_weights/0")
 
 
-def no_scaling(file):
+def negative_variance(file):
     file["panotti/scaling/00001"][0] = -1
 
 
-def says(text):
+def about_text(text):
     def change(file):
         replace(file, "panotti/about", data=np.frombuffer(text.encode(), np.uint8))
     return change
 
 
 def about(**changes):
-    """What "panotti/about" holds, changed."""
-    whole = trained()._asdict() | {"format_version": weights_file.FORMAT_VERSION, "settings": SETTINGS.to_dict()}
-    del whole["scaling"]
-    return says(json.dumps(whole | changes))
+    """The content of "panotti/about", changed."""
+    whole = example_checkpoint()._asdict() | {"format_version": checkpoint.FORMAT_VERSION,
+                                              "settings": SETTINGS.to_dict()}
+    del whole["standardization"]
+    return about_text(json.dumps(whole | changes))
+
+
+STATE = example_checkpoint().training_state
 
 
 @pytest.mark.parametrize("harm", [
     external_link, external_link_to_a_pipe, soft_link, external_bytes, virtual, declared_only, huge, bomb,
-    one_huge_chunk, not_a_number, other_shape, other_type, a_group_instead, no_scaling, says("[" * 100_000), says("{}"),
-    says("null"), about(weights="abc"), about(weights=["/etc", "..", "."]), about(class_names=["a", "a"]),
-    about(class_names="ab"), about(class_names=[1, 2]), about(network=["vgg"]), about(record=[]), about(progress=3),
-    about(record={"constants": []}), about(format_version=99), about(more=1),
-    about(settings=record(clip_samples=2 ** 31, hop=1)), about(progress={"epoch": "x"}),
-    about(progress=trained().progress | {"history": [3]}), about(progress=trained().progress | {"epoch": None})])
-def test_weights_to_do_harm(tmp_path, monkeypatch, harm):
+    one_huge_chunk, not_a_number, other_shape, other_type, a_group_instead, negative_variance,
+    about_text("[" * 100_000), about_text("{}"), about_text("null"), about(weights="abc"),
+    about(weights=["/etc", "..", "."]), about(class_names=["a", "a"]), about(class_names="ab"),
+    about(class_names=[1, 2]), about(network=["vgg"]), about(preprocessing=[]), about(training_state=3),
+    about(preprocessing={"constants": []}), about(format_version=99), about(more=1),
+    about(settings=record(clip_samples=2 ** 31, hop=1)), about(training_state={"epoch": "x"}),
+    about(training_state=STATE | {"history": [3]}), about(training_state=STATE | {"epoch": None}),
+    about(training_state=STATE | {"constants": [3]})])
+def test_hostile_weights_are_refused(tmp_path, monkeypatch, harm):
     monkeypatch.chdir(tmp_path)
     write_weights("other.hdf5")
     write_weights("weights.hdf5")
@@ -445,32 +449,32 @@ def test_weights_to_do_harm(tmp_path, monkeypatch, harm):
     assert refused(read_weights, Path("weights.hdf5")).startswith("weights.hdf5: ")
 
 
-def test_a_layer_that_would_run_code_is_never_looked_at(tmp_path, monkeypatch):
+def test_a_layer_that_would_run_code_is_never_loaded(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    import panotti_models
-    keras = panotti_models.keras
+    from audio_utils.inference import network
+    from panotti_models import keras
     make_keras(Path("weights.hdf5"))
     inputs = keras.Input((2,))
     harm = keras.Model(inputs, keras.layers.Lambda(lambda x: os.mkdir("harm") or x, output_shape=(2,))(inputs))
     harm.save("harm.hdf5")
     with h5py.File("weights.hdf5", "r+") as file, h5py.File("harm.hdf5") as source:
         file.attrs["model_config"] = source.attrs["model_config"]
-    panotti_models.load("weights.hdf5", weights_file.read("weights.hdf5"))
-    with pytest.raises(ValueError, match="disallowed by default"):  # Keras itself, as long as it is not told otherwise
+    network.load("weights.hdf5", checkpoint.read("weights.hdf5"))
+    with pytest.raises(ValueError, match="disallowed by default"):  # by Keras itself, with its default options
         keras.saving.load_model("weights.hdf5")
     assert not Path("harm").exists()
 
 
-def test_a_network_that_asks_for_more_than_the_file_holds(tmp_path, monkeypatch):
+def test_a_network_larger_than_its_file_is_refused_before_it_is_built(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    import panotti_models
+    from audio_utils.inference import network
     make_keras(Path("weights.hdf5"))
     vast = SETTINGS.to_dict() | {"clip_samples": 1 << 23, "hop": 1}  # 1 GB a melgram, and 17 GB of weights
     with h5py.File("weights.hdf5", "r+") as file:
         found = json.loads(file["panotti/about"][...].tobytes()) | {"settings": vast}
-        says(json.dumps(found))(file)
-    found = weights_file.read("weights.hdf5")
-    assert "weights.hdf5: is damaged" in refused(panotti_models.load, "weights.hdf5", found)
+        about_text(json.dumps(found))(file)
+    found = checkpoint.read("weights.hdf5")
+    assert "weights.hdf5: is damaged" in refused(network.load, "weights.hdf5", found)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Three noises and a square wave, heard: slopes of the spectra, harmonics and nothing else, levels, and the seed."""
+"""make_samples.py: the spectra of the noises, the harmonics of the square wave, levels, and the seed."""
 
 import resource
 import subprocess
@@ -10,7 +10,7 @@ import soundfile
 from conftest import ROOT
 
 from audio_utils import make_samples
-from audio_utils.safe_files import UserError
+from audio_utils.runtime.errors import UserError
 
 SCRIPT = "audio_utils/make_samples.py"
 NAMES = ["brownnoise.wav", "pinknoise.wav", "square1k.wav", "whitenoise.wav"]
@@ -33,25 +33,25 @@ def make(tmp_path, monkeypatch, capsys):
     return run_main
 
 
-def test_files_are_mono_16_bit_at_44100_hz_and_of_the_length_asked_for(folder):
+def test_files_are_mono_16_bit_at_44100_hz_and_of_the_given_length(folder):
     assert sorted(each.name for each in folder.iterdir()) == NAMES
     for name in NAMES:
-        facts = soundfile.info(folder / name)
-        assert (facts.frames, facts.samplerate, facts.channels, facts.subtype) == (20 * 44100, 44100, 1, "PCM_16")
+        info = soundfile.info(folder / name)
+        assert (info.frames, info.samplerate, info.channels, info.subtype) == (20 * 44100, 44100, 1, "PCM_16")
 
 
 @pytest.mark.parametrize(("name", "slope"), [("whitenoise.wav", 0), ("pinknoise.wav", -3.01),
                                              ("brownnoise.wav", -6.02)])
-def test_noise_has_its_slope_in_db_an_octave(folder, name, slope):
+def test_noise_has_its_slope_in_db_per_octave(folder, name, slope):
     from scipy.signal import welch
     hz, power = welch(*soundfile.read(folder / name), nperseg=8192)
-    octaves = np.linspace(np.log2(50), np.log2(15000), 60)  # evenly, or the many bins of the highest octave would rule
+    octaves = np.linspace(np.log2(50), np.log2(15000), 60)  # all octaves have the same weight
     level_db = np.interp(octaves, np.log2(hz[1:]), 10 * np.log10(power[1:]))
     assert np.polyfit(octaves, level_db, 1)[0] == pytest.approx(slope, abs=0.1)
-    assert np.abs(level_db - np.polyval(np.polyfit(octaves, level_db, 1), octaves)).max() < 1.5  # straight all the way
+    assert np.abs(level_db - np.polyval(np.polyfit(octaves, level_db, 1), octaves)).max() < 1.5  # a straight line
 
 
-def test_square_wave_is_its_odd_harmonics_in_proportion_and_nothing_else(folder):
+def test_the_square_wave_consists_of_its_odd_harmonics_only(folder):
     wave, rate = soundfile.read(folder / "square1k.wav")
     amplitude = np.abs(np.fft.rfft(wave[:rate * 10])) / (rate * 5)  # bins of 0.1 Hz
     harmonics = np.arange(1, 22, 2)
@@ -62,13 +62,13 @@ def test_square_wave_is_its_odd_harmonics_in_proportion_and_nothing_else(folder)
 
 @pytest.mark.parametrize(("name", "rms"), [("whitenoise.wav", 0.577), ("brownnoise.wav", 0.25), ("pinknoise.wav", 0.22),
                                            ("square1k.wav", 0.85)])
-def test_levels_are_near_full_scale_and_those_of_sox(folder, name, rms):  # sox's brown noise: 0.57, but clipped
+def test_levels_are_near_full_scale_and_like_those_of_sox(folder, name, rms):  # sox's brown noise: 0.57, but clipped
     wave, _ = soundfile.read(folder / name)
     assert np.sqrt(np.mean(wave ** 2)) == pytest.approx(rms, rel=0.3)
     assert 0.96 < np.abs(wave).max() < 0.98
 
 
-def test_the_seed_decides(make, tmp_path):
+def test_the_seed_determines_the_noise(make, tmp_path):
     made = {}
     for seed in ("1", "1", "2"):
         assert make("--seconds", "0.5", "--seed", seed, "--overwrite")[0] == 0
@@ -78,24 +78,24 @@ def test_the_seed_decides(make, tmp_path):
     assert made["whitenoise.wav"] != made["pinknoise.wav"]
 
 
-def test_a_file_that_is_there_is_kept_and_named_and_the_others_made(make, tmp_path):
+def test_an_existing_file_is_kept_and_reported_and_the_others_written(make, tmp_path):
     (tmp_path / "pinknoise.wav").write_text("mine")
     status, said = make("--seconds", "0.1")
-    assert (status, said.err) == (1, "pinknoise.wav: is there already; rename it or add --overwrite.\n")
+    assert (status, said.err) == (1, "pinknoise.wav: already exists; rename it or add --overwrite.\n")
     assert (tmp_path / "pinknoise.wav").read_text() == "mine"
     assert sorted(each.name for each in tmp_path.iterdir()) == NAMES
 
 
 @pytest.mark.parametrize(("flag", "value"), [("--seconds", "0"), ("--seconds", "-1"), ("--seconds", "nan"),
                                              ("--seconds", "1e9"), ("--rate", "0"), ("--seed", "-1")])
-def test_numbers_out_of_bounds_are_refused(make, tmp_path, flag, value):
+def test_numbers_out_of_range_are_refused(make, tmp_path, flag, value):
     with pytest.raises(UserError, match=f"{flag[2:].upper()} is .*; set it to a"):
         make(flag, value)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 44101, 48000])
-def test_other_rates_are_no_more_aliased(rate):
+def test_the_square_wave_has_no_aliasing_at_any_rate(rate):
     wave = make_samples.square(1000, rate, rate)
     amplitude = np.abs(np.fft.rfft(wave)) / (rate / 2)  # bins of 1 Hz
     harmonics = np.arange(1000, rate / 2, 2000).astype(int)
@@ -104,7 +104,7 @@ def test_other_rates_are_no_more_aliased(rate):
     assert amplitude.max() < 1e-9
 
 
-def test_a_full_disk_is_a_sentence_and_leaves_nothing(tmp_path):
+def test_a_full_disk_is_one_sentence_and_leaves_no_file(tmp_path):
     result = subprocess.run(
         [sys.executable, ROOT / SCRIPT, "--seconds", "5"], cwd=tmp_path, text=True, capture_output=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)))

@@ -1,4 +1,4 @@
-"""preprocess_data.py as a user runs it: shapes, the split, running again, and everything that can be wrong."""
+"""preprocess_data.py as a user runs it: shapes, the split, running it again, and all that can be wrong."""
 
 import json
 import os
@@ -14,20 +14,19 @@ import pytest
 from conftest import ROOT, sine, write
 
 import preprocess_data
-from audio_utils import command_line
-
-SCRIPT = "preprocess_data.py"
+from audio_utils.runtime import script, signals
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    """Run the script in the test's folder as from the shell, but in this process: librosa is long in coming."""
-    def run_script(script, *flags, status=0):
+    """Run the script in the test's folder as from the shell, but in this process, which saves the imports."""
+    def run_script(*flags, status=0):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", [script, *map(str, flags)])
+        monkeypatch.setattr(signals, "install", lambda: None)
+        monkeypatch.setattr(sys, "argv", ["preprocess_data.py", *map(str, flags)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as stop:
-            command_line.run(preprocess_data.main)
+            script.run(preprocess_data.main)
         found = capsys.readouterr()
         assert stop.value.code == status, found.err
         return SimpleNamespace(stdout=found.out, stderr=found.err)
@@ -53,7 +52,7 @@ def shapes(folder):
 def test_tree_shape_and_summary(run, tmp_path):
     fill(tmp_path, ("a", "Größe 2"))
     write(tmp_path / "Samples/a/it's “x” y.WAV", sine(), format="WAV")
-    result = run(SCRIPT)
+    result = run()
     found = sorted(str(path.relative_to(tmp_path / "Preproc")) for path in tmp_path.rglob("*.npy"))
     assert len(found) == 11
     assert sum(path.startswith("Test/a/") for path in found) == 1
@@ -72,7 +71,7 @@ def test_different_rates_lengths_and_channels(run, tmp_path):
     write(tmp_path / "Samples/a/other_rate.wav", sine(300, 1, 44100), 44100)
     write(tmp_path / "Samples/a/longest.wav", sine(300, 2))
     write(tmp_path / "Samples/b/stereo.flac", np.concatenate([sine(500), 0 * sine()]))
-    run(SCRIPT)
+    run()
     assert shapes(tmp_path) == {(96, 1 + 16000 // 93, 2)}
     melgrams = {path.name: np.load(path) for path in tmp_path.rglob("*.npy")}
     stereo, mono = melgrams["stereo.flac.npy"], melgrams["0.wav.npy"]
@@ -85,15 +84,15 @@ def test_different_rates_lengths_and_channels(run, tmp_path):
 
 def test_constants_fix_rate_length_and_channels(run, tmp_path):
     fill(tmp_path, channels=2)
-    run(SCRIPT, "--sample-rate", 4000, "--clip-seconds", 0.5, "--mono", "--mels", 20)
+    run("--sample-rate", 4000, "--clip-seconds", 0.5, "--mono", "--mels", 20)
     assert shapes(tmp_path) == {(20, 1 + 2000 // 46, 1)}
 
 
 @pytest.mark.parametrize("flags", [(), ("--clip-seconds", 1)])
-def test_few_very_long_files_are_cut_and_named(run, tmp_path, flags):
+def test_a_few_very_long_files_are_cut_and_named(run, tmp_path, flags):
     fill(tmp_path, files=20)
     write(tmp_path / "Samples/a/epic.wav", sine(seconds=30))
-    result = run(SCRIPT, *flags)
+    result = run(*flags)
     assert shapes(tmp_path) == {(96, 87, 1)}
     if not flags:
         assert "Samples/a/epic.wav: longer than 1 s" in result.stderr
@@ -101,35 +100,35 @@ def test_few_very_long_files_are_cut_and_named(run, tmp_path, flags):
         assert "split_audio.py" in result.stderr
 
 
-@pytest.mark.parametrize(("seconds", "flags", "said"), [(1.2, (), 0), (2, (), 1), (2, ("--clip-seconds", 2), 0)])
-def test_a_long_file_to_which_all_others_are_padded_is_named(run, tmp_path, seconds, flags, said):
+@pytest.mark.parametrize(("seconds", "flags", "warnings"), [(1.2, (), 0), (2, (), 1), (2, ("--clip-seconds", 2), 0)])
+def test_a_long_file_to_which_all_others_are_padded_is_named(run, tmp_path, seconds, flags, warnings):
     fill(tmp_path, files=20)
     write(tmp_path / "Samples/a/song.wav", sine(seconds=seconds))
-    padded = "song.wav: longer than 1 s, to which 95% of the sounds come; these are padded with silence to 2 s"
-    result = run(SCRIPT, *flags)
+    padded = "song.wav: longer than 1 s, the length of 95% of the sounds, which are padded with silence to 2 s"
+    result = run(*flags)
     assert shapes(tmp_path) == {(96, 1 + round(seconds * 8000) // 93, 1)}
-    assert result.stderr.count(padded) == said
-    assert result.stderr.count("preprocess_data.py --clip-seconds 1 makes melgrams 2.0 times smaller, and") == said
-    assert "padded" not in run(SCRIPT, *flags).stderr
+    assert result.stderr.count(padded) == warnings
+    assert result.stderr.count("preprocess_data.py --clip-seconds 1 makes melgrams 2.0 times smaller, and") == warnings
+    assert "padded" not in run(*flags).stderr
 
 
-@pytest.mark.parametrize(("pattern", "said"), [(r"_s\d+$", 1), (r"^\d$", 0), ("", 0)])
-def test_a_keep_together_that_finds_nothing_is_said(run, tmp_path, pattern, said):
+@pytest.mark.parametrize(("pattern", "warnings"), [(r"_s\d+$", 1), (r"^\d$", 0), ("", 0)])
+def test_a_group_by_that_matches_no_name_is_reported(run, tmp_path, pattern, warnings):
     fill(tmp_path, files=10)
-    assert run(SCRIPT, "--keep-together", pattern).stderr.count("no file's name matches: nothing is kept") == said
+    assert run("--group-by", pattern).stderr.count("which matches no file's name: nothing is grouped.") == warnings
 
 
 def test_a_second_run_computes_nothing_and_changes_nothing(run, tmp_path):
     fill(tmp_path)
-    run(SCRIPT)
+    run()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "Preproc").rglob("*")}
-    assert "0 computed" in run(SCRIPT).stdout
+    assert "0 computed" in run().stdout
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "Preproc").rglob("*")}
 
 
 def test_added_changed_and_deleted_sounds(run, tmp_path):
     fill(tmp_path)
-    run(SCRIPT)
+    run()
     before = tree(tmp_path)
     fill(tmp_path / "more", files=10)
     for path in (tmp_path / "more/Samples").rglob("[5-9].wav"):
@@ -137,38 +136,38 @@ def test_added_changed_and_deleted_sounds(run, tmp_path):
     write(tmp_path / "Samples/a/0.wav", sine(999))
     (tmp_path / "Samples/b/1.wav").unlink()
     write(tmp_path / "Samples/b/longer.wav", sine(seconds=2))
-    result = run(SCRIPT)
+    result = run()
     assert "12 computed" in result.stdout
     assert "Samples/b/longer.wav: longer than 1 s" in result.stderr
     assert "--clip-seconds 2 --overwrite" in result.stderr
     assert "b/1.wav.npy: its sound is gone" in result.stderr
     after = tree(tmp_path)
-    assert set(before) <= set(after)  # every sound is on its side, and nothing was removed unasked
+    assert set(before) <= set(after)  # every sound is in its split, and nothing was removed unasked
     changed = {name for name in before if before[name] != after[name]}
     assert {Path(name).name for name in changed} == {"0.wav.npy"}
     assert len([name for name in after if "/Test/a/" in name]) == 2
-    assert "removed" in run(SCRIPT, "--prune").stdout
+    assert "removed" in run("--prune").stdout
     assert set(after) - set(tree(tmp_path)) == {name for name in after if name.endswith("b/1.wav.npy")}
 
 
 def test_other_settings_are_refused_until_overwrite_and_the_split_stays(run, tmp_path):
     fill(tmp_path)
-    run(SCRIPT)
+    run()
     before = tree(tmp_path)
-    result = run(SCRIPT, "--mels", 30, status=1)
+    result = run("--mels", 30, status=1)
     assert "was made with MELS = 96, now it is 30" in result.stderr
     assert tree(tmp_path) == before
-    assert "0 computed" in run(SCRIPT, "--sample-rate", 8000, "--clip-seconds", 1).stdout  # what it found by itself
-    run(SCRIPT, "--mels", 30, "--overwrite", "--seed", 9)
+    assert "0 computed" in run("--sample-rate", 8000, "--clip-seconds", 1).stdout  # the same as the automatic values
+    run("--mels", 30, "--overwrite", "--seed", 9)
     assert set(tree(tmp_path)) == set(before)
     assert shapes(tmp_path) == {(30, 87, 1)}
-    assert "SEED was 9 and is now 1" in run(SCRIPT, "--mels", 30).stderr
+    assert "SEED was 9 and is now 1" in run("--mels", 30).stderr
 
 
-def test_an_own_split_is_kept(run, tmp_path):
+def test_the_users_split_is_kept(run, tmp_path):
     for name in ("Train/a/1", "Train/a/2_aug1", "Train/b/1", "Test/a/2", "Test/b/2"):
         write(tmp_path / f"Samples/{name}.wav", sine())
-    assert "1 augmented copies of Test sounds are left out" in run(SCRIPT).stdout
+    assert "1 augmented copies of Test sounds are left out" in run().stdout
     assert sorted(str(path.relative_to(tmp_path / "Preproc")) for path in tmp_path.rglob("*.npy")) == [
         "Test/a/2.wav.npy", "Test/b/2.wav.npy", "Train/a/1.wav.npy", "Train/b/1.wav.npy"]
 
@@ -185,22 +184,23 @@ def test_one_bad_file_never_stops_the_others(run, tmp_path):
     write(tmp_path / "Samples/b/silent.wav", 0 * sine())
     write(tmp_path / "Samples/b/0.mp3", sine())
     (tmp_path / "Samples/c").mkdir()
-    result = run(SCRIPT)
-    for says in ("a/empty.wav: is empty", "a/text.wav: is no audio", "a/stray.csv: is no audio", "a/nan.wav: holds NaN",
-                 "b/cut.flac: is damaged", "b/nested/: is a folder inside a class", "Samples/c/: holds no sound",
-                 "b/silent.wav: is silent; kept", "b/0.mp3: has the same name as 0.wav but for the extension"):
-        assert says in result.stderr
+    result = run()
+    for sentence in ("a/empty.wav: is empty", "a/text.wav: is not a readable audio file",
+                     "a/stray.csv: is not a readable", "a/nan.wav: holds NaN", "b/cut.flac: is damaged",
+                     "b/nested/: is a folder inside a class", "Samples/c/: holds no sound",
+                     "b/silent.wav: is silent; kept", "b/0.mp3: has the same name as 0.wav except for the extension"):
+        assert sentence in result.stderr
     assert "DS_Store" not in result.stderr
     assert len(list(tmp_path.rglob("*.npy"))) == 12
 
 
-@pytest.mark.parametrize(("make", "says"), [
-    ([], "Samples/: is not here; make it"),
+@pytest.mark.parametrize(("make", "sentence"), [
+    ([], "Samples/: does not exist; create it"),
     (["Samples/"], "Samples/: holds no folder with sounds"),
     (["Samples/a/"], "Samples/: holds no folder with sounds"),
-    (["Samples/a/1.wav", "Samples/a/2.wav"], "Samples/: holds one class only (a)"),
-    (["Samples/a/1.wav", "Samples/b/1.txt"], "Samples/: holds one class only (a)")])
-def test_mistakes_are_one_sentence(run, tmp_path, make, says):
+    (["Samples/a/1.wav", "Samples/a/2.wav"], "Samples/: holds only one class (a)"),
+    (["Samples/a/1.wav", "Samples/b/1.txt"], "Samples/: holds only one class (a)")])
+def test_mistakes_are_one_sentence(run, tmp_path, make, sentence):
     for name in make:
         if name.endswith("/"):
             (tmp_path / name).mkdir(parents=True)
@@ -209,46 +209,48 @@ def test_mistakes_are_one_sentence(run, tmp_path, make, says):
             (tmp_path / name).write_text("no sound")
         else:
             write(tmp_path / name, sine())
-    assert says in run(SCRIPT, status=1).stderr
+    assert sentence in run(status=1).stderr
     assert not (tmp_path / "Preproc").exists()
 
 
 def test_a_class_of_one_sound(run, tmp_path):
     fill(tmp_path)
     write(tmp_path / "Samples/c/only.wav", sine())
-    assert "c (1): fewer than 10 sounds, too few to tell how good the network is" in run(SCRIPT).stderr
+    assert "c (1): fewer than 10 sounds, too few to measure accuracy" in run().stderr
     assert (tmp_path / "Preproc/Train/c/only.wav.npy").exists()
 
 
-@pytest.mark.parametrize("flags", [["--mels", "0"], ["--test-fraction", "2"], ["--keep-together", "("],
+@pytest.mark.parametrize("flags", [["--mels", "0"], ["--test-fraction", "2"], ["--group-by", "("],
                                    ["--clip-seconds", "-1"], ["--hop-ms", "nan"]])
-def test_senseless_constants_are_refused(run, tmp_path, flags):
+def test_invalid_constants_are_refused(run, tmp_path, flags):
     fill(tmp_path)
-    assert f"{flags[0][2:].upper().replace('-', '_')} is " in run(SCRIPT, *flags, status=1).stderr
+    assert f"{flags[0][2:].upper().replace('-', '_')} is " in run(*flags, status=1).stderr
 
 
-def test_one_and_many_processes_make_the_same(run, tmp_path):
+@pytest.mark.slow
+def test_one_and_many_processes_write_the_same_files(run, tmp_path):
     fill(tmp_path, files=40)
-    run(SCRIPT, "--jobs", 1)
-    alone = tree(tmp_path)
-    run(SCRIPT, "--jobs", 3, "--overwrite")
-    assert tree(tmp_path) == alone
+    run("--jobs", 1)
+    by_one = tree(tmp_path)
+    run("--jobs", 3, "--overwrite")
+    assert tree(tmp_path) == by_one
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interrupted_it_goes_on_where_it_was(run, tmp_path, number, status):
-    fill(tmp_path, files=150)
-    process = subprocess.Popen([sys.executable, str(ROOT / SCRIPT)], cwd=tmp_path, text=True,
+def test_an_interrupted_run_is_continued_by_the_next(run, tmp_path, number, status):
+    fill(tmp_path, files=150, seconds=0.25)
+    process = subprocess.Popen([sys.executable, str(ROOT / "preprocess_data.py")], cwd=tmp_path, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
     while process.poll() is None and not any((tmp_path / "Preproc").rglob("*.npy")):
         time.sleep(0.005)
     os.killpg(process.pid, number)  # as a terminal does: to the workers too
     _, stderr = process.communicate(timeout=10)
     assert process.returncode == status
-    assert stderr.strip() == "Stopped; what was finished is kept, the same command goes on from there."
-    run(SCRIPT)
+    assert stderr.strip() == signals.STOPPED
+    run("--jobs", 1)
     assert len(list(tmp_path.rglob("*.npy"))) == 300
     whole = tree(tmp_path)
-    run(SCRIPT, "--overwrite")
+    run("--overwrite", "--jobs", 1)
     assert tree(tmp_path) == whole

@@ -1,4 +1,4 @@
-"""What holds for every sound and every data set: the reader, the melgram and the split on drawn examples."""
+"""Properties of every sound and every data set: the reader, the melgram and the split, on random examples."""
 
 import shutil
 import tempfile
@@ -6,39 +6,43 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audio_utils import audio_io, dataset, melgram
-from audio_utils.melgram import MelgramSettings
+from audio_utils.audio import audio_io, melgram, resampling
+from audio_utils.audio.melgram import MelgramSettings
+from audio_utils.data import preproc, split
+from audio_utils.data.sounds import find_sounds
 
+pytestmark = pytest.mark.slow
 settings.register_profile("panotti", derandomize=True, database=None, deadline=None, max_examples=60,
                           suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("panotti")
 
 LOSSLESS = {("wav", "PCM_16"): 2 ** -15, ("wav", "PCM_24"): 2 ** -22, ("wav", "FLOAT"): 0, ("wav", "DOUBLE"): 0,
             ("wav", "PCM_U8"): 2 ** -7, ("flac", "PCM_16"): 2 ** -15, ("flac", "PCM_24"): 2 ** -22,
-            ("aiff", "PCM_16"): 2 ** -15, ("aiff", "FLOAT"): 0}  # format → the largest error
+            ("aiff", "PCM_16"): 2 ** -15, ("aiff", "FLOAT"): 0}  # format → the maximum error
 RATES = st.sampled_from([100, 7919, 8000, 11025, 22050, 44100, 48000, 96000, 192000])
 
 
 def noise(channels, samples, seed):
-    """float32 (channels, samples), its first sample at the one end of the range and its last at the other."""
+    """float32 (channels, samples), with the first sample at one end of the range and the last at the other."""
     audio = np.random.default_rng(seed).uniform(-1, 1, (channels, samples)).astype(np.float32)
     audio[:, -1], audio[:, 0] = 1, -1
     return audio
 
 
-sounds = st.builds(noise, st.integers(1, 8), st.integers(1, 3000), st.integers(0, 99))
+audio_signals = st.builds(noise, st.integers(1, 8), st.integers(1, 3000), st.integers(0, 99))
 
 
 # --- the reader ------------------------------------------------------------------------------------------------------
 
-@given(sounds, RATES, st.sampled_from(sorted(LOSSLESS)), st.integers(0, 3100), st.integers(0, 3100))
-def test_what_was_written_is_read(audio, rate, kind, start, samples):
+@given(audio_signals, RATES, st.sampled_from(sorted(LOSSLESS)), st.integers(0, 3100), st.integers(0, 3100))
+def test_written_audio_is_read_back(audio, rate, kind, start, samples):
     extension, subtype = kind
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"ein Ton.{extension}"
+        path = Path(folder) / f"a tone.{extension}"
         audio_io.write(path, audio, rate, subtype)
         back, its_rate = audio_io.read(path)
         part, _ = audio_io.read(path, start, samples)
@@ -52,8 +56,8 @@ def test_what_was_written_is_read(audio, rate, kind, start, samples):
 @given(st.sampled_from([("ogg", 8), ("mp3", 2)]), st.integers(1, 8), st.integers(1, 3000),
        st.sampled_from([8000, 16000, 44100]))
 def test_lossy_formats_keep_rate_and_channels(kind, channels, samples, rate):
-    extension, most = kind
-    audio = noise(min(channels, most), samples, 0)
+    extension, max_channels = kind
+    audio = noise(min(channels, max_channels), samples, 0)
     with tempfile.TemporaryDirectory() as folder:
         audio_io.write(Path(folder) / f"x.{extension}", audio, rate)
         back, its_rate = audio_io.read(Path(folder) / f"x.{extension}")
@@ -62,12 +66,12 @@ def test_lossy_formats_keep_rate_and_channels(kind, channels, samples, rate):
     assert np.isfinite(back).all()
 
 
-@given(sounds, st.integers(1000, 50_000), st.integers(1000, 50_000))
-def test_resampling_treats_each_channel_by_itself(audio, from_rate, to_rate):
-    together = audio_io.resample(audio, from_rate, to_rate)
+@given(audio_signals, st.integers(1000, 50_000), st.integers(1000, 50_000))
+def test_resampling_is_independent_for_each_channel(audio, from_rate, to_rate):
+    together = resampling.resample(audio, from_rate, to_rate)
     assert together.shape == (len(audio), -(-audio.shape[1] * to_rate // from_rate))
-    alone = [audio_io.resample(channel[np.newaxis], from_rate, to_rate)[0] for channel in audio]
-    assert np.allclose(together, alone, atol=1e-5)
+    separate = [resampling.resample(channel[np.newaxis], from_rate, to_rate)[0] for channel in audio]
+    assert np.allclose(together, separate, atol=1e-5)
 
 
 # --- the melgram -----------------------------------------------------------------------------------------------------
@@ -77,13 +81,13 @@ melgram_settings = st.builds(MelgramSettings.of, st.sampled_from([4000, 8000, 11
 
 
 @given(melgram_settings)
-def test_settings_come_back_from_json(wanted):
+def test_settings_are_read_back_from_their_dictionary(wanted):
     assert MelgramSettings.from_dict(wanted.to_dict(), "here") == wanted
     assert wanted.bytes == np.zeros(wanted.shape, np.float32).nbytes
 
 
-@given(sounds, st.sampled_from([4000, 8000, 22050]), melgram_settings)
-def test_every_sound_has_a_melgram_of_the_shape_of_all(audio, rate, wanted):
+@given(audio_signals, st.sampled_from([4000, 8000, 22050]), melgram_settings)
+def test_melgrams_of_all_sounds_have_the_same_shape(audio, rate, wanted):
     audio = audio[:wanted.channels] if wanted.channels > 1 else audio
     found = melgram.melgram(melgram.conform(audio, rate, wanted), wanted)
     assert (found.dtype, found.shape) == (np.float32, wanted.shape)
@@ -92,26 +96,26 @@ def test_every_sound_has_a_melgram_of_the_shape_of_all(audio, rate, wanted):
     assert np.ptp(found, axis=(0, 1)).max() <= melgram.TOP_DB + 1e-3
 
 
-@given(sounds, melgram_settings)
-def test_each_channel_is_as_it_would_be_alone(audio, wanted):
+@given(audio_signals, melgram_settings)
+def test_melgrams_are_independent_for_each_channel(audio, wanted):
     together = melgram.melgram(audio, wanted)
-    for place, channel in enumerate(audio):
-        assert np.allclose(together[:, :, place], melgram.melgram(channel[np.newaxis], wanted)[:, :, 0], atol=1e-3)
+    for index, channel in enumerate(audio):
+        assert np.allclose(together[:, :, index], melgram.melgram(channel[np.newaxis], wanted)[:, :, 0], atol=1e-3)
 
 
-@given(sounds, melgram_settings, st.floats(-20, 0))
-def test_level_in_is_level_out(audio, wanted, gain_db):
+@given(audio_signals, melgram_settings, st.floats(-20, 0))
+def test_a_gain_shifts_the_melgram_by_its_db(audio, wanted, gain_db):
     louder = melgram.melgram(audio, wanted)
     softer = melgram.melgram(audio * np.float32(10 ** (gain_db / 20)), wanted)
-    heard = (softer > -90) & (louder > louder.max(axis=(0, 1)) - melgram.TOP_DB + 1)  # beyond the floor of either
-    assert np.allclose(softer[heard], louder[heard] + gain_db, atol=0.01)
+    above_floor = (softer > -90) & (louder > louder.max(axis=(0, 1)) - melgram.TOP_DB + 1)
+    assert np.allclose(softer[above_floor], louder[above_floor] + gain_db, atol=0.01)
 
 
 # --- the split -------------------------------------------------------------------------------------------------------
 
 def named(counts, copies):
-    """Names of files: class → how many recordings of how many clips, some of them with augmented copies."""
-    names = [f"c{place}/r{place}-{recording}_s{clip}" for place, recordings in enumerate(counts)
+    """Names of files. counts: the number of clips of each recording of each class; copies: clips that are augmented."""
+    names = [f"c{index}/r{index}-{recording}_s{clip}" for index, recordings in enumerate(counts)
              for recording, clips in enumerate(recordings) for clip in range(1, clips + 1)]
     return [f"{name}.wav" for name in names] + [f"{names[i % len(names)]}_aug{1 + i % 3}.wav" for i in copies if names]
 
@@ -119,76 +123,78 @@ def named(counts, copies):
 data_sets = st.builds(named, st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=12), min_size=1, max_size=4),
                       st.lists(st.integers(0, 200), max_size=10, unique=True))
 fractions = st.floats(0.05, 0.5)
-patterns = st.sampled_from(["", r"_s\d+$", r"-(\d+)_"])  # the last makes siblings across classes
+patterns = st.sampled_from(["", r"_s\d+$", r"-(\d+)_"])  # the last one groups sounds of several classes
 
 
-def groups_of(dealt, pattern):
-    """group → the set of sides of its originals."""
-    sides = defaultdict(set)
-    for name, held in dealt.items():
-        if not dataset.is_augmented(name):
-            sides[dataset.group_of(name, pattern)].add(held)
-    return sides
+def splits_of_groups(held_out, pattern):
+    """group → the set of values of its originals in `held_out`."""
+    found = defaultdict(set)
+    for name, is_held_out in held_out.items():
+        if not split.is_augmented(name):
+            found[split.group_of(name, pattern)].add(is_held_out)
+    return found
 
 
 @given(data_sets, fractions, st.integers(), patterns, st.randoms())
-def test_the_deal_depends_on_the_names_alone(names, fraction, seed, pattern, random):
+def test_the_split_does_not_depend_on_the_order_of_the_names(names, fraction, seed, pattern, random):
     shuffled = random.sample(names, len(names))
-    assert dataset.deal(shuffled, {}, fraction, seed, pattern) == dataset.deal(names, {}, fraction, seed, pattern)
+    assert split.hold_out(shuffled, {}, fraction, seed, pattern) == split.hold_out(names, {}, fraction, seed, pattern)
 
 
 @given(data_sets, fractions, st.integers(), patterns)
-def test_groups_are_on_one_side_and_copies_with_their_parents(names, fraction, seed, pattern):
-    dealt = dataset.deal(names, {}, fraction, seed, pattern)
-    assert dealt.keys() == set(names)
-    sides = groups_of(dealt, pattern)
-    assert all(len(each) == 1 for each in sides.values())
-    for name in filter(dataset.is_augmented, names):
-        held = sides[dataset.group_of(name, pattern)] == {True}
-        assert dealt[name] is (None if held else False)  # never among those held out
+def test_groups_are_in_one_split_and_copies_follow_their_parents(names, fraction, seed, pattern):
+    held_out = split.hold_out(names, {}, fraction, seed, pattern)
+    assert held_out.keys() == set(names)
+    groups = splits_of_groups(held_out, pattern)
+    assert all(len(each) == 1 for each in groups.values())
+    for name in filter(split.is_augmented, names):
+        parent_is_held_out = groups[split.group_of(name, pattern)] == {True}
+        assert held_out[name] is (None if parent_is_held_out else False)  # never held out themselves
 
 
 @settings(max_examples=300)
 @given(data_sets, st.floats(0.05, 0.9), st.integers(), patterns)
-def test_every_class_is_left_some_to_train_on(names, fraction, seed, pattern):
-    dealt = dataset.deal(names, {}, fraction, seed, pattern)
+def test_every_class_keeps_sounds_to_train_on(names, fraction, seed, pattern):
+    held_out = split.hold_out(names, {}, fraction, seed, pattern)
     classes = {name.partition("/")[0] for name in names}
-    assert {name.partition("/")[0] for name, held in dealt.items() if held is False} == classes
+    assert {name.partition("/")[0] for name, is_held_out in held_out.items() if is_held_out is False} == classes
 
 
 @given(data_sets, fractions, st.integers())
-def test_each_class_is_dealt_by_the_fraction(names, fraction, seed):
-    dealt = dataset.deal(names, {}, fraction, seed)
-    originals = [name for name in names if not dataset.is_augmented(name)]
+def test_the_fraction_holds_in_each_class(names, fraction, seed):
+    held_out = split.hold_out(names, {}, fraction, seed)
+    originals = [name for name in names if not split.is_augmented(name)]
     totals = Counter(name.partition("/")[0] for name in originals)
-    held = Counter(name.partition("/")[0] for name in originals if dealt[name])
-    assert all(held[each] == (max(1, round(total * fraction)) if total > 1 else 0) for each, total in totals.items())
+    counts = Counter(name.partition("/")[0] for name in originals if held_out[name])
+    assert all(counts[each] == (max(1, round(total * fraction)) if total > 1 else 0) for each, total in totals.items())
 
 
 @given(data_sets, data_sets, fractions, fractions, st.integers(), st.integers(), patterns)
-def test_who_was_dealt_stays(names, more, fraction, other_fraction, seed, other_seed, pattern):
-    before = {name: held for name, held in dataset.deal(names, {}, fraction, seed, pattern).items() if held is not None}
-    after = dataset.deal(sorted({*names, *more}), before, other_fraction, other_seed, pattern)
-    assert all(after[name] is held for name, held in before.items())
-    assert all(len(sides) == 1 for sides in groups_of(after, pattern).values())
+def test_assigned_sounds_stay(names, more, fraction, other_fraction, seed, other_seed, pattern):
+    first = split.hold_out(names, {}, fraction, seed, pattern)
+    before = {name: is_held_out for name, is_held_out in first.items() if is_held_out is not None}
+    after = split.hold_out(sorted({*names, *more}), before, other_fraction, other_seed, pattern)
+    assert all(after[name] is is_held_out for name, is_held_out in before.items())
+    assert all(len(each) == 1 for each in splits_of_groups(after, pattern).values())
 
 
+@settings(max_examples=20)
 @given(data_sets, fractions, st.integers(), patterns)
-def test_who_has_a_melgram_stays_through_the_files(names, fraction, seed, pattern):
-    """The same through Samples/ and Preproc/, as preprocess_data.py has it."""
+def test_sounds_with_a_melgram_stay(names, fraction, seed, pattern):
+    """The same through the files of Samples/ and Preproc/, as in preprocess_data.py."""
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             path = Path(folder, "Samples", name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-        sounds, _ = dataset.find_sounds(Path(folder, "Samples"))
-        first = dataset.split(sounds, {}, fraction, seed, pattern)
-        for sound, side in zip(sounds, first, strict=True):
-            if side:
-                path = dataset.melgram_path(folder, side, sound.name)
+        sounds, _ = find_sounds(Path(folder, "Samples"))
+        first = split.split_sounds(sounds, {}, fraction, seed, pattern)
+        for sound, assigned in zip(sounds, first, strict=True):
+            if assigned:
+                path = preproc.melgram_path(folder, assigned, sound.name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
-        before = {name: side for side, name in dataset.find_melgrams(folder)}
-        assert dataset.split(sounds, before, 0.5, seed + 1, pattern) == first
+        before = {name: assigned for assigned, name in preproc.find_melgrams(folder)}
+        assert split.split_sounds(sounds, before, 0.5, seed + 1, pattern) == first
         shutil.rmtree(Path(folder, "Samples"))
-    assert not any(dataset.is_augmented(name) for name, side in before.items() if side == "Test")
+    assert not any(split.is_augmented(name) for name, assigned in before.items() if assigned == "Test")

@@ -1,15 +1,15 @@
-"""What each ingredient of training is worth: the same training with and without it, with several seeds.
+"""Ablation of training: train with different flags and several seeds, and compare.
 
-Reads   Preproc/      of the working folder
-Writes  ablation/<flags>/<seed>/, a working folder for each training, and a table
+Reads   Preproc/      in the working folder
+Writes  ablation/<flags>/<seed>/, a working folder per training run; a table to stdout
 
-    python tests/benchmarks/ablation.py '' '--mixup 0.3' '--time-shift 0'      # '': the constants as they are
-    python tests/benchmarks/ablation.py --seeds 5 '--precision float32' '--precision mixed_bfloat16'
+    python tests/benchmarks/ablation.py '' '--mixup 0.3' '--time-shift 0'      # '': the default constants
+    python tests/benchmarks/ablation.py --seeds 5 -- '--precision float32' '--precision mixed_bfloat16'
     python tests/benchmarks/ablation.py --folds '_(jackson|lucas)_' -- '' --no-finish-on-all
 
-Each seed has a validation split, first weights and an order of its own. What is compared is the best epoch of
-validation, which goes on to the end, or with --folds the accuracy on the sounds held out; Test is not looked at. The
-same command goes on where it was stopped.
+Each seed has its own validation split, initial weights and order of clips. Without --folds, the table shows the epoch
+with the best validation loss, and all epochs are validated; with --folds, it shows the scores of the sounds held out.
+Test is not used. The same command continues an interrupted run.
 """
 
 import csv
@@ -23,30 +23,32 @@ from pathlib import Path
 import numpy as np
 from side_by_side import SUITE, print_machine, print_table, split_flags
 
-from audio_utils import command_line, safe_files
+from audio_utils.runtime import command_line, safe_files, script
+from audio_utils.runtime.command_line import Limits
 
-SEEDS = 3
-FOLDS = ""  # as FOLDS of train_network.py
+SEEDS = 3   # runs per variant
+FOLDS = ""  # as FOLDS in train_network.py
 
+_LIMITS = {"SEEDS": Limits(int, 1)}
 _OUT = Path("ablation")
 
 
 def main():
-    options = command_line.parse(globals(), [("flags", {"nargs": "+", "metavar": "FLAGS"})])
+    options = command_line.parse(globals(), _LIMITS, positional=[("flags", {"nargs": "+", "metavar": "FLAGS"})])
     print_machine(f"{options.seeds} seeds, folds {options.folds or 'none'}")
-    found = {flags: [] for flags in options.flags}
+    results = {flags: [] for flags in options.flags}
     for seed in range(1, options.seeds + 1):
-        for flags, results in found.items():
-            results.append(trained(flags, seed, options.folds))
-            print(f"seed {seed}, {flags or 'as it is'}: {results[-1]}", flush=True)
+        for flags, of_seeds in results.items():
+            of_seeds.append(run(flags, seed, options.folds))
+            print(f"seed {seed}, {flags or 'default'}: {of_seeds[-1]}", flush=True)
     print_table(("train_network.py", "accuracy", "loss", "epochs", "seconds"),
-                *((flags or "as it is", *map(in_words, ("accuracy", "loss", "epochs", "seconds"), [results] * 4))
-                  for flags, results in found.items()))
+                *((flags or "default", *map(cell, ("accuracy", "loss", "epochs", "seconds"), [of_seeds] * 4))
+                  for flags, of_seeds in results.items()))
 
 
-def trained(flags, seed, folds):
-    """The figures of one training, from its result.json where that is there."""
-    folder = _OUT / (re.sub(r"\W+", "_", flags + folds) or "as_it_is") / str(seed)
+def run(flags, seed, folds):
+    """The result of one training run; read from its result.json if that exists."""
+    folder = _OUT / (re.sub(r"\W+", "_", flags + folds) or "default") / str(seed)
     result = folder / "result.json"
     if not result.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -61,7 +63,7 @@ def trained(flags, seed, folds):
 
 
 def figures(folder, folds):
-    """Accuracy, loss and epochs."""
+    """Accuracy, loss and number of epochs of a training run."""
     if folds:
         scores = json.loads((folder / "folds/scores.json").read_text())
         return {"accuracy": scores["accuracy"], "loss": scores["loss"],
@@ -76,8 +78,8 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def in_words(name, results):
-    """The mean and the standard deviation over the seeds."""
+def cell(name, results):
+    """The text of a table cell: mean and standard deviation over the seeds."""
     values = [each[name] for each in results]
     spread = np.std(values, ddof=1) if len(values) > 1 else 0
     return {"accuracy": f"{np.mean(values):.2%} ± {spread:.2%}", "loss": f"{np.mean(values):.4f} ± {spread:.4f}"}.get(
@@ -85,4 +87,4 @@ def in_words(name, results):
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    script.run(main)

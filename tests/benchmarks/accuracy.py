@@ -1,13 +1,13 @@
-"""How accurate the networks are beside the SVM baseline, with 95% intervals: on a split, or over folds.
+"""Compare the accuracy of the networks and of the SVM baseline, with 95% intervals: on one split, or over folds.
 
-Reads   folders with a folder of sounds for each class (or Train/ and Test/ with such folders), each a data set
-Writes  accuracy/<data set>/<network>/, a working folder in which the suite's own scripts are run, and a table
+Reads   the data sets named: folders with a folder of sounds per class (or with Train/ and Test/ that hold these)
+Writes  accuracy/<data set>/<network>/, a working folder for the suite's scripts; a table to stdout
 
     python tests/benchmarks/accuracy.py ~/fsdd/Samples
-    python tests/benchmarks/accuracy.py ~/esc10/Samples --folds '^\\d' '--preprocess=--keep-together=-[A-Z]$'
+    python tests/benchmarks/accuracy.py ~/esc10/Samples --folds '^\\d' '--preprocess=--group-by=-[A-Z]$'
 
-The same command goes on where it was stopped; what is done is not done again, and its seconds are remembered. Test
-sounds, and those of a fold, are scored once, by networks that chose everything on the others.
+The same command continues an interrupted run; finished results and their durations are read from their files. Test
+sounds, and the sounds of a fold, are scored once and have no influence on training.
 """
 
 import json
@@ -21,115 +21,118 @@ import numpy as np
 import svm
 from side_by_side import SUITE, print_machine, print_table, split_flags
 
-from audio_utils import command_line, dataset, evaluation, safe_files, weights_file
-from audio_utils.evaluation import Evaluation
+from audio_utils.data import preproc, split
+from audio_utils.evaluation import metrics
+from audio_utils.evaluation.metrics import Evaluation
+from audio_utils.inference import checkpoint
+from audio_utils.runtime import command_line, safe_files, script
+from audio_utils.runtime.command_line import Limits
 
-NETWORKS = "vgg,residual,svm"  # any of panotti_models.NETWORKS, and svm, with commas between them
-FOLDS = ""       # as FOLDS of train_network.py; "": the split into Train and Test
+NETWORKS = "vgg,residual,svm"  # any of panotti_models.NETWORKS, and svm, separated by commas
+FOLDS = ""       # as FOLDS in train_network.py; "": the split into Train and Test
 PREPROCESS = ""  # flags for preprocess_data.py
 TRAIN = ""       # flags for train_network.py
-SEED = 1
+SEED = 1         # of training, of the folds and of the SVM's cross-validation
 
+_LIMITS = {"SEED": Limits(int, 0, 2 ** 32 - 1)}
 _OUT = Path("accuracy")
 
 
 def main():
-    options = command_line.parse(globals(), [("samples", {"nargs": "+", "metavar": "SAMPLES"})])
+    options = command_line.parse(globals(), _LIMITS, positional=[("samples", {"nargs": "+", "metavar": "SAMPLES"})])
     print_machine(f"folds {options.folds or 'none'}; preprocess_data.py {options.preprocess}; "
                   f"train_network.py {options.train}; seed {options.seed}")
     rows = [("data", "network", "parameters", "accuracy", "95%", "macro AUC", "95%", "seconds")]
     for samples in map(Path, options.samples):
         name = samples.resolve().parent.name if samples.name == "Samples" else samples.name
         for network in options.networks.split(","):
-            found = measured(samples.resolve(), _OUT / name / network, network, options)
-            rows.append((name, network, *in_words(found)))
+            result = run(samples.resolve(), _OUT / name / network, network, options)
+            rows.append((name, network, *cells(result)))
     print_table(*rows)
 
 
-def measured(samples, folder, network, options):
-    """The figures of one network on one data set, from its result.json where that is there."""
+def run(samples, folder, network, options):
+    """The result of one network on one data set; read from its result.json if that exists."""
     result = folder / "result.json"
     if not result.exists():
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "Samples").exists():
             (folder / "Samples").symlink_to(samples)
         fraction = ["--test-fraction", "0"] if options.folds else []
-        script("preprocess_data.py", folder, *fraction, *split_flags(options.preprocess))
+        run_script("preprocess_data.py", folder, *fraction, *split_flags(options.preprocess))
         start = time.monotonic()
-        figures = (by_svm if network == "svm" else by_network)(folder, network, options)
-        safe_files.write_json(result, {"seconds": time.monotonic() - start, **figures})
+        scores = (svm_scores if network == "svm" else network_scores)(folder, network, options)
+        safe_files.write_json(result, {"seconds": time.monotonic() - start, **scores})
     return json.loads(result.read_text())
 
 
-def by_network(folder, network, options):
-    """Train, and score on Test or on the folds, with the suite's own scripts."""
+def network_scores(folder, network, options):
+    """Train and score a network on Test or on the folds, with the suite's scripts."""
     folds = ["--folds", options.folds] if options.folds else []
-    script("train_network.py", folder, "--network", network, "--seed", options.seed, *folds,
-           *split_flags(options.train))
+    run_script("train_network.py", folder, "--network", network, "--seed", options.seed, *folds,
+               *split_flags(options.train))
     if folds:
         scores = json.loads((folder / "folds/scores.json").read_text())
         weights = next(folder.glob("folds/*/weights.hdf5"))
     else:
-        script("eval_network.py", folder)
+        run_script("eval_network.py", folder)
         scores, weights = json.loads((folder / "scores.json").read_text()), folder / "weights.hdf5"
     return {**scores, "parameters": parameters(weights),
             "folds": {name: fold["accuracy"] for name, fold in scores.get("folds", {}).items()}}
 
 
 def parameters(path):
-    """How many numbers of the best network training has found."""
+    """The number of the network's weights, without the moving statistics of batch normalization."""
     import h5py
-    places = weights_file.read(path).weights
+    weights = checkpoint.read(path).weights
     with h5py.File(path) as file:
-        return sum(file[place].size for place in places if not place.endswith(("moving_mean", "moving_variance")))
+        return sum(file[name].size for name in weights if not name.endswith(("moving_mean", "moving_variance")))
 
 
-def by_svm(folder, _, options):
-    """The same with the SVM on clip statistics, which needs no validation and so learns from all of Train."""
-    settings, record = dataset.read_settings(folder / "Preproc")
-    train, _ = dataset.load(folder / "Preproc", "Train", settings)
+def svm_scores(folder, _, options):
+    """Train and score the SVM on clip statistics. It needs no validation clips, and is trained on all of Train."""
+    settings, preprocessing = preproc.read_settings(folder / "Preproc")
+    train, _ = preproc.load(folder / "Preproc", "Train", settings)
     if options.folds:
-        together = record["constants"]["KEEP_TOGETHER"]
-        called, fold_of = dataset.folds(train.names, options.folds, options.seed, together)
-        groups = np.array([dataset.group_of(name, together) for name in train.names])
-        found = []
-        for fold in called:
+        group_by = preprocessing["constants"]["GROUP_BY"]
+        folds, fold_of = split.assign_folds(train.names, options.folds, options.seed, group_by)
+        groups = np.array([split.group_of(name, group_by) for name in train.names])
+        results = []
+        for fold in folds:
             held_out = np.array([fold_of.get(name) == fold for name in train.names])
-            learnt = ~np.isin(groups, groups[held_out])  # of what is held out no copies either
-            found.append(by_svm_on(train.melgrams[learnt], train.labels[learnt], train, np.flatnonzero(held_out),
-                                   options))
+            trained = ~np.isin(groups, groups[held_out])  # without the augmented copies of sounds held out
+            results.append(evaluate_svm(train.melgrams[trained], train.labels[trained], train,
+                                        np.flatnonzero(held_out), options))
     else:
-        test, _ = dataset.load(folder / "Preproc", "Test", settings, train.class_names)
-        called, found = [], [by_svm_on(train.melgrams, train.labels, test, np.arange(len(test)), options)]
-    return {"parameters": None, "folds": dict(zip(called, (each.accuracy for each in found), strict=False)),
-            **score(Evaluation.pooled(found))}
+        test, _ = preproc.load(folder / "Preproc", "Test", settings, train.class_names)
+        folds, results = [], [evaluate_svm(train.melgrams, train.labels, test, np.arange(len(test)), options)]
+    pooled = Evaluation.pooled(results)
+    return {"parameters": None, "folds": dict(zip(folds, (each.accuracy for each in results), strict=False)),
+            **metrics.score(pooled, metrics.roc_curves(pooled))}
 
 
-def score(found):
-    return evaluation.score(found, evaluation.roc_curves(found))
+def evaluate_svm(melgrams, labels, clips, indices, options):
+    """Train on melgrams and labels, and evaluate the clips at `indices`."""
+    return Evaluation.of(clips, svm.probabilities(melgrams, labels, clips.melgrams[indices], options.seed), indices)
 
 
-def by_svm_on(melgrams, labels, clips, places, options):
-    return Evaluation.of(clips, svm.probabilities(melgrams, labels, clips.melgrams[places], options.seed), places)
-
-
-def script(name, folder, *arguments):
-    """Run one of the suite's scripts; its last lines are printed."""
+def run_script(name, folder, *arguments):
+    """Run one of the suite's scripts, and print its last lines."""
     print(f"\n{folder}: {name} {shlex.join(map(str, arguments))}", flush=True)
     done = subprocess.run([sys.executable, SUITE / name, *map(str, arguments)], cwd=folder, stdout=subprocess.PIPE,
                           text=True, check=True)
     print(*done.stdout.splitlines()[-3:], sep="\n", flush=True)
 
 
-def in_words(found):
-    """The cells of a row."""
+def cells(result):
+    """The texts of a table row."""
     def interval(name, digits):
-        return "{:.{d}f}–{:.{d}f}".format(*np.array(found[f"{name}_interval"]) * (100 if digits == 1 else 1), d=digits)
+        return "{:.{d}f}–{:.{d}f}".format(*np.array(result[f"{name}_interval"]) * (100 if digits == 1 else 1), d=digits)
 
-    folds = f" ({', '.join(f'{each:.1%}' for each in found['folds'].values())})" if found["folds"] else ""
-    return (f"{found['parameters']:,}" if found["parameters"] else "", f"{found['accuracy']:.2%}{folds}",
-            interval("accuracy", 1), f"{found['macro_auc']:.4f}", interval("macro_auc", 4), f"{found['seconds']:.0f}")
+    folds = f" ({', '.join(f'{each:.1%}' for each in result['folds'].values())})" if result["folds"] else ""
+    return (f"{result['parameters']:,}" if result["parameters"] else "", f"{result['accuracy']:.2%}{folds}",
+            interval("accuracy", 1), f"{result['macro_auc']:.4f}", interval("macro_auc", 4), f"{result['seconds']:.0f}")
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    script.run(main)

@@ -1,10 +1,10 @@
-"""How fast preprocess_data.py is, start-up included, beside the plain way with librosa and the floor.
+"""Compare the speed of preprocess_data.py, a plain method with librosa, and a lower bound, start-up included.
 
-The plain way is `librosa.load`, `melspectrogram`, `power_to_db` and `np.save`; the floor is what can't be left out:
-decoding by soundfile and the float32 FFT of the frames. All three are run as a command, in turn, on the same files,
-which are in the page cache. Then: where the time of a clip goes, and how much memory the largest process takes.
+The plain method is `librosa.load`, `melspectrogram`, `power_to_db` and `np.save`; the lower bound is decoding by
+soundfile and the float32 FFT of the frames. All three run as commands, in turn, on the same files, which are in the
+page cache. Two more tables show the time of each stage and the peak memory.
 
-Writes  tables of medians to stdout; sounds and melgrams in a temporary folder, for as long as it runs
+Writes  tables of medians to stdout; sounds and melgrams in a temporary folder, which is removed at the end
 
     python tests/benchmarks/preprocess.py
     python tests/benchmarks/preprocess.py --clips 40 --rounds 1 --memory-clips 50,200    # a short trial
@@ -36,20 +36,24 @@ from side_by_side import (
 )
 
 import preprocess_data
-from audio_utils import audio_io, command_line, dataset, melgram, parallel
-from audio_utils.melgram import MelgramSettings
+from audio_utils.audio import melgram
+from audio_utils.data import compute, plan, preproc
+from audio_utils.runtime import command_line, parallel, script
+from audio_utils.runtime.command_line import Limits
 
 CLIPS = 400                 # of each kind
 CLIP_SECONDS = 2.0          # length of each
-ROUNDS = 5                  # of which the medians are given; one more warms up
-MEMORY_CLIPS = (200, 5000)  # with so many, the memory of a process should be the same
-PROFILED_CLIPS = 100        # of each kind, whose time is looked into; 0: none
+ROUNDS = 5                  # for the medians; one more is the warm-up
+MEMORY_CLIPS = (200, 5000)  # numbers of clips for which the peak memory is measured
+PROFILED_CLIPS = 100        # of each kind, for the time of each stage; 0: none
 
+_LIMITS = {"CLIPS": Limits(int, 1), "CLIP_SECONDS": Limits(float, 0.1), "ROUNDS": Limits(int, 1),
+           "PROFILED_CLIPS": Limits(int, 0)}
 _RATE, _CLASSES = 44100, 4
 _KINDS = {"mono wav": (1, "wav"), "stereo wav": (2, "wav"), "mono mp3": (1, "mp3"), "stereo mp3": (2, "mp3")}
-_CLOSE_DB = 1e-3
-_LEAST_SPEED, _MOST_TIME, _MOST_MEGABYTES = 2.5, 2, 400  # the targets: × plain, × floor, of each process
-_PARTS = ("decode", "FFT", "window, power, mel", "dB", "write")
+_TOLERANCE_DB = 1e-3
+_MIN_SPEED, _MAX_TIME, _MAX_MEGABYTES = 2.5, 2, 400  # targets: × plain, × lower bound, of each process
+_STAGES = ("decode", "FFT", "window, power, mel", "dB", "write")
 
 _PLAIN = """
 import os
@@ -57,7 +61,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"  # else the BLAS threads of the processes hinder one another, many times over
+os.environ["OMP_NUM_THREADS"] = "1"  # else the BLAS threads of all processes compete for the cores
 import librosa
 import numpy as np
 
@@ -72,7 +76,7 @@ if __name__ == "__main__":
         list(pool.map(convert, Path("Samples").glob("*/*"), chunksize=10))
 """
 
-_FLOOR = """
+_BOUND = """
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -97,7 +101,7 @@ if __name__ == "__main__":
 
 
 def main():
-    options = command_line.parse(globals())
+    options = command_line.parse(globals(), _LIMITS)
     print_machine(f"{options.clips} clips of {options.clip_seconds:g} s, {_RATE} Hz; medians of {options.rounds}")
     with tempfile.TemporaryDirectory() as root:
         folders = {kind: Path(root, kind) for kind in _KINDS}
@@ -105,14 +109,14 @@ def main():
             make_sounds(folder, options.clips, *_KINDS[kind], options.clip_seconds)
         seconds = compare(folders, options)
         if options.profiled_clips:
-            print_parts(folders, seconds, options)
+            print_stages(folders, seconds, options)
         print_memory(Path(root), options)
 
 
 # --- sounds ---------------------------------------------------------------------------------------------------------
 
 def make_sounds(folder, count, channels, kind, clip_seconds):
-    """Write Samples/<class>/ with clips of noise that falls by about 6 dB an octave and ends in white noise."""
+    """Write clips of brown noise (-6 dB per octave) with a floor of white noise to Samples/<class>/."""
     for number in range(_CLASSES):
         Path(folder, "Samples", f"class {number}").mkdir(parents=True)
     paths = [Path(folder, "Samples", f"class {i % _CLASSES}", f"{i}.{kind}") for i in range(count)]
@@ -130,30 +134,30 @@ def make_sound(path, channels, clip_seconds):
 # --- speed ----------------------------------------------------------------------------------------------------------
 
 def compare(folders, options):
-    """Print the speeds of the three sides. Returns (kind, cores) → side → seconds."""
-    rows = [["clips/s", "ours", "(a) plain", "(b) floor", f"speed ours/(a), ≥ {_LEAST_SPEED}",
-             f"time ours/(b), ≤ {_MOST_TIME}"]]
+    """Print the speeds of the three variants. Returns (kind, cores) → variant → seconds."""
+    rows = [["clips/s", "ours", "(a) plain", "(b) bound", f"speed ours/(a), ≥ {_MIN_SPEED}",
+             f"time ours/(b), ≤ {_MAX_TIME}"]]
     seconds = {}
     for kind, folder in folders.items():
         for cores in (1, 2)[:len(usable_cores())]:
             with on_cores(cores):
-                found = seconds[kind, cores] = medians(sides(folder, cores), options.rounds)
+                found = seconds[kind, cores] = medians(variants(folder, cores), options.rounds)
             rows.append([f"{kind}, {cores} core{'s' * (cores > 1)}",
-                         *(f"{options.clips / found[side]:.0f}" for side in ("ours", "plain", "floor")),
-                         ratio(found, "plain", "ours", least=_LEAST_SPEED),
-                         ratio(found, "ours", "floor", most=_MOST_TIME)])
+                         *(f"{options.clips / found[variant]:.0f}" for variant in ("ours", "plain", "bound")),
+                         ratio(found, "plain", "ours", at_least=_MIN_SPEED),
+                         ratio(found, "ours", "bound", at_most=_MAX_TIME)])
         require_equal(folder)
     print_table(*rows)
     return seconds
 
 
-def sides(folder, cores):
-    """Name → function that runs the side anew and returns its seconds."""
+def variants(folder, cores):
+    """Name → function that runs the variant from the beginning and returns its seconds."""
     Path(folder, "plain.py").write_text(_PLAIN)
-    Path(folder, "floor.py").write_text(_FLOOR)
+    Path(folder, "bound.py").write_text(_BOUND)
     return {"ours": partial(run_anew, folder, "Preproc", SUITE / "preprocess_data.py"),
             "plain": partial(run_anew, folder, "Plain", "plain.py", str(cores)),
-            "floor": partial(run_anew, folder, "Nothing", "floor.py", str(cores))}
+            "bound": partial(run_anew, folder, "Nothing", "bound.py", str(cores))}
 
 
 def run_anew(folder, output, *command):
@@ -162,50 +166,47 @@ def run_anew(folder, output, *command):
 
 
 def require_equal(folder):
-    """Stop where a melgram of ours is not that of the plain way."""
+    """Stop if one of our melgrams differs from that of the plain method."""
     for path in Path(folder, "Preproc").glob("T*/*/*.npy"):
         plain = np.load(folder / "Plain" / path.name)  # ([channels,] mels, frames)
         ours = np.moveaxis(np.load(path), -1, 0).reshape(plain.shape)
-        ours = np.maximum(ours, plain.max() - melgram.TOP_DB)  # librosa's ends there in all channels alike
+        ours = np.maximum(ours, plain.max() - melgram.TOP_DB)  # librosa's lower limit is the same in all channels
         error_db = np.abs(ours - plain).max()
-        if not error_db <= _CLOSE_DB:
+        if not error_db <= _TOLERANCE_DB:
             raise SystemExit(f"{path}: differs from librosa's melgram by {error_db:g} dB.")
 
 
-# --- where the time goes --------------------------------------------------------------------------------------------
+# --- stages ---------------------------------------------------------------------------------------------------------
 
-def print_parts(folders, seconds, options):
-    """Print the milliseconds of each part of the work on a clip, and of the floor's, on one core."""
-    rows = [["ms per clip, 1 core", *_PARTS, "start-up, plan, …", "end to end"]]
+def print_stages(folders, seconds, options):
+    """Print the milliseconds per clip of each stage, ours and the lower bound's, on one core."""
+    rows = [["ms per clip, 1 core", *_STAGES, "start-up, plan, …", "end to end"]]
     for kind, folder in folders.items():
         with on_cores(1):
-            parts = in_fresh_process(measure_parts, folder, options.profiled_clips, options.rounds)
-        for name, side in ((kind, "ours"), ("  its floor", "floor")):
-            all_of_it = 1000 * seconds[kind, 1][side] / options.clips
-            rows.append([name, *(f"{part:.2f}" if part else "-" for part in parts[side]),
-                         f"{all_of_it - sum(parts[side]):.2f}", f"{all_of_it:.2f}"])
+            stages = in_fresh_process(measure_stages, folder, options.profiled_clips, options.rounds)
+        for name, variant in ((kind, "ours"), ("  lower bound", "bound")):
+            total = 1000 * seconds[kind, 1][variant] / options.clips
+            rows.append([name, *(f"{stage:.2f}" if stage else "-" for stage in stages[variant]),
+                         f"{total - sum(stages[variant]):.2f}", f"{total:.2f}"])
     print_table(*rows)
 
 
-def measure_parts(folder, count, rounds):
-    """Side → ms per clip of each of _PARTS, all in this process."""
-    sounds = dataset.find_sounds(folder / "Samples")[0][:count]
-    facts = audio_io.info(sounds[0].path)
-    settings = MelgramSettings.of(facts.rate, facts.samples, facts.channels, preprocess_data.MELS,
-                                  preprocess_data.WINDOW_MS, preprocess_data.HOP_MS)
-    settings.tables  # noqa: B018  made before the clock runs
-    preprocess_data.PREPROC = folder / "Parts"
-    spent = watched()
-    found = medians({"ours": lambda: ours_by_part(sounds, settings, spent), "floor": lambda: floor_by_part(sounds)},
-                    rounds)
-    return {side: list(1000 / len(sounds) * seconds) for side, seconds in found.items()}
+def measure_stages(folder, count, rounds):
+    """Variant → ms per clip of each of _STAGES, all in this process."""
+    whole = plan.make_plan(command_line.constants(preprocess_data, {}), folder / "Samples")
+    profiled = whole._replace(stale=whole.stale[:count])
+    profiled.settings.tables  # noqa: B018  computed before the measurement
+    spent = instrument()
+    results = medians({"ours": lambda: our_stages(profiled, folder / "Stages", spent),
+                       "bound": lambda: bound_stages(profiled)}, rounds)
+    return {variant: list(1000 / len(profiled.stale) * seconds) for variant, seconds in results.items()}
 
 
-def watched():
-    """Watch the functions of each part from here on. Returns a counter that grows by the seconds they take."""
+def instrument():
+    """Time the functions of each stage from here on. Returns a counter that adds up their seconds."""
     spent = Counter()
 
-    def watch(owner, name, part):
+    def watch(owner, name, stage):
         function = getattr(owner, name)
 
         def timed(*arguments, **keywords):
@@ -213,34 +214,32 @@ def watched():
             try:
                 return function(*arguments, **keywords)
             finally:
-                spent[part] += time.perf_counter() - start
+                spent[stage] += time.perf_counter() - start
 
         setattr(owner, name, timed)
 
-    melgram.np = SimpleNamespace(**vars(np))  # numpy as melgram.py sees it, and no one else
+    melgram.np = SimpleNamespace(**vars(np))  # a copy of NumPy for melgram.py alone
     for name in ("log10", "maximum", "ascontiguousarray"):
         watch(melgram.np, name, "dB")
     watch(scipy.fft, "rfft", "FFT")
     watch(melgram, "melgram", "melgram")
     watch(melgram, "of_file", "of_file")
-    watch(dataset, "write_melgram", "write")
+    watch(preproc, "write_melgram", "write")
     return spent
 
 
-def ours_by_part(sounds, settings, spent):
-    rmtree(preprocess_data.PREPROC, ignore_errors=True)  # to replace a file takes ten times as long as to make one
-    for folder in {dataset.melgram_path(preprocess_data.PREPROC, "Train", sound.name).parent for sound in sounds}:
-        folder.mkdir(parents=True)
+def our_stages(profiled, folder, spent):
+    rmtree(folder, ignore_errors=True)  # replacing a file takes ten times as long as creating one
+    folder.mkdir()
     spent.clear()
-    jobs = [(sound, "Train") for sound in sounds]
-    list(parallel.each(preprocess_data.make_melgram, jobs, "Melgrams", 1, (settings,)))
+    compute.compute(profiled, folder, overwrite=False, jobs=1)
     return (spent["of_file"] - spent["melgram"], spent["FFT"], spent["melgram"] - spent["FFT"] - spent["dB"],
             spent["dB"], spent["write"])
 
 
-def floor_by_part(sounds):
+def bound_stages(profiled):
     start = time.perf_counter()
-    audios = [soundfile.read(sound.path, dtype="float32", always_2d=True)[0] for sound in sounds]
+    audios = [soundfile.read(clip.path, dtype="float32", always_2d=True)[0] for clip in profiled.stale]
     decoded = time.perf_counter()
     for channel in (channel for audio in audios for channel in audio.T):
         scipy.fft.rfft(np.lib.stride_tricks.sliding_window_view(np.pad(channel, 1024), 2048)[::512])
@@ -250,17 +249,17 @@ def floor_by_part(sounds):
 # --- memory ---------------------------------------------------------------------------------------------------------
 
 def print_memory(root, options):
-    """Print the most memory that the processes of preprocess_data.py take, for few files and for many."""
-    rows = [["peak MB (VmHWM, polled)", "main process", "largest other", f"≤ {_MOST_MEGABYTES}"]]
+    """Print the peak memory of the processes of preprocess_data.py, for few files and for many."""
+    rows = [["peak MB (VmHWM, polled)", "main process", "largest worker", f"≤ {_MAX_MEGABYTES}"]]
     for count in options.memory_clips:
         folder = root / f"{count} files"
         make_sounds(folder, count, *_KINDS["mono wav"], options.clip_seconds)
-        main, other = peaks_of([sys.executable, SUITE / "preprocess_data.py"], folder)
-        rows.append([f"{count} mono wav", f"{main:.0f}", f"{other:.0f}",
-                     "missed" if max(main, other) > _MOST_MEGABYTES else "kept"])
+        main_process, worker = peaks_of([sys.executable, SUITE / "preprocess_data.py"], folder)
+        rows.append([f"{count} mono wav", f"{main_process:.0f}", f"{worker:.0f}",
+                     "missed" if max(main_process, worker) > _MAX_MEGABYTES else "met"])
         rmtree(folder)
     print_table(*rows)
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    script.run(main)

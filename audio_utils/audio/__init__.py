@@ -1,0 +1,1 @@
+"""Audio files and streams, mel-spectrograms, altered copies, head-related transfer functions."""

@@ -1,0 +1,84 @@
+"""A wav that arrives through a pipe, perhaps without end.
+
+Libsndfile stops at the size that a wav header gives. If a program writes a wav into a pipe (sox, ffmpeg, arecord), the
+size is not known in advance, and the header says 0, or 2 or 4 GiB. So the header is parsed here, and libsndfile decodes
+raw samples.
+"""
+
+import math
+import os
+import stat
+import struct
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import soundfile
+
+from audio_utils.audio.audio_io import HIGHEST_RATE, UNKNOWN_BYTES, AudioError
+
+_SUBTYPES = {(1, 8): "PCM_U8", (1, 16): "PCM_16", (1, 24): "PCM_24", (1, 32): "PCM_32",
+             (3, 32): "FLOAT", (3, 64): "DOUBLE"}  # (format tag, bits) → libsndfile's subtype
+_EXTENSIBLE = 0xFFFE  # with this format tag, the actual one is in the extension of the chunk "fmt "
+_MAX_CHUNK = 1 << 24  # bytes of a chunk before the samples; a larger one is damaged
+
+
+def streamed(descriptor: int, name: str) -> tuple[int, int, Callable[[int], Iterator[np.ndarray]]]:
+    """Open a wav from a file descriptor: (rate in Hz, channels, blocks). Raises AudioError if it is not a wav.
+
+    blocks(n) waits for each n samples and yields them as float32 (channels, n); the last block may be shorter.
+    """
+    layout, samples = {}, math.inf
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # libsndfile opens a regular file (`< sound.flac`) as any other
+        layout, samples = _parse_header(descriptor, name)
+    try:
+        file = soundfile.SoundFile(descriptor, closefd=False, **layout)
+    except (soundfile.LibsndfileError, TypeError):
+        raise AudioError(f"{name}: is not a readable audio file; convert it to wav.") from None
+    return file.samplerate, file.channels, partial(_blocks, file, samples)
+
+
+def _blocks(file: soundfile.SoundFile, samples: float, block_samples: int) -> Iterator[np.ndarray]:
+    while samples > 0 and len(block := file.read(min(samples, block_samples), dtype="float32", always_2d=True)):
+        samples -= len(block)
+        yield block.T
+
+
+def _parse_header(descriptor: int, name: str) -> tuple[dict[str, int | str], float]:
+    """Read up to the first sample: (the arguments of SoundFile, the number of samples or infinity)."""
+    try:
+        fmt, data_bytes = _read_chunks(descriptor)
+        tag, channels, rate, _, _, bits = struct.unpack("<HHIIHH", fmt[:16])
+        subtype = _SUBTYPES[struct.unpack("<H", fmt[24:26])[0] if tag == _EXTENSIBLE else tag, bits]
+        samples = data_bytes // (channels * bits // 8)
+        if not 0 < rate <= HIGHEST_RATE:
+            raise ValueError(rate)
+    except (struct.error, LookupError, ValueError, ZeroDivisionError):
+        raise AudioError(f"{name}: is not a wav stream; send one, as `arecord -f cd |` and `sox -d -t wav - |` do."
+                         ) from None
+    layout = {"samplerate": rate, "channels": channels, "subtype": subtype, "endian": "LITTLE", "format": "RAW"}
+    return layout, samples if 0 < data_bytes < UNKNOWN_BYTES else math.inf
+
+
+def _read_chunks(descriptor: int) -> tuple[bytes, int]:
+    """Read up to the chunk "data": (the chunk "fmt ", the size of "data" in bytes)."""
+    riff, _, wave = struct.unpack("<4sI4s", _read(descriptor, 12))
+    if riff not in (b"RIFF", b"RF64") or wave != b"WAVE":
+        raise ValueError("no RIFF")
+    fmt = b""
+    while True:
+        chunk, size = struct.unpack("<4sI", _read(descriptor, 8))
+        if chunk == b"data":
+            return fmt, size
+        if size > _MAX_CHUNK:
+            raise ValueError(chunk)
+        body = _read(descriptor, size + size % 2)
+        fmt = body if chunk == b"fmt " else fmt
+
+
+def _read(descriptor: int, count: int) -> bytes:
+    """Exactly `count` bytes of a pipe, fewer at its end."""
+    found = b""
+    while len(found) < count and (more := os.read(descriptor, count - len(found))):
+        found += more
+    return found

@@ -1,0 +1,1 @@
+"""From Samples/ to clips: sounds, their split, the plan, Preproc/, checks of the data."""

@@ -1,0 +1,65 @@
+"""The data set of training and evaluation: Preproc/, or Samples/ if nothing is preprocessed."""
+
+import functools
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from audio_utils.audio.melgram import MelgramSettings
+from audio_utils.data import compute, preproc, split
+from audio_utils.data.clips import Clips
+from audio_utils.data.plan import make_plan
+from audio_utils.data.preproc import PREPROC
+from audio_utils.data.sounds import SAMPLES
+from audio_utils.runtime.console import warn
+from audio_utils.runtime.errors import UserError
+
+
+class Dataset(NamedTuple):
+    """Melgrams that can be loaded, split by split."""
+    settings: MelgramSettings
+    preprocessing: dict  # settings.json, or what it would hold
+    source: Callable[[str, list[str] | None], tuple[Clips, list[str]]]
+
+    def load(self, split: str, class_names: list[str] | None = None) -> Clips:
+        """The Clips of "Train" or "Test"; names on stderr the files that can't be used."""
+        clips, warnings = self.source(split, class_names)
+        for sentence in warnings:
+            warn(sentence)
+        return clips
+
+    @property
+    def group_by(self) -> str:
+        """The regular expression that groups sounds."""
+        return self.preprocessing["constants"].get("GROUP_BY", "")
+
+
+def open_dataset(options: Namespace, settings: MelgramSettings | None = None) -> Dataset:
+    """The melgrams of Preproc/; if nothing is preprocessed, those of Samples/, computed in memory.
+
+    options: the constants of preprocess_data.py, used in the latter case. settings: those of a network; the melgrams
+    must have been made with the same.
+    """
+    if not (PREPROC / "Train").is_dir() and not (PREPROC / "Test").is_dir():
+        return _open_samples(options, settings)
+    found, preprocessing = preproc.read_settings(PREPROC)
+    if not preprocessing.get("complete"):
+        raise UserError(f"{PREPROC}/: is not complete; run preprocess_data.py again.")
+    require_same(settings or found, found, PREPROC / preproc.SETTINGS)
+    return Dataset(found, preprocessing,
+                   lambda split, class_names: preproc.load(PREPROC, split, found, class_names))
+
+
+def _open_samples(options: Namespace, settings: MelgramSettings | None) -> Dataset:
+    split.check_group_by(options.group_by)
+    plan = make_plan(options, SAMPLES, settings=settings)
+    return Dataset(plan.settings, plan.record, functools.partial(compute.compute_in_memory, plan, jobs=options.jobs))
+
+
+def require_same(wanted: MelgramSettings, found: MelgramSettings, path: Path) -> None:
+    """Refuse settings that differ from the network's, naming the first difference."""
+    for (name, value), other in zip(wanted.to_dict().items(), found.to_dict().values(), strict=True):
+        if value != other:
+            raise UserError(f"{path}: has {name} = {other}, the network in weights.hdf5 was trained with {value}; "
+                            "preprocess with that again, or train anew (train_network.py --fresh).")

@@ -1,0 +1,113 @@
+"""Statistics of decoded sounds, and the problems that they show."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from audio_utils.audio import audio_io
+from audio_utils.data.checks import by_class, named
+from audio_utils.data.sounds import Sound
+from audio_utils.runtime import errors, parallel
+
+_FRAME_SECONDS = 0.01  # a frame is either active or silent
+_FULL_SCALE = 0.99  # the highest amplitude of 8-bit samples
+
+
+class SoundStatistics(NamedTuple):
+    """The decoded content of one sound."""
+    info: audio_io.AudioInfo
+    active_seconds: float  # not silent
+    level_db: float  # root mean square over all channels, dBFS; at least -80
+    clipped: float  # fraction of the samples that are clipped
+    silent_channels: int  # channels that are silent while another is not
+
+    @property
+    def seconds(self) -> float:
+        """The duration."""
+        return self.info.samples / self.info.rate
+
+
+# --- one sound ------------------------------------------------------------------------------------------------------
+
+def measure_all(sounds: list[Sound], silent_db: float, jobs: int | None) -> tuple[
+        dict[Sound, SoundStatistics], list[str]]:
+    """Decode all sounds: the statistics of those that can be decoded, and a sentence on each of the others."""
+    threshold = 10 ** (silent_db / 20)
+    results = dict(parallel.each(measure, [sound.path for sound in sounds], "Decoding", jobs, (threshold,)))
+    failed = [errors.sentence(results[sound.path]) for sound in sounds
+              if isinstance(results[sound.path], Exception)]
+    return {sound: results[sound.path] for sound in sounds
+            if isinstance(results[sound.path], SoundStatistics)}, failed
+
+
+def measure(path: Path, threshold: float) -> SoundStatistics:
+    """Decode a sound block by block; threshold: the amplitude below which it is silent.
+
+    Raises AudioError if it can't be decoded or has NaN or infinite samples.
+    """
+    peaks, squares, clipped, active, samples = 0, 0.0, 0, 0, 0
+    with audio_io.opened(path) as (info, blocks):
+        for block in blocks(info.samples):
+            magnitude = np.abs(block)
+            if not np.isfinite(magnitude).all():
+                raise audio_io.AudioError(f"{path}: holds NaN or infinite samples; repair or remove it.")
+            peaks = np.maximum(peaks, magnitude.max(axis=1))  # of each channel
+            squares += np.square(block, dtype=np.float64).sum()
+            clipped += clipped_samples(block, magnitude)
+            active += _active_samples(magnitude.max(axis=0) > threshold, max(1, round(_FRAME_SECONDS * info.rate)))
+            samples += block.shape[1]
+    info = info._replace(samples=samples, cut_short=info.cut_short or samples < info.samples)
+    values = samples * info.channels
+    return SoundStatistics(info, active / info.rate, 10 * np.log10(max(squares / values, 1e-8)), clipped / values,
+                           sum(peaks <= threshold) if max(peaks) > threshold else 0)
+
+
+def clipped_samples(block: np.ndarray, magnitude: np.ndarray) -> int:
+    """The number of clipped samples of (channels, n); magnitude: their absolute values.
+
+    Of three or more equal samples in a row at full scale, the inner ones are clipped. Lossy compression blurs them;
+    there, clipped parts exceed ±1 when decoded.
+    """
+    equal = (block[:, 1:] == block[:, :-1]) & (magnitude[:, 1:] >= _FULL_SCALE)
+    return (equal[:, 1:] & equal[:, :-1]).sum() + (magnitude > 1).sum()
+
+
+def _active_samples(loud: np.ndarray, frame: int) -> int:
+    """The number of samples in frames that contain a loud sample; loud: bool (n,)."""
+    starts = np.arange(0, len(loud), frame)
+    lengths = np.diff(np.append(starts, len(loud)))
+    return lengths[np.logical_or.reduceat(loud, starts)].sum()
+
+
+# --- problems -------------------------------------------------------------------------------------------------------
+
+def find_problems(statistics: dict[Sound, SoundStatistics], nearly_empty: float,
+                  clipped: float) -> dict[str, list[Sound]]:
+    """Problem → the sounds that have it.
+
+    nearly_empty: fraction of the median active time of the class. clipped: fraction of the samples.
+    """
+    active = {sound: each.active_seconds for sound, each in statistics.items()}
+    median = {name: np.median(seconds) for name, seconds in by_class(active).items()}
+    return {"silent": [sound for sound in statistics if not active[sound]],
+            "empty": [sound for sound in statistics if 0 < active[sound] < nearly_empty * median[sound.class_name]],
+            "clipped": [sound for sound, each in statistics.items() if each.clipped > clipped],
+            "silent channel": [sound for sound, each in statistics.items() if each.silent_channels]}
+
+
+def describe_problems(problems: dict[str, list[Sound]], silent_db: float) -> list[str]:
+    """A sentence on each problem that sounds have."""
+    texts = {"silent": f"silent, never above {silent_db:g} dBFS; remove",
+             "empty": "nearly empty, much shorter than others of the class without silence; check",
+             "clipped": "clipped at full scale; record again with less gain, or keep",
+             "silent channel": "silent in some but not all channels; repair or remove"}
+    return [sentence for problem, sounds in problems.items()
+            for sentence in about_files([sound.path for sound in sounds], texts[problem])]
+
+
+def about_files(paths: Iterable[Path], problem: str) -> list[str]:
+    """A sentence on these files, ending in "it" or "them"; none if there are no files."""
+    paths = list(paths)
+    return [f"{named(paths)}: {problem} {'it' if len(paths) == 1 else 'them'}."] if paths else []

@@ -1,0 +1,69 @@
+"""Confidence intervals of accuracy and macro AUC, and calibration."""
+
+import numpy as np
+
+RESAMPLES = 1000  # of the bootstrap
+BINS = 15  # of confidence, as in Guo et al. 2017
+_CHUNK = 50  # resamples computed together; bounds the memory
+
+
+def wilson(correct: int, count: int) -> tuple[float, float]:
+    """The 95% score interval of a proportion (Wilson 1927); valid for small counts and proportions near 1, too."""
+    from scipy.stats import binomtest
+    return tuple(binomtest(int(correct), int(count)).proportion_ci(0.95, "wilson"))
+
+
+def bootstrap(labels: np.ndarray, probabilities: np.ndarray, resamples: int = RESAMPLES,
+              seed: int = 1) -> tuple[float, float]:
+    """The 95% interval of the macro AUC: percentiles over resamples of the clips (Efron and Tibshirani 1993).
+
+    Resampling is stratified by class, as in pROC (Robin et al. 2011), so no class is ever empty.
+    labels: int (clips,). probabilities: (clips, classes).
+    """
+    rng = np.random.default_rng(seed)
+    aucs = [macro_aucs(resample(labels, _CHUNK, rng), labels, probabilities) for _ in range(0, resamples, _CHUNK)]
+    return tuple(np.percentile(np.concatenate(aucs)[:resamples], (2.5, 97.5)))
+
+
+def resample(labels: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each clip occurs in each resample: float32 (clips, resamples)."""
+    weights = np.empty((len(labels), resamples), np.float32)
+    for label in np.unique(labels):
+        indices = np.flatnonzero(labels == label)
+        weights[indices] = rng.multinomial(len(indices), np.full(len(indices), 1 / len(indices)), resamples).T
+    return weights
+
+
+def macro_aucs(weights: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """The macro AUC of each resample (resamples,); weights: (clips, resamples), from `resample`."""
+    return np.mean([weighted_aucs(weights, labels == label, probabilities[:, label]) for label in np.unique(labels)],
+                   axis=0)
+
+
+def weighted_aucs(weights: np.ndarray, positive: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """AUCs (resamples,): the fraction of positive-negative pairs that are ranked correctly; ties count half.
+
+    weights: (clips, resamples). positive: bool (clips,). scores: (clips,).
+    """
+    order = np.argsort(scores[~positive])
+    ranked = scores[~positive][order]
+    lower = np.cumsum(np.concatenate([np.zeros_like(weights[:1]), weights[~positive][order]]), axis=0)
+    below = sum(lower[np.searchsorted(ranked, scores[positive], side)] for side in ("left", "right"))
+    return np.einsum("cr,cr->r", weights[positive], below, dtype=np.float64) / (2 * positive.sum() * (~positive).sum())
+
+
+def reliability(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, float]:
+    """A reliability diagram and the expected calibration error (Guo et al. 2017).
+
+    confidence: (clips,), the probability of the predicted class. correct: bool (clips,).
+    Returns float (bins, 5), NaN for empty bins: mean confidence, accuracy, the low and high end of its interval, and
+    the fraction of the clips; and the error.
+    """
+    bin_of = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    bins, error = np.full((BINS, 5), np.nan), 0.0
+    bins[:, 4] = np.bincount(bin_of, minlength=BINS) / len(correct)
+    for i in np.unique(bin_of):
+        inside = bin_of == i
+        bins[i, :4] = confidence[inside].mean(), correct[inside].mean(), *wilson(correct[inside].sum(), inside.sum())
+        error += bins[i, 4] * abs(bins[i, 0] - bins[i, 1])
+    return bins, float(error)

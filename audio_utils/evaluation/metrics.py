@@ -1,0 +1,109 @@
+"""The predictions for clips whose class is known, and the scores computed from them."""
+
+import csv
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from audio_utils.data.clips import Clips
+from audio_utils.evaluation import intervals
+from audio_utils.runtime import safe_files
+
+
+class RocCurve(NamedTuple):
+    """The receiver operating characteristic of one class against the rest."""
+    false_positive_rate: np.ndarray  # (thresholds,)
+    true_positive_rate: np.ndarray  # (thresholds,)
+    auc: float  # area under the curve
+
+
+class Evaluation(NamedTuple):
+    """The predictions for clips that were not trained on."""
+    names: list[str]  # "class/file.wav"
+    class_names: list[str]
+    labels: np.ndarray  # int (clips,), the true classes
+    probabilities: np.ndarray  # float32 (clips, classes)
+
+    @classmethod
+    def of(cls, clips: Clips, probabilities: np.ndarray, indices: np.ndarray | None = None) -> "Evaluation":
+        """From the probabilities of all clips, or of those at `indices`."""
+        indices = np.arange(len(clips)) if indices is None else indices
+        return cls([clips.names[i] for i in indices], clips.class_names, clips.labels[indices], probabilities)
+
+    @classmethod
+    def pooled(cls, parts: list["Evaluation"]) -> "Evaluation":
+        """Several evaluations of the same classes as one."""
+        return cls([name for part in parts for name in part.names], parts[0].class_names,
+                   *(np.concatenate([getattr(part, name) for part in parts]) for name in ("labels", "probabilities")))
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy, nats."""
+        of_true_class = self.probabilities[np.arange(len(self.labels)), self.labels].astype(np.float64)
+        return float(-np.log(np.maximum(of_true_class, 1e-7)).mean())
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction of clips whose most probable class is the true one."""
+        return float((self.predicted == self.labels).mean())
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """int (clips,): the most probable class of each clip."""
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """int (classes, classes): the number of clips by true class (rows) and predicted class (columns)."""
+        counts = np.zeros((len(self.class_names),) * 2, np.int64)
+        np.add.at(counts, (self.labels, self.predicted), 1)
+        return counts
+
+    @property
+    def mistakes(self) -> np.ndarray:
+        """The indices of the clips with a wrong prediction, the most confident first."""
+        wrong = np.flatnonzero(self.predicted != self.labels)
+        return wrong[np.argsort(-self.probabilities[wrong].max(axis=1), kind="stable")]
+
+
+def roc_curves(evaluation: Evaluation) -> dict[str, RocCurve]:
+    """The ROC curve of each class; a class with none or with all of the clips has no curve."""
+    from sklearn.metrics import auc, roc_curve
+    curves = {}
+    for i, name in enumerate(evaluation.class_names):
+        positive = evaluation.labels == i
+        if positive.any() and not positive.all():
+            false, true, _ = roc_curve(positive, evaluation.probabilities[:, i])
+            curves[name] = RocCurve(false, true, float(auc(false, true)))
+    return curves
+
+
+def score(evaluation: Evaluation, curves: dict[str, RocCurve]) -> dict[str, Any]:
+    """The content of scores.json, with 95% intervals.
+
+    The macro AUC is the mean over the classes that have a curve; without any, it and its interval are None.
+    """
+    confusion = evaluation.confusion
+    files, correct = confusion.sum(axis=1), confusion.diagonal()
+    aucs = [curve.auc for curve in curves.values()]
+    return {"accuracy": evaluation.accuracy, "accuracy_interval": intervals.wilson(correct.sum(), files.sum()),
+            "macro_auc": float(np.mean(aucs)) if aucs else None,
+            "macro_auc_interval": intervals.bootstrap(evaluation.labels, evaluation.probabilities) if aucs else None,
+            "loss": evaluation.loss, "files": int(files.sum()),
+            "classes": {name: {"auc": curves[name].auc if name in curves else None, "files": int(files[i]),
+                               "mistakes": int(files[i] - correct[i])}
+                        for i, name in enumerate(evaluation.class_names)}}
+
+
+def write_mistakes(path: str | Path, evaluation: Evaluation) -> None:
+    """Write a CSV file with one row for each mistake, the most confident first."""
+    with safe_files.replacing(path) as unfinished, \
+            open(unfinished, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        table = csv.writer(file)
+        table.writerow(["file", "should_be", "came_out_as", "probability", "probability_of_truth"])
+        predictions = evaluation.predicted
+        for i in evaluation.mistakes:
+            label, predicted, probabilities = evaluation.labels[i], predictions[i], evaluation.probabilities[i]
+            table.writerow([evaluation.names[i], evaluation.class_names[label], evaluation.class_names[predicted],
+                            f"{probabilities[predicted]:.4f}", f"{probabilities[label]:.4f}"])

@@ -1,0 +1,141 @@
+"""Panels that both the PNG files and report.html show, each with its finding in one sentence; images of melgrams."""
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from audio_utils.evaluation.drawing import COLORS, percent_formatter, set_log_scale, short_label
+from audio_utils.evaluation.metrics import RocCurve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MELGRAM_DB = 80  # the range of the color scale, one color for each dB
+_NAMED_CURVES = 2 * len(COLORS)  # ROC curves with a color and an entry in the legend
+
+
+# --- training curves ------------------------------------------------------------------------------------------------
+
+def draw_history(axes: "Axes", history: list[dict], metric: str) -> None:
+    """The "loss" or "accuracy" of training and validation over the epochs; history: a dictionary for each epoch."""
+    epochs = [epoch["epoch"] for epoch in history]
+    for key, color, label in ((metric, COLORS[0], "training (augmentation, dropout)"),
+                              ("val_" + metric, COLORS[1], "validation")):
+        axes.plot(epochs, np.array([epoch[key] for epoch in history], float), color=color, label=label,
+                  marker="o" if len(history) == 1 else None)
+    axes.axvline(best_epoch(history)["epoch"], color="0.6", lw=1, ls="--")
+    axes.set_xlabel("epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    if metric == "accuracy":
+        axes.set_ylabel(metric)
+        axes.yaxis.set_major_formatter(percent_formatter())
+    else:
+        axes.set_ylabel("loss (cross-entropy, nats)")
+        set_log_scale(axes.yaxis)
+        axes.legend()
+
+
+def history_finding(history: list[dict]) -> str:
+    """The best epoch, as a title."""
+    best, validated = best_epoch(history), validated_epochs(history)
+    scores = f"validation loss {best['val_loss']:.4f}, accuracy {best['val_accuracy']:.1%}"
+    if validated == len(history):
+        return f"Best epoch: {best['epoch']} of {validated}, {scores}"
+    return (f"Best epoch: {best['epoch']}, {scores}; the saved network is from epoch {len(history)}, "
+            "trained on all clips")
+
+
+def validated_epochs(history: list[dict]) -> int:
+    """The number of epochs with validation; the final ones have none if they train on the validation clips, too."""
+    return sum(epoch["val_loss"] is not None for epoch in history)
+
+
+def best_epoch(history: list[dict]) -> dict:
+    """The epoch with the lowest validation loss."""
+    return min(history[:validated_epochs(history)], key=lambda epoch: epoch["val_loss"])
+
+
+# --- receiver operating characteristics -----------------------------------------------------------------------------
+
+def draw_roc_curves(axes: "Axes", curves: dict[str, RocCurve], size: float = 1) -> None:
+    """The upper left corner of the ROC plot; size: its fraction of the full range."""
+    key = roc_key(curves)
+    named = {name for name, _, _ in key}
+    for name, (false, true, _) in curves.items():
+        if name not in named:
+            axes.plot(false, true, color="0.75", lw=0.8, zorder=2)
+    for i, (name, color, style) in enumerate(key):
+        false, true, auc = curves[name]
+        axes.plot(false, true, color=color, ls=style, zorder=4 - i / _NAMED_CURVES,
+                  label=f"{short_label(name)}  {auc_text(auc)}")
+    axes.plot([0, 1], [0, 1], color="0.6", lw=1, ls=":")
+    axes.set(xlabel="false positive rate", ylabel="true positive rate",
+             xlim=(-0.01 * size, 1.01 * size), ylim=(1 - 1.01 * size, 1 + 0.01 * size), aspect="equal")
+    axes.locator_params(nbins=6)
+
+
+def roc_key(curves: dict[str, RocCurve]) -> list[tuple[str, str, str]]:
+    """The classes shown in color, the lowest AUC first: [(name, color, line style)]."""
+    lowest = sorted(curves, key=lambda name: curves[name].auc)[:_NAMED_CURVES]
+    return [(name, COLORS[i % len(COLORS)], ("-", "--")[i // len(COLORS)]) for i, name in enumerate(lowest)]
+
+
+def corner_size(curves: dict[str, RocCurve]) -> float | None:
+    """The smallest upper left corner that all curves pass through, as a fraction of the full range, or None."""
+    for size in (0.1, 0.2, 0.4):
+        if curves and all(np.interp(size, false, true) >= 1 - size for false, true, _ in curves.values()):
+            return size
+    return None
+
+
+def roc_finding(curves: dict[str, RocCurve], macro_auc: float | None) -> str:
+    """The mean AUC and the lowest one, as a title."""
+    if macro_auc is None:
+        return "No ROC curves: they require test files of two classes"
+    lowest = min(curves, key=lambda name: curves[name].auc)
+    if curves[lowest].auc == 1:
+        return "The AUC of every class is 1.0000"
+    return f"Mean AUC {auc_text(macro_auc)}; lowest: {short_label(lowest)}, {auc_text(curves[lowest].auc)}"
+
+
+def auc_text(auc: float) -> str:
+    """Four digits, 1.0000 only for exactly 1."""
+    return f"{1 if auc > 1 - 1e-9 else min(auc, 0.9999):.4f}"
+
+
+# --- calibration ----------------------------------------------------------------------------------------------------
+
+def draw_reliability(axes: "Axes", bins: np.ndarray) -> None:
+    """Accuracy over confidence, a reliability diagram (Guo et al. 2017); bins: from `intervals.reliability`."""
+    confidence, accuracy, low, high, fraction = np.transpose(bins)
+    axes.bar((np.arange(len(bins)) + 0.5) / len(bins), fraction, 0.94 / len(bins), color="0.6", alpha=0.45, lw=0,
+             label="fraction of files")
+    axes.plot([0, 1], [0, 1], color="0.6", lw=1, ls=":")
+    axes.errorbar(confidence, accuracy, [accuracy - low, high - accuracy], fmt="o-", color=COLORS[0], ms=4, lw=1.2,
+                  label="accuracy (95% interval)")
+    axes.set(xlabel="confidence (probability of the predicted class)", xlim=(0, 1.01), ylim=(0, 1.02))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(percent_formatter())
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+
+
+# --- melgrams -------------------------------------------------------------------------------------------------------
+
+def melgram_png(decibels: np.ndarray, maximum: float, max_pixels: int = 1000) -> bytes:
+    """A PNG image of one channel's melgram (mels, frames); `maximum`, in dB, has the brightest color.
+
+    More than `max_pixels` rows or columns are reduced by taking the maximum of neighbors.
+    """
+    import matplotlib
+    from PIL import Image
+    for axis in (0, 1):
+        starts = np.arange(0, decibels.shape[axis], -(-decibels.shape[axis] // max_pixels))
+        decibels = np.maximum.reduceat(decibels, starts, axis=axis)
+    pixels = np.clip(np.rint(decibels - maximum) + MELGRAM_DB, 0, MELGRAM_DB).astype(np.uint8)
+    image = Image.fromarray(np.ascontiguousarray(pixels[::-1]))  # the lowest band is at the bottom
+    colors = matplotlib.colormaps["magma"](np.linspace(0, 1, MELGRAM_DB + 1))[:, :3]
+    image.putpalette((255 * colors).astype(np.uint8).tobytes())
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return file.getvalue()

@@ -1,0 +1,144 @@
+"""The plots that are written as PNG files."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from audio_utils.evaluation import drawing, panels
+from audio_utils.evaluation.drawing import COLORS, new_figure, save, short_label, styled
+from audio_utils.evaluation.metrics import RocCurve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@styled
+def training_curves(path: str | Path, history: list[dict]) -> None:
+    """Loss and accuracy of training and validation over the epochs; history: a dictionary for each epoch."""
+    if not history:
+        return
+    figure = new_figure(11, 4.4)
+    left, right = figure.subplots(1, 2)
+    panels.draw_history(left, history, "loss")
+    panels.draw_history(right, history, "accuracy")
+    figure.suptitle(panels.history_finding(history), wrap=True)
+    save(figure, path)
+
+
+@styled
+def roc_curves(path: str | Path, curves: dict[str, RocCurve], macro_auc: float | None) -> None:
+    """ROC curves. With many classes only the lowest are named; if all are good, their corner is enlarged as well."""
+    corner = panels.corner_size(curves)
+    figure = new_figure(14 if corner else 8.6, 5.4)
+    axes_of_panels = figure.subplots(1, 2 if corner else 1, squeeze=False)[0]
+    for axes, size in zip(axes_of_panels, (1, corner), strict=False):
+        panels.draw_roc_curves(axes, curves, size)
+    key = panels.roc_key(curves)
+    if key:
+        title = "AUC by class" if len(key) == len(curves) else f"Lowest {len(key)} AUCs of {len(curves)} classes"
+        axes_of_panels[-1].legend(title=title, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    figure.suptitle(panels.roc_finding(curves, macro_auc), wrap=True)
+    save(figure, path)
+
+
+# --- confusion ------------------------------------------------------------------------------------------------------
+
+@styled
+def confusion_matrix(path: str | Path, counts: np.ndarray, class_names: list[str]) -> None:
+    """The number of clips by true class (rows) and predicted class (columns); counts: int (classes, classes)."""
+    from matplotlib.colors import LinearSegmentedColormap
+    size = min(24, max(4.8, 2.2 + 0.42 * len(class_names)))
+    figure = new_figure(size + 0.8, size)
+    axes = figure.subplots()
+    fractions = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    colormap = LinearSegmentedColormap.from_list("blues", ["#ffffff", "#9ecae1", "#08306b"])
+    image = axes.imshow(fractions, cmap=colormap, vmin=0, vmax=1)
+    names = [short_label(name) for name in class_names]
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=8,
+                  color="white" if fractions[row, column] > 0.7 else "black")
+    bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, format=drawing.percent_formatter())
+    bar.set_label("fraction of the true class")
+    total, correct = counts.sum(), np.trace(counts)
+    figure.suptitle(f"{correct} of {total} correct ({correct / max(1, total):.1%})"
+                    + ("\n" + confusion_finding(counts, names) if correct < total else ""), fontsize="large", wrap=True)
+    save(figure, path)
+
+
+def confusion_finding(counts: np.ndarray, names: list[str]) -> str:
+    """The most frequent error, as a title."""
+    errors = counts - np.diag(counts.diagonal())
+    if not errors.any():
+        return "No errors"
+    label, predicted = np.unravel_index(errors.argmax(), errors.shape)
+    return (f"Most frequent error: {names[label]} predicted as {names[predicted]}, "
+            f"{errors.max()} of {counts[label].sum()}")
+
+
+# --- samples --------------------------------------------------------------------------------------------------------
+
+class ClassSummary(NamedTuple):
+    """The sounds of one class."""
+    files: dict[str | None, int]  # {"Train": n, "Test": n}, or {None: n} without the user's own split
+    seconds: np.ndarray  # (n,), durations
+    level_db: np.ndarray  # (n,), dBFS
+    has_problem: np.ndarray  # bool (n,)
+
+
+@styled
+def samples(path: str | Path, classes: dict[str, ClassSummary], title: str) -> None:
+    """The number, durations and levels of the sounds of each class."""
+    row = 0.34 if len(classes) <= 40 else 0.22  # inches
+    figure = new_figure(13, 1.7 + row * max(3, len(classes)))
+    counts, durations, levels = figure.subplots(1, 3, sharey=True, width_ratios=(2, 3, 3))
+    _draw_counts(counts, [each.files for each in classes.values()])
+    _draw_dots(durations, [(each.seconds, each.has_problem) for each in classes.values()])
+    _draw_dots(levels, [(each.level_db, each.has_problem) for each in classes.values()])
+    counts.set_xlabel("files")
+    durations.set_xlabel("duration (s)")
+    levels.set_xlabel("RMS level (dBFS)")
+    durations.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+    seconds = np.concatenate([each.seconds for each in classes.values()])
+    if seconds.max() > 8 * seconds.min():
+        drawing.set_log_scale(durations.xaxis)
+    else:
+        durations.set_xlim(0, 1.05 * seconds.max())
+    counts.set_yticks(range(len(classes)), map(short_label, classes), fontsize=9 if row > 0.3 else 7)
+    counts.set_ylim(len(classes) - 0.4, -0.6)  # the first class on top
+    figure.suptitle(title)
+    save(figure, path)
+
+
+def _draw_counts(axes: "Axes", files: list[dict[str | None, int]]) -> None:
+    """A bar for each class, divided into Train and Test if the user's own split has them."""
+    left = np.zeros(len(files))
+    splits = sorted({split for counts in files for split in counts}, key=("Train", "Test", None).index)
+    for i, split in enumerate(splits):
+        width = np.array([counts.get(split, 0) for counts in files])
+        axes.barh(range(len(files)), width, 0.7, left, color=COLORS[5 - 5 * i], label=split)
+        left += width
+    for row, total in enumerate(left):
+        axes.annotate(f"{total:.0f}", (total, row), (3, 0), textcoords="offset points", va="center", fontsize=8)
+    axes.margins(x=0.12)
+    axes.xaxis.get_major_locator().set_params(integer=True, nbins=5)
+    if None not in files[0]:
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+
+
+def _draw_dots(axes: "Axes", values: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    """A dot for each sound in the row of its class, and a line at the median; values: (numbers, has_problem)."""
+    rng = np.random.default_rng(1)
+    numbers, marked = (np.concatenate(each) for each in zip(*values, strict=True))
+    rows = np.repeat(range(len(values)), [len(each) for each, _ in values])
+    heights = rows + rng.uniform(-0.3, 0.3, len(rows))
+    size, opacity = (12, 0.7) if len(numbers) < 100 * len(values) else (6, 0.4)
+    axes.scatter(numbers[~marked], heights[~marked], size, COLORS[0], alpha=opacity, lw=0, label="sound")
+    if marked.any():
+        axes.scatter(numbers[marked], heights[marked], 24, COLORS[1], lw=0, zorder=3, label="sound with a problem")
+    medians = [np.median(each) for each, _ in values]
+    axes.scatter(medians, range(len(values)), 260 if len(values) <= 40 else 110, "black", marker="|", zorder=4,
+                 label="median")

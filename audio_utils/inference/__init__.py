@@ -1,0 +1,1 @@
+"""Trained networks: the device, the checkpoint, predictions, export."""

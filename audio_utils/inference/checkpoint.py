@@ -1,0 +1,185 @@
+"""weights.hdf5, read and written without Keras; nothing in the file is ever executed.
+
+Keras's own part (model_config, model_weights) holds the best network, so that
+`keras.saving.load_model("weights.hdf5")` opens it. The group "panotti" beside it holds
+  about       JSON: network, class names, settings, training state, the paths of the best network's weights
+  scaling     mean and variance of each mel band
+  last        the variables of the network after the last epoch, including the seeds of dropout
+  average     the exponential moving average of its weights
+  optimizer   the variables of the optimizer
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+
+from audio_utils.audio.melgram import MelgramSettings
+from audio_utils.data import old_names, preproc
+from audio_utils.data.standardization import Standardization
+from audio_utils.runtime.errors import UserError
+
+WEIGHTS = Path("weights.hdf5")
+FORMAT_VERSION = 2  # of the group "panotti"; in version 1 melgrams were standardized without level normalization
+MAX_TEXT = 1 << 24  # bytes of JSON, enough for 200,000 validation clips; a longer text is not one of ours
+
+
+class Checkpoint(NamedTuple):
+    """A trained network, except for its arrays."""
+    network: str  # its name in panotti_models.NETWORKS
+    class_names: list[str]
+    settings: MelgramSettings
+    preprocessing: dict  # settings.json as it was, with the constants that determined the split
+    standardization: Standardization
+    training_state: dict  # epoch, best loss, counters, history
+    weights: list[str]  # paths in the file of the best network's weights, in the order of model.weights
+
+    @property
+    def preprocessing_constants(self) -> dict:
+        """Those constants of preprocess_data.py that led to the network's melgrams and split."""
+        return self.preprocessing["constants"]
+
+
+class InMemory(h5py.File):
+    """An HDF5 file in memory, for Keras and others to write to; `image` is the bytes that belong on the disk.
+
+    HDF5 itself must not write to a disk that may be full: it fails when it closes the file, and crashes when Python
+    ends. `model.save` takes the object for a path because of its str().
+    """
+
+    def __init__(self, name: str = WEIGHTS.name) -> None:
+        super().__init__(name, "w", driver="core", backing_store=False)
+
+    def __str__(self) -> str:
+        return self.filename
+
+    def image(self) -> bytes:
+        """The content of the file."""
+        self.flush()
+        return self.id.get_file_image()
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+def write(target: h5py.File | str | Path, checkpoint: Checkpoint, **state: list[np.ndarray]) -> None:
+    """Add our group to a file (open, or its path) in which Keras has written the best network.
+
+    state: the lists of arrays `last`, `average` and `optimizer`.
+    """
+    about = checkpoint._asdict() | {"format_version": FORMAT_VERSION, "settings": checkpoint.settings.to_dict()}
+    del about["standardization"]
+    with nullcontext(target) if isinstance(target, h5py.File) else h5py.File(target, "r+") as file:
+        group = file.create_group("panotti")
+        group["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
+        for name, arrays in {"scaling": checkpoint.standardization, **state}.items():
+            for i, array in enumerate(arrays):
+                group[f"{name}/{i:05}"] = array
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+def read(path: str | Path) -> Checkpoint:
+    """The network's metadata. Raises UserError if the file does not exist, is damaged or is not one of ours."""
+    with _reading(path) as file:
+        text = _dataset(file, "panotti/about", np.uint8, None)
+        about = old_names.renamed(json.loads(text.tobytes()), old_names.CHECKPOINT)
+        if about.pop("format_version") != FORMAT_VERSION:
+            raise ValueError("format_version")
+        settings = MelgramSettings.from_dict(about["settings"], path)
+        standardization = Standardization(
+            *(_dataset(file, f"panotti/scaling/{i:05}", np.float32, (settings.mels,)) for i in range(2)))
+        checkpoint = Checkpoint(**about | {"settings": settings, "standardization": standardization})
+        _check(checkpoint)
+        return _with_new_names(checkpoint)
+
+
+def _check(checkpoint: Checkpoint) -> None:
+    lists = [[checkpoint.network], checkpoint.class_names, checkpoint.weights]
+    if not all(isinstance(each, list) and all(isinstance(text, str) for text in each) for each in lists):
+        raise TypeError("names")
+    if not 2 <= len(set(checkpoint.class_names)) == len(checkpoint.class_names):
+        raise ValueError("class names")
+    if not isinstance(checkpoint.training_state, dict) or not isinstance(checkpoint.preprocessing, dict):
+        raise TypeError("dictionaries")
+    if not isinstance(checkpoint.preprocessing.setdefault("constants", {}), dict):
+        raise TypeError("constants")
+    if checkpoint.settings.bytes > preproc.MAX_MELGRAM_BYTES:
+        raise ValueError("size of a melgram")
+    if not np.isfinite(checkpoint.standardization).all() or checkpoint.standardization.variance.min() <= 0:
+        raise ValueError("standardization")
+
+
+def _with_new_names(checkpoint: Checkpoint) -> Checkpoint:
+    """The names in a file of an older version as they are called today."""
+    constants = old_names.renamed(checkpoint.preprocessing_constants, old_names.CONSTANTS)
+    state = old_names.renamed(checkpoint.training_state, old_names.TRAINING_STATE)
+    if isinstance(state.get("constants"), dict):
+        state["constants"] = old_names.renamed(state["constants"], old_names.CONSTANTS)
+    return checkpoint._replace(preprocessing=checkpoint.preprocessing | {"constants": constants}, training_state=state)
+
+
+def read_best(path: str | Path, checkpoint: Checkpoint, like: list[Any]) -> list[np.ndarray]:
+    """The best network's weights; like: arrays or variables that they must match in number, shape and type."""
+    with _reading(path) as file:
+        return _matching(file, checkpoint.weights, like)
+
+
+def read_state(path: str | Path, name: str, like: list[Any]) -> list[np.ndarray]:
+    """The arrays "last", "average" or "optimizer", matching `like`."""
+    with _reading(path) as file:
+        return _matching(file, [f"panotti/{name}/{i:05}" for i in range(len(_find(file, f"panotti/{name}")))], like)
+
+
+def _matching(file: h5py.File, paths: list[str], like: list[Any]) -> list[np.ndarray]:
+    if len(paths) != len(like):
+        raise ValueError("number of arrays")
+    return [_dataset(file, path, np.dtype(str(array.dtype)), tuple(array.shape))
+            for path, array in zip(paths, like, strict=True)]
+
+
+def _dataset(file: h5py.File, path: str, dtype: Any, shape: tuple | None) -> np.ndarray:
+    """An array of this type and shape (None: a text of any length), checked before it is read.
+
+    It must be stored in the file itself and contiguously, as ours are: chunks can expand when they are decompressed,
+    and an array without stored bytes can declare any size.
+    """
+    found = _find(file, path)
+    if not isinstance(found, h5py.Dataset) or found.dtype != dtype:
+        raise TypeError(path)
+    if found.shape != shape and not (shape is None and found.ndim == 1 and found.size <= MAX_TEXT):
+        raise ValueError(path)
+    if found.external or found.is_virtual or found.chunks or found.id.get_storage_size() != found.nbytes:
+        raise ValueError(path)
+    array = found[...]
+    if not np.isfinite(array).all():
+        raise ValueError(f"{path} holds NaN or infinite values")
+    return array
+
+
+def _find(file: h5py.File, path: str) -> Any:
+    """The object at a path of hard links only: other kinds of links lead to other files."""
+    found = file
+    for name in path.split("/"):
+        if not isinstance(found, h5py.Group) or not isinstance(found.get(name, getlink=True), h5py.HardLink):
+            raise KeyError(path)
+        found = found[name]
+    return found
+
+
+@contextmanager
+def _reading(path: str | Path) -> Iterator[h5py.File]:
+    """Open the file; any problem with its content becomes one sentence."""
+    if not Path(path).is_file():
+        raise UserError(f"{path}: does not exist; run train_network.py first.")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except PermissionError:
+        raise UserError(f"{path}: can't be read; change its permissions.") from None
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
+        raise UserError(f"{path}: is damaged or not a weights file of this version of Panotti ({error}); "
+                        "move it away and train anew.") from None

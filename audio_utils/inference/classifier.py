@@ -1,0 +1,162 @@
+"""Classify sounds with a trained network.
+
+    classifier = Classifier("weights.hdf5")
+    for segment in classifier.classify_file("new/bird.wav"):
+        print(segment.start, segment.end, segment.name, segment.probabilities)
+"""
+
+import functools
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from audio_utils.audio import audio_io, melgram
+from audio_utils.audio.audio_io import AudioError
+from audio_utils.inference import checkpoint as checkpoints
+from audio_utils.inference import windows
+from audio_utils.inference.windows import Clip, Segment
+from audio_utils.runtime import parallel
+from audio_utils.runtime.console import warn
+from audio_utils.runtime.errors import UserError
+
+NONE_OF_THESE = "none of these"  # the answer if no class is probable enough
+_NAME = "the sound"  # of an array or a stream, in messages
+
+
+class Result(NamedTuple):
+    """The classification of a file."""
+    segments: list[Segment]
+    warning: str = ""  # if the file is silent or truncated
+
+
+class Classifier:
+    """A trained network, and the settings of the sounds it was trained on; Keras is imported when it is first used.
+
+    weights: the file that train_network.py writes. hop_seconds: from window to window of a long sound, by default half
+    a window. min_probability: if the most probable class has less, the segment is "none of these". batch_size: clips;
+    changes the memory needed, not the probabilities.
+    class_names: in the order of the probabilities. settings: the MelgramSettings.
+    Raises UserError if the file can't be used.
+    """
+
+    def __init__(self, weights: str | Path = checkpoints.WEIGHTS, hop_seconds: float | None = None,
+                 min_probability: float = 0.0, batch_size: int = 64) -> None:
+        self.weights, self.min_probability, self.batch_size = weights, min_probability, batch_size
+        self.checkpoint = checkpoints.read(weights)
+        self.class_names, self.settings = self.checkpoint.class_names, self.checkpoint.settings
+        if hop_seconds and hop_seconds > self.settings.clip_seconds:
+            raise UserError(f"HOP_SECONDS is {hop_seconds}; set it to at most {self.settings.clip_seconds:.4g}, "
+                            "the length of a window.")
+        hop_seconds = hop_seconds or self.settings.clip_seconds / 2
+        self._hop_samples = max(1, round(hop_seconds * self.settings.sample_rate))
+
+    @functools.cached_property
+    def model(self) -> Any:
+        """The Keras model: melgrams (clips, mels, frames, channels) → probabilities (clips, classes)."""
+        from audio_utils.inference import network
+        return network.load(self.weights, self.checkpoint)
+
+    def predict(self, melgrams: np.ndarray) -> np.ndarray:
+        """Probabilities float32 (clips, classes) for melgrams (clips, mels, frames, channels)."""
+        from audio_utils.inference import network
+        return network.predict(self.model, melgrams, self.batch_size)
+
+    # --- sounds ----------------------------------------------------------------------------------------------------
+
+    def classify(self, audio: np.ndarray, sample_rate: int) -> list[Segment]:
+        """The Segments of float32 audio (channels, samples) or (samples,) at `sample_rate` Hz.
+
+        They are those of `classify_file` for a file with the same samples. Raises AudioError if there are too many
+        channels, no samples, or NaN or infinite ones.
+        """
+        audio = windows.require_finite(np.atleast_2d(np.asarray(audio, np.float32)), _NAME)
+        windows.require_channels(len(audio), self.settings, _NAME)
+        samples = audio.shape[1]
+        if not samples:
+            raise AudioError(f"{_NAME}: holds no samples.")
+        if windows.fits_in_clip(samples, sample_rate, self.settings):
+            conformed = melgram.conform(audio, sample_rate, self.settings)
+            return list(self._classify([Clip(0.0, samples / sample_rate, melgram.melgram(conformed, self.settings))]))
+        blocks = (audio[:, start:start + audio_io.BLOCK] for start in range(0, samples, audio_io.BLOCK))
+        return list(windows.merge(self._classify(self._windows(blocks, sample_rate, _NAME))))
+
+    def classify_file(self, path: str | Path) -> list[Segment]:
+        """The Segments of a file of any length; a warning on stderr if it is silent or truncated. Raises AudioError."""
+        clip = windows.read_clip(path, self.settings)
+        result = Result(list(self._classify([clip])), clip.warning) if clip else self._classify_long(path)
+        if result.warning:
+            warn(result.warning)
+        return result.segments
+
+    def classify_files(self, paths: Iterable[str | Path],
+                       jobs: int | None = None) -> Iterator[tuple[str | Path, Result | Exception]]:
+        """Yield (path, Result or error) in the order of the paths, each once; files are read on all cores.
+
+        jobs: processes that read files, by default one per core. They import the main script, which must not call this
+        outside of `if __name__ == "__main__":`.
+        """
+        waiting, done = deque(dict.fromkeys(paths)), {}
+        clips = parallel.each(windows.read_clip, list(waiting), "Reading", jobs, (self.settings,))
+        for batch in _batches(clips, self.batch_size):
+            done |= self._classify_batch(dict(batch))
+            while waiting and waiting[0] in done:
+                path = waiting.popleft()
+                yield path, done.pop(path) or self._try_long(path)
+
+    def classify_stream(self, blocks: Iterable[np.ndarray], sample_rate: int, channels: int,
+                        name: str = _NAME) -> Iterator[Segment]:
+        """The Segment of each window of a live sound, as soon as the window is complete.
+
+        blocks: float32 (channels, n), read in advance by a thread. name: for messages.
+        """
+        windows.require_channels(channels, self.settings, name)
+        arriving = windows.prefetched(blocks)  # the network takes seconds to load; meanwhile blocks are kept
+        _ = self.model
+        return self._classify(self._windows(arriving, sample_rate, name), 1)
+
+    # --- clips -----------------------------------------------------------------------------------------------------
+
+    def _classify(self, clips: Iterable[Clip], batch_size: int | None = None) -> Iterator[Segment]:
+        """The Segment of each Clip."""
+        for batch in _batches(clips, batch_size or self.batch_size):
+            predictions = self.predict(np.stack([clip.melgram for clip in batch]))
+            for clip, probabilities in zip(batch, predictions, strict=True):
+                probable = probabilities.max() >= self.min_probability
+                name = self.class_names[probabilities.argmax()] if probable else NONE_OF_THESE
+                yield Segment(clip.start, clip.end, name, probabilities)
+
+    def _classify_batch(self, found: dict[str | Path, Clip | Exception | None]) -> dict:
+        """The same dictionary with Results for Clips."""
+        clips = {path: clip for path, clip in found.items() if isinstance(clip, Clip)}
+        segments = self._classify(clips.values())
+        return found | {path: Result([next(segments)], clip.warning) for path, clip in clips.items()}
+
+    def _try_long(self, path: str | Path) -> Result | Exception:
+        try:
+            return self._classify_long(path)
+        except (UserError, OSError) as error:
+            return error
+
+    def _classify_long(self, path: str | Path) -> Result:
+        """The timeline of a file that may be too long for the memory."""
+        with audio_io.opened(path) as (header, blocks):
+            seconds = header.samples / header.rate
+            segments = self._classify(self._windows(blocks(header.samples), header.rate, path))
+            expected = round(seconds * self.settings.sample_rate / self._hop_samples)
+            timeline = list(windows.merge(tqdm(segments, Path(path).name, expected, unit=" windows", leave=False,
+                                               disable=None)))
+        truncated = header.cut_short or timeline[-1].end < seconds - 0.01
+        return Result(timeline, f"{path}: is truncated; the available part is used." if truncated else "")
+
+    def _windows(self, blocks: Iterable[np.ndarray], rate: int, name: str | Path) -> Iterator[Clip]:
+        return windows.windows(blocks, rate, self.settings, self._hop_samples, name)
+
+
+def _batches(items: Iterable, size: int) -> Iterator[list]:
+    iterator = iter(items)
+    return iter(lambda: list(itertools.islice(iterator, size)), [])

@@ -1,0 +1,67 @@
+"""The device that the backend computes on, its number type, and a faster batch normalization for processors."""
+
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from panotti_models import keras, layers
+
+
+def device() -> str:
+    """The backend's own name of its device: "CPU:0", "GPU:0", "cuda:0", ..."""
+    return str(keras.Variable(0.0, trainable=False).value.device).rpartition("device:")[2]
+
+
+def on_gpu() -> bool:
+    """Whether the backend computes on something other than the processor."""
+    return "cpu" not in device().lower()
+
+
+def best_precision() -> str:
+    """A dtype policy: bfloat16 where the hardware multiplies it and the backend makes use of that, else float32."""
+    if on_gpu():
+        return "mixed_bfloat16" if compute_capability() >= 8 else "float32"
+    if keras.config.backend() == "tensorflow":
+        with suppress(OSError), open("/proc/cpuinfo") as file:
+            flags = file.read()
+            if "avx512_bf16" in flags or "amx_bf16" in flags:
+                return "mixed_bfloat16"
+    return "float32"
+
+
+def compute_capability() -> float:
+    """The lowest CUDA compute capability of the NVIDIA GPUs here, 0 if there is none; bfloat16 needs 8."""
+    with suppress(OSError, ValueError):
+        output = subprocess.run(["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"],
+                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+        return min(map(float, output.split()), default=0)
+    return 0
+
+
+def fuse_batch_normalization(model: keras.Model) -> None:
+    """Let batch normalization train with TensorFlow's single kernel for it, if the model runs on the processor.
+
+    Keras composes it of a dozen operations, which take a third of an epoch's time. The result is the same, except that
+    the moving variance is that of n - 1 values, not n. The saved layers stay Keras's own.
+    """
+    if keras.config.backend() == "tensorflow" and not on_gpu():
+        for layer in model.layers:
+            if isinstance(layer, layers.BatchNormalization) and layer.axis in (-1, 3) and layer.scale and layer.center:
+                layer.call = _fused(layer)
+
+
+def _fused(layer: layers.BatchNormalization) -> Callable[..., Any]:
+    from tensorflow import raw_ops, zeros
+    composed = layer.call
+
+    def call(inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        if not training or mask is not None or len(inputs.shape) != 4:
+            return composed(inputs, training, mask)
+        result = raw_ops.FusedBatchNormV3(x=inputs, scale=layer.gamma.value, offset=layer.beta.value, mean=zeros(0),
+                                          variance=zeros(0), epsilon=layer.epsilon, is_training=True)
+        for moving, now in ((layer.moving_mean, result.batch_mean), (layer.moving_variance, result.batch_variance)):
+            moving.assign(layer.momentum * moving + (1 - layer.momentum) * now)
+        return result.y
+
+    return call

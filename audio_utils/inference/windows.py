@@ -1,0 +1,124 @@
+"""Sounds of any length as clips for a network: a short one padded, a long one cut into overlapping windows."""
+
+import itertools
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from audio_utils.audio import audio_io, melgram
+from audio_utils.audio.audio_io import AudioError
+from audio_utils.audio.melgram import MelgramSettings
+from audio_utils.audio.resampling import fix_length, resample_blocks
+
+_MAX_PREFETCHED = 600  # blocks of a stream
+
+
+class Clip(NamedTuple):
+    """A short sound, or a window of a longer one."""
+    start: float  # seconds; beginning of the time that the window represents
+    end: float  # seconds
+    melgram: np.ndarray  # float32 (mels, frames, channels), dB
+    warning: str = ""  # if the file is silent or truncated
+
+
+class Segment(NamedTuple):
+    """A stretch of time with one predicted class."""
+    start: float  # seconds
+    end: float  # seconds
+    name: str  # of the class, or "none of these"
+    probabilities: np.ndarray  # (classes,)
+
+
+def fits_in_clip(samples: int, rate: int, settings: MelgramSettings) -> bool:
+    """Whether a sound is no longer than a training clip."""
+    return samples * settings.sample_rate <= settings.clip_samples * rate
+
+
+def require_channels(channels: int, settings: MelgramSettings, name: str | Path) -> None:
+    """Refuse a sound with more channels than the training clips; a network for mono takes any number."""
+    if channels > settings.channels > 1:
+        raise AudioError(f"{name}: has {channels} channels, the network {settings.channels}; remove some.")
+
+
+def read_clip(path: str | Path, settings: MelgramSettings) -> Clip | None:
+    """The Clip of a file, or None if it is longer than one (then only its header is read). Raises AudioError."""
+    header = audio_io.info(path)
+    require_channels(header.channels, settings, path)
+    if not fits_in_clip(header.samples, header.rate, settings):
+        return None
+    return Clip(0.0, header.samples / header.rate, *melgram.of_file(path, settings))
+
+
+def windows(blocks: Iterable[np.ndarray], rate: int, settings: MelgramSettings, hop_samples: int,
+            name: str | Path) -> Iterator[Clip]:
+    """The windows of a sound that arrives in blocks, float32 (channels, n) at `rate` Hz.
+
+    hop_samples: from window to window, at the sample rate of the settings. Raises AudioError for NaN or infinite
+    samples.
+    """
+    matched = (melgram.match_channels(require_finite(block, name), settings.channels, name) for block in blocks)
+    resampled = resample_blocks(matched, settings.channels, rate, settings.sample_rate)
+    for start, end, audio in cut(resampled, settings.clip_samples, hop_samples):
+        yield Clip(start / settings.sample_rate, end / settings.sample_rate, melgram.melgram(audio, settings))
+
+
+def require_finite(audio: np.ndarray, name: str | Path) -> np.ndarray:
+    """The same audio; raises AudioError if it has NaN or infinite samples."""
+    if not np.isfinite(audio).all():
+        raise AudioError(f"{name}: holds NaN or infinite samples; repair or remove it.")
+    return audio
+
+
+def cut(blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterator[tuple[float, float, np.ndarray]]:
+    """Cut a sound in blocks (channels, n) into windows (channels, window): yield (start, end, audio).
+
+    start, end: the samples that a window represents, without gaps or overlap. The last window ends with the sound; the
+    only window of a shorter sound is padded with silence.
+    """
+    buffer, offset = np.zeros((1, 0), np.float32), 0  # the buffer begins `offset` samples into the sound
+    next_window, start = 0, 0
+    for block in blocks:
+        buffer = np.concatenate([buffer, block], axis=1) if buffer.size else block
+        while offset + buffer.shape[1] > next_window + window:  # a window that ends with the sound is the last
+            buffer, offset = buffer[:, next_window - offset:], next_window
+            end = offset + (window + hop) / 2
+            yield start, end, buffer[:, :window]
+            next_window, start = offset + hop, end
+    samples = offset + buffer.shape[1]
+    if samples:
+        yield start, samples, fix_length(buffer[:, max(0, samples - window) - offset:], window)
+
+
+def merge(segments: Iterable[Segment]) -> Iterator[Segment]:
+    """Join neighbors of the same class; their probabilities are averaged over time."""
+    for name, group in itertools.groupby(segments, key=lambda segment: segment.name):
+        same = list(group)
+        seconds = [segment.end - segment.start for segment in same]
+        probabilities = np.average([segment.probabilities for segment in same], axis=0, weights=seconds)
+        yield Segment(same[0].start, same[-1].end, name, probabilities)
+
+
+def prefetched(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield blocks that a thread reads in advance, so that a live stream loses nothing while Python is busy."""
+    buffer = queue.Queue(_MAX_PREFETCHED)
+
+    def read_all() -> None:
+        try:
+            for block in blocks:
+                buffer.put(block)
+            buffer.put(None)
+        except Exception as error:
+            buffer.put(error)
+
+    def take() -> Iterator[np.ndarray]:
+        while (block := buffer.get()) is not None:
+            if isinstance(block, Exception):
+                raise block
+            yield block
+
+    threading.Thread(target=read_all, daemon=True).start()
+    return take()

@@ -1,0 +1,118 @@
+"""Atomic files and locks: a file is written beside its final path and renamed, so it is never half-written."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from audio_utils.runtime.errors import UNFINISHED, UserError
+
+LONGEST_JSON = 1 << 24  # bytes; a larger file is not one of ours
+_being_written = set()
+
+
+@contextmanager
+def replacing(path: str | Path, durable: bool = False) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; at the end of the block it replaces `path` in one step.
+
+    If the block fails, the new file is removed and the old one is left unchanged. The unfinished file always has the
+    same name, so the next run overwrites what a killed run left.
+    durable: wait until the bytes and the new name are on the disk, so that a power failure can't leave an empty or an
+    older file.
+    """
+    path = Path(path)
+    unfinished = path.with_name(UNFINISHED + path.name)
+    _being_written.add(unfinished)
+    try:
+        yield unfinished
+        if durable:
+            with open(unfinished, "rb+") as file:
+                os.fsync(file.fileno())
+        os.replace(unfinished, path)
+        if durable:
+            _sync_folder(path.parent)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a failed write has a reason, but no file name
+        raise
+    finally:
+        with suppress(FileNotFoundError):
+            unfinished.unlink()
+        _being_written.discard(unfinished)
+
+
+def _sync_folder(folder: Path) -> None:
+    with suppress(OSError):  # Windows can't open folders, some file systems can't sync them
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def locked(*folders: str | Path) -> Iterator[None]:
+    """Lock the folders' common parent for this process; raises UserError if another process holds the lock.
+
+    The lock is on the folder itself: it leaves no file behind, and ends with the process, however that ends.
+    Without such locks (Windows, some network file systems) nothing is refused.
+    """
+    descriptor = None
+    try:
+        import fcntl
+        folder = os.path.commonpath(map(os.path.abspath, folders))
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UserError(f"{folder}/: another run is writing here; wait until it ends, or stop it.") from None
+    except (ImportError, OSError, ValueError):
+        pass
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def sweep(folder: str | Path) -> None:
+    """Remove what a killed run left unfinished in a folder; call it with the folder locked."""
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in list(entries):
+            if entry.name.startswith(UNFINISHED):
+                os.unlink(entry)
+
+
+def discard_unfinished() -> None:
+    """Remove the files that this process is writing; for a process that is about to end."""
+    for path in list(_being_written):
+        with suppress(OSError):
+            path.unlink()
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file durably."""
+    with replacing(path, durable=True) as unfinished:
+        unfinished.write_bytes(content)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 file durably."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write a JSON file durably."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def read_json(path: str | Path, source: str) -> dict:
+    """The JSON object in a file; source: the script that writes it, for the user's message."""
+    value = None
+    if Path(path).stat().st_size <= LONGEST_JSON:
+        with suppress(ValueError, RecursionError):
+            value = json.loads(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: is damaged; delete it and run {source} again.")
+    return value

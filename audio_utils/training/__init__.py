@@ -1,0 +1,1 @@
+"""The trainer and its parts: training state, schedule, EMA, early stopping, augmentation, cross-validation."""

@@ -1,0 +1,192 @@
+"""Augmentation of training clips: parameters are drawn at random first, by NumPy, and then applied.
+
+Batches are melgrams, float32 (clips, mels, frames, channels), in dB. All channels of a clip are treated alike, which
+keeps the differences between them. `apply` takes `ops`, NumPy or keras.ops, and runs on either. A new augmentation is
+one class here, entered in AUGMENTATIONS, and one constant in train_network.py.
+"""
+
+from abc import ABC, abstractmethod
+from argparse import Namespace
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+
+Parameters = dict[str, np.ndarray]  # a row per clip
+
+
+class Augmentation(ABC):
+    """One augmentation of a batch."""
+    is_linear: ClassVar[bool] = False  # whether it mixes clips; then their targets are mixed too
+
+    @classmethod
+    @abstractmethod
+    def of(cls, options: Namespace, band_hz: np.ndarray, fill: np.ndarray) -> "Augmentation | None":
+        """From the constants of train_network.py; None if they switch it off.
+
+        band_hz: (mels,), the center frequency of each band. fill: (mels,), the value of masked bands, in dB above the
+        clip's maximum.
+        """
+
+    @abstractmethod
+    def randomize_parameters(self, rng: np.random.Generator, clips: int, mels: int, frames: int) -> Parameters:
+        """Draw the parameters for so many clips."""
+
+    @abstractmethod
+    def apply(self, ops: ModuleType, batch: Any, parameters: dict[str, Any]) -> Any:
+        """The batch, augmented. ops: numpy, or keras.ops within a graph."""
+
+
+@dataclass(frozen=True)
+class TimeShift(Augmentation):
+    """Roll each clip in time."""
+    max_shift: float  # as a fraction of the frames, in either direction
+
+    @classmethod
+    def of(cls, options: Namespace, band_hz: np.ndarray, fill: np.ndarray) -> "TimeShift":
+        return cls(options.time_shift)
+
+    def randomize_parameters(self, rng: np.random.Generator, clips: int, mels: int, frames: int) -> Parameters:
+        max_frames = round(self.max_shift * frames)
+        return {"shift": rng.integers(-max_frames, max_frames + 1, clips)}
+
+    def apply(self, ops: ModuleType, batch: Any, parameters: dict[str, Any]) -> Any:
+        if not self.max_shift:
+            return batch
+        frames = batch.shape[2]
+        return _gather(ops, batch, (ops.arange(frames) - parameters["shift"][:, None]) % frames, axis=2)
+
+
+@dataclass(frozen=True)
+class FrequencyWarp(Augmentation):
+    """Vocal tract length perturbation: multiply all frequencies of a clip by a random factor.
+
+    Jaitly and Hinton, ICML Workshop on Deep Learning for Audio, Speech and Language Processing, 2013, section 3; here
+    by linear interpolation between the bands of the melgram.
+    """
+    max_warp: float  # the factor is from 1 / (1 + max_warp) to 1 + max_warp
+    band_hz: np.ndarray
+
+    @classmethod
+    def of(cls, options: Namespace, band_hz: np.ndarray, fill: np.ndarray) -> "FrequencyWarp | None":
+        return cls(options.frequency_warp, band_hz) if options.frequency_warp else None
+
+    def randomize_parameters(self, rng: np.random.Generator, clips: int, mels: int, frames: int) -> Parameters:
+        hz = self.band_hz * (1 + self.max_warp) ** rng.uniform(-1, 1, (clips, 1))
+        source = np.interp(hz, self.band_hz, np.arange(mels)).astype(np.float32)  # fractional band of each band
+        lower = source.astype(int)
+        return {"lower_band": lower, "upper_weight": source - lower}
+
+    def apply(self, ops: ModuleType, batch: Any, parameters: dict[str, Any]) -> Any:
+        weight, lower = parameters["upper_weight"][:, :, None, None], parameters["lower_band"]
+        upper = ops.minimum(lower + 1, batch.shape[1] - 1)
+        return (1 - weight) * _gather(ops, batch, lower, axis=1) + weight * _gather(ops, batch, upper, axis=1)
+
+
+@dataclass(frozen=True)
+class Mixup(Augmentation):
+    """Average each clip with another of the batch, and their targets with the same weights.
+
+    Zhang et al., ICLR 2018, eq. 1. The clip itself has the larger weight.
+    """
+    alpha: float  # weights are from Beta(alpha, alpha)
+    is_linear = True
+
+    @classmethod
+    def of(cls, options: Namespace, band_hz: np.ndarray, fill: np.ndarray) -> "Mixup | None":
+        return cls(options.mixup) if options.mixup else None
+
+    def randomize_parameters(self, rng: np.random.Generator, clips: int, mels: int, frames: int) -> Parameters:
+        weight = rng.beta(self.alpha, self.alpha, clips).astype(np.float32)
+        return {"weight": np.maximum(weight, 1 - weight), "partner": rng.permutation(clips)}
+
+    def apply(self, ops: ModuleType, batch: Any, parameters: dict[str, Any]) -> Any:
+        weight = ops.reshape(parameters["weight"], (-1, *[1] * (len(batch.shape) - 1)))
+        return weight * batch + (1 - weight) * ops.take(batch, parameters["partner"], axis=0)
+
+
+@dataclass(frozen=True)
+class SpecAugment(Augmentation):
+    """Mask a range of bands and a range of frames: Park et al., Interspeech 2019, section 2."""
+    max_bands: float  # as a fraction of the bands
+    max_frames: float  # as a fraction of the frames
+    fill: np.ndarray
+
+    @classmethod
+    def of(cls, options: Namespace, band_hz: np.ndarray, fill: np.ndarray) -> "SpecAugment":
+        return cls(options.frequency_mask, options.time_mask, fill)
+
+    def randomize_parameters(self, rng: np.random.Generator, clips: int, mels: int, frames: int) -> Parameters:
+        return {"masked_bands": _random_ranges(rng, clips, mels, self.max_bands),
+                "masked_frames": _random_ranges(rng, clips, frames, self.max_frames)}
+
+    def apply(self, ops: ModuleType, batch: Any, parameters: dict[str, Any]) -> Any:
+        if not self.max_bands and not self.max_frames:
+            return batch
+        _, mels, frames, _ = batch.shape
+        masked = (_in_range(ops.arange(mels), parameters["masked_bands"])[:, :, None]
+                  | _in_range(ops.arange(frames), parameters["masked_frames"])[:, None])
+        fill = ops.max(batch, axis=(1, 2, 3), keepdims=True) + self.fill[:, None, None]
+        return ops.where(masked[..., None], fill, batch)
+
+
+def _random_ranges(rng: np.random.Generator, clips: int, size: int, max_fraction: float) -> np.ndarray:
+    """A random [start, end) within `size` for each clip, (clips, 2); its length is at most that fraction of it."""
+    length = rng.integers(0, round(max_fraction * size) + 1, clips)
+    start = rng.integers(0, size - length + 1)
+    return np.stack([start, start + length], axis=1)
+
+
+def _in_range(indices: Any, ranges: Any) -> Any:
+    """(clips, indices): whether each index is within each clip's range."""
+    return (indices >= ranges[:, :1]) & (indices < ranges[:, 1:])
+
+
+def _gather(ops: ModuleType, batch: Any, indices: Any, axis: int) -> Any:
+    """Of each clip, the entries at its row of indices (clips, n), along an axis of the batch."""
+    if ops is np:  # several times as fast as np.take_along_axis
+        return np.stack([clip.take(row, axis - 1) for clip, row in zip(batch, indices, strict=True)])
+    return ops.take_along_axis(batch, indices[(slice(None), *[None] * (axis - 1), slice(None), *[None] * (3 - axis))],
+                               axis=axis)
+
+
+AUGMENTATIONS = (TimeShift, FrequencyWarp, Mixup, SpecAugment)  # in the order of drawing and applying
+
+
+class Augmenter:
+    """All augmentations that train_network.py's constants switch on."""
+
+    def __init__(self, options: Namespace, band_hz: np.ndarray, fill: np.ndarray) -> None:
+        made = [kind.of(options, band_hz, fill) for kind in AUGMENTATIONS]
+        self.augmentations = [each for each in made if each is not None]
+
+    def randomize_parameters(self, indices: np.ndarray, mels: int, frames: int,
+                             rng: np.random.Generator) -> Parameters:
+        """The parameters of a batch: arrays with a row per clip; "index" is the clip's."""
+        parameters = {"index": indices}
+        for each in self.augmentations:
+            parameters |= each.randomize_parameters(rng, len(indices), mels, frames)
+        return {name: array.astype(np.int32) if array.dtype.kind == "i" else array
+                for name, array in parameters.items()}
+
+    def batch(self, melgrams: np.ndarray, parameters: Parameters) -> np.ndarray:
+        """The batch with these parameters, by NumPy; melgrams: those of all clips."""
+        batch = melgrams[parameters["index"]]
+        for each in self.augmentations:
+            batch = each.apply(np, batch, parameters).astype(np.float32, copy=False)
+        return batch
+
+    def batch_in_graph(self, ops: ModuleType, melgrams: Any, parameters: dict[str, Any]) -> Any:
+        """The same within a graph, from tensors; ops: keras.ops."""
+        batch = ops.take(melgrams, parameters["index"], axis=0)
+        for each in self.augmentations:
+            batch = each.apply(ops, batch, parameters)
+        return batch
+
+    def targets(self, targets: np.ndarray, parameters: Parameters) -> np.ndarray:
+        """The targets of the batch, (clips, classes), mixed as its clips are."""
+        batch = targets[parameters["index"]]
+        for each in self.augmentations:
+            batch = each.apply(np, batch, parameters) if each.is_linear else batch
+        return batch

@@ -1,0 +1,39 @@
+"""Writing weights.hdf5 with all that is needed to continue training, and restoring it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from audio_utils.inference import checkpoint as checkpoints
+from audio_utils.inference.checkpoint import Checkpoint
+from audio_utils.inference.network import arrays, assign
+from audio_utils.runtime import safe_files
+from panotti_models import keras
+
+
+def save(path: Path, checkpoint: Checkpoint, model: keras.Model, best: list[np.ndarray], ema: list[np.ndarray],
+         optimizer: keras.optimizers.Optimizer) -> None:
+    """Write the best network and the state of training in one step, durably.
+
+    model: with its last weights, which it keeps. best, ema: the weights that did best in validation, and the
+    exponential moving average, in the order of model.weights.
+    """
+    last = arrays(model.variables)
+    paths = [f"model_weights/{layer.name}/{weight.path}" for layer in model.layers for weight in layer.weights]
+    with checkpoints.InMemory() as file:
+        model.set_weights(best)
+        model.save(file, include_optimizer=False)
+        assign(model.variables, last)
+        checkpoints.write(file, checkpoint._replace(weights=paths), last=last, average=ema,
+                          optimizer=arrays(optimizer.variables))
+        safe_files.write_bytes(path, file.image())
+
+
+def restore(path: Path, checkpoint: Checkpoint, model: keras.Model,
+            optimizer: keras.optimizers.Optimizer) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Restore the variables of a network and its optimizer; returns the arrays (best, ema) that `save` was given."""
+    optimizer.build(model.trainable_variables)
+    assign(model.variables, checkpoints.read_state(path, "last", model.variables))
+    assign(optimizer.variables, checkpoints.read_state(path, "optimizer", optimizer.variables))
+    return (checkpoints.read_best(path, checkpoint, model.weights),
+            checkpoints.read_state(path, "average", model.weights))

@@ -1,0 +1,72 @@
+"""Cross-validation: a network per fold, tested on clips that it was not trained on, and their pooled scores."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audio_utils.data import split
+from audio_utils.data.clips import Clips
+from audio_utils.data.dataset import Dataset, require_same
+from audio_utils.data.preproc import PREPROC, SETTINGS
+from audio_utils.evaluation import metrics, plots
+from audio_utils.evaluation.metrics import Evaluation
+from audio_utils.inference.checkpoint import WEIGHTS
+from audio_utils.runtime import safe_files
+from audio_utils.runtime.console import say
+from audio_utils.training import resume
+
+FOLDS = Path("folds")
+
+
+def cross_validate(options: Namespace, dataset: Dataset, constants: dict[str, Any]) -> None:
+    """Train and test all folds in folds/, then write and print their scores; a second call continues.
+
+    options: the constants of train_network.py; constants: those that the training state records.
+    """
+    if options.fresh and FOLDS.exists():
+        resume.put_away(FOLDS)
+    clips = dataset.load("Train")
+    folds, fold_of = split.assign_folds(clips.names, options.folds, options.seed, dataset.group_by)
+    unassigned = [name for name in clips.names if name in fold_of and not fold_of[name]]
+    if unassigned:
+        say(f"{len(unassigned)} sounds are in no fold, {unassigned[0]} the first: they are always trained on.")
+    results = {}
+    for number, fold in enumerate(folds, 1):
+        say(f"Fold {fold}, {number} of {len(folds)}:")
+        held_out = [name for name in clips.names if fold_of.get(name) == fold]
+        result = results[fold] = train_fold(options, FOLDS / f"fold_{fold}", dataset, clips, held_out, constants)
+        say(f"Fold {fold}: loss {result.loss:.4f}, accuracy {result.accuracy:.2%} of {len(held_out)} clips.\n")
+    write_scores(results)
+
+
+def train_fold(options: Namespace, folder: Path, dataset: Dataset, clips: Clips, held_out: list[str],
+               constants: dict[str, Any]) -> Evaluation:
+    """Train one fold, continuing from its folder, and evaluate it on the clips held out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = resume.read_checkpoint(folder / WEIGHTS, options.fresh)
+    if checkpoint:
+        require_same(checkpoint.settings, dataset.settings, PREPROC / SETTINGS)
+    state = resume.initial_state(folder / WEIGHTS, checkpoint, options, clips, held_out, constants)
+    from audio_utils.training.trainer import Trainer, evaluate
+    model = Trainer(options, folder, dataset, clips, state, checkpoint).train()
+    index = {name: i for i, name in enumerate(clips.names)}
+    return evaluate(model, clips, np.array([index[name] for name in held_out]))
+
+
+def write_scores(results: dict[str, Evaluation]) -> None:
+    """Write and print the scores of all folds together; results: fold → Evaluation."""
+    pooled = Evaluation.pooled(list(results.values()))
+    accuracies = [result.accuracy for result in results.values()]
+    scores = metrics.score(pooled, metrics.roc_curves(pooled)) | {
+        "folds": {fold: {"accuracy": result.accuracy, "loss": result.loss, "files": len(result.labels)}
+                  for fold, result in results.items()}}
+    safe_files.write_json(FOLDS / "scores.json", scores)
+    metrics.write_mistakes(FOLDS / "mistakes.csv", pooled)
+    plots.confusion_matrix(FOLDS / "confusion_matrix.png", pooled.confusion, pooled.class_names)
+    say(f"{len(results)} folds: mean accuracy {np.mean(accuracies):.2%}, from {min(accuracies):.2%} to "
+        f"{max(accuracies):.2%}; all {len(pooled.labels)} clips together {scores['accuracy']:.2%} (95% interval "
+        "{:.2%} to {:.2%}), macro AUC {:.4f} ({:.4f} to {:.4f}).".format(
+            *scores["accuracy_interval"], scores["macro_auc"], *scores["macro_auc_interval"]))
+    say(f"Written: {FOLDS}/scores.json, mistakes.csv, confusion_matrix.png.")

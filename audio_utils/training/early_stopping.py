@@ -1,0 +1,52 @@
+"""When the learning rate begins to decay, which network is kept, and when training ends."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from audio_utils.training.state import TrainingState
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Keras's EarlyStopping, but a plateau starts the annealing, and its counters are in the TrainingState."""
+    epochs: int  # the maximum
+    patience: int  # epochs
+    min_delta: float  # nats
+    loss_target: float  # nats
+    anneal_epochs: int
+
+    def on_epoch_end(self, state: TrainingState, logs: dict[str, Any]) -> bool:
+        """Record an epoch's logs, by the names of state.COLUMNS; True if its network is the one to keep.
+
+        val_loss is None if the epoch was trained on all clips; its network is then the best one.
+        """
+        state.epoch += 1
+        state.history.append({"epoch": state.epoch, **logs})
+        val_loss = logs["val_loss"]
+        if val_loss is None:
+            state.best_epoch = state.epoch
+            return True
+        improved = val_loss < state.best_loss
+        if improved:
+            state.best_loss, state.best_epoch = val_loss, state.epoch
+        if val_loss < state.plateau_loss - self.min_delta:
+            state.plateau_loss, state.plateau_epoch = val_loss, state.epoch
+        elif not state.decay_end and self._on_plateau(state):
+            state.decay_start, state.decay_end = state.epoch, state.epoch + self.anneal_epochs
+        return improved
+
+    def _on_plateau(self, state: TrainingState) -> bool:
+        return state.epoch - state.plateau_epoch >= self.patience
+
+    def stop_reason(self, state: TrainingState) -> str:
+        """Why training has ended, or "" if it has not."""
+        if state.epoch >= self.epochs:
+            reason = f"{state.epoch} epochs (EPOCHS)"
+        elif state.best_loss < self.loss_target and self._on_plateau(state):
+            reason = f"the validation loss is below {self.loss_target} (LOSS_TARGET) and no longer improves"
+        elif state.decay_end and state.epoch >= state.decay_end:
+            reason = (f"no improvement of the validation loss until epoch {state.decay_start} (PATIENCE); the learning "
+                      "rate has decayed to 0 since then (ANNEAL_EPOCHS)")
+        else:
+            return ""
+        return f"Done: {reason}; epoch {state.best_epoch} is kept."

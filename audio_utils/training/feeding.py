@@ -1,0 +1,116 @@
+"""How batches reach the network: augmented by NumPy and sent one by one, or augmented on the device.
+
+Both remain until the second has been measured on a GPU: on a processor it is slower, as a graph gathers frames element
+by element. Both draw the same parameters in the same order.
+"""
+
+import math
+from typing import Protocol
+
+import numpy as np
+
+from audio_utils.data.clips import Clips
+from audio_utils.training.augmentation import Augmenter, Parameters
+from panotti_models import keras
+
+
+class StepCallbacks(Protocol):
+    """What a feed calls during an epoch."""
+
+    def on_train_batch_begin(self, epoch_fraction: float) -> None:
+        """Before a step, or several, when this fraction of the epoch is done."""
+
+    def on_train_batch_end(self, steps: int) -> None:
+        """After so many steps."""
+
+
+class _Feed:
+    """model: its input is a batch of melgrams; of an ensemble, all members are trained."""
+
+    def __init__(self, clips: Clips, augmenter: Augmenter, members: int | None) -> None:
+        self.clips, self.augmenter, self.members = clips, augmenter, members
+
+    def draw(self, indices: np.ndarray, rng: np.random.Generator) -> tuple[Parameters, np.ndarray]:
+        """The parameters and the targets of a batch; of an ensemble, targets for each member."""
+        mels, frames = self.clips.melgrams.shape[1:3]
+        parameters = self.augmenter.randomize_parameters(indices, mels, frames, rng)
+        targets = self.augmenter.targets(self.clips.targets, parameters)
+        return parameters, np.repeat(targets[:, None], self.members, axis=1) if self.members else targets
+
+
+class HostFeed(_Feed):
+    """NumPy augments each batch, and sends it."""
+    steps_per_execution = 1
+
+    def compiled_model(self, model: keras.Model) -> keras.Model:
+        """The model to compile."""
+        return model
+
+    def train(self, model: keras.Model, batches: list[np.ndarray], rng: np.random.Generator,
+              callbacks: StepCallbacks) -> tuple[float, float]:
+        """Train on batches of clip indices: (mean loss, accuracy), or NaN as soon as a loss is not finite."""
+        sums = np.zeros(2)
+        for step, indices in enumerate(batches):
+            callbacks.on_train_batch_begin(step / len(batches))
+            parameters, targets = self.draw(indices, rng)
+            batch = self.augmenter.batch(self.clips.melgrams, parameters)
+            logs = model.train_on_batch(batch, targets, return_dict=True)
+            sums += logs["loss"], logs["accuracy"]
+            if not math.isfinite(logs["loss"]):
+                return math.nan, math.nan
+            callbacks.on_train_batch_end(1)
+        return tuple(map(float, sums / len(batches)))
+
+
+class DeviceFeed(_Feed):
+    """The clips stay in the device's memory and are augmented there; only the parameters are sent for each batch."""
+
+    def __init__(self, clips: Clips, augmenter: Augmenter, members: int | None, steps_per_execution: int) -> None:
+        super().__init__(clips, augmenter, members)
+        self.steps_per_execution = 1 if keras.config.backend() == "torch" else steps_per_execution  # Keras refuses more
+
+    def compiled_model(self, model: keras.Model) -> keras.Model:
+        """The model to compile: from the parameters of a batch to the given model's output."""
+        parameters = _float32(self.draw(np.zeros(2, int), np.random.default_rng(0))[0])
+        inputs = {name: keras.Input(array.shape[1:], dtype=array.dtype.name, name=name)
+                  for name, array in parameters.items()}
+        return keras.Model(inputs, model(_Melgrams(self.clips.melgrams, self.augmenter)(inputs)))
+
+    def train(self, model: keras.Model, batches: list[np.ndarray], rng: np.random.Generator,
+              callbacks: StepCallbacks) -> tuple[float, float]:
+        """Train on batches of clip indices, all of one size: (mean loss, accuracy)."""
+        done = 0
+
+        def begin(step: int, logs: dict | None = None) -> None:
+            callbacks.on_train_batch_begin(step / len(batches))
+
+        def end(step: int, logs: dict | None = None) -> None:
+            nonlocal done
+            if keras.config.backend() == "jax":
+                model.jax_state_sync()
+            before, done = done, min(step + 1, len(batches))  # Keras counts whole executions
+            callbacks.on_train_batch_end(done - before)
+
+        parameters, targets = zip(*(self.draw(indices, rng) for indices in batches), strict=True)
+        epoch = {name: np.concatenate([each[name] for each in parameters]) for name in parameters[0]}
+        history = model.fit(
+            _float32(epoch), np.concatenate(targets), len(batches[0]), shuffle=False, verbose=0,
+            callbacks=[keras.callbacks.LambdaCallback(on_train_batch_begin=begin, on_train_batch_end=end)]).history
+        return history["loss"][0], history["accuracy"][0]
+
+
+def _float32(parameters: Parameters) -> Parameters:
+    return {name: array.astype(np.float32) if array.dtype.kind == "f" else array for name, array in parameters.items()}
+
+
+class _Melgrams(keras.layers.Layer):
+    """Melgrams in the device's memory: (parameters of a batch) → the batch, augmented."""
+
+    def __init__(self, melgrams: np.ndarray, augmenter: Augmenter) -> None:
+        super().__init__(dtype="float32")
+        self.augmenter = augmenter
+        self.melgrams = self.add_weight(melgrams.shape, "zeros", trainable=False, autocast=False)
+        self.melgrams.assign(melgrams)
+
+    def call(self, parameters: dict[str, keras.KerasTensor]) -> keras.KerasTensor:
+        return self.augmenter.batch_in_graph(keras.ops, self.melgrams, parameters)

@@ -1,0 +1,28 @@
+"""The learning rate: warm-up, constant, and a final decay to 0."""
+
+import math
+from dataclasses import dataclass
+
+from audio_utils.training.state import TrainingState
+
+
+@dataclass(frozen=True)
+class LearningRateSchedule:
+    """Linear warm-up, then constant until the validation loss reaches a plateau, then decay as 1 - √x.
+
+    Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations", NeurIPS 2024, section 3.
+    """
+    learning_rate: float
+    warmup_steps: int
+
+    def __call__(self, state: TrainingState, epoch_fraction: float) -> float:
+        """The learning rate of the next step, when this fraction of the epoch's steps is done."""
+        warmup = min(1, (state.step + 1) / max(1, self.warmup_steps))
+        return self.learning_rate * warmup * self.decay(state, epoch_fraction)
+
+    def decay(self, state: TrainingState, epoch_fraction: float) -> float:
+        """The factor of the final decay, 1 before it begins."""
+        if not state.decay_end:
+            return 1.0
+        elapsed = state.epoch + epoch_fraction - state.decay_start
+        return 1 - math.sqrt(elapsed / (state.decay_end - state.decay_start))

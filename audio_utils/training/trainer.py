@@ -1,0 +1,203 @@
+"""The trainer: a network, its optimizer and the one TrainingState, from the first epoch to the last."""
+
+import math
+import time
+from argparse import Namespace
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+import panotti_models
+from audio_utils.data.clips import Clips
+from audio_utils.data.dataset import Dataset
+from audio_utils.data.standardization import Standardization
+from audio_utils.evaluation import plots
+from audio_utils.evaluation.metrics import Evaluation
+from audio_utils.inference import checkpoint as checkpoints
+from audio_utils.inference import device, network
+from audio_utils.inference.checkpoint import Checkpoint
+from audio_utils.inference.network import arrays
+from audio_utils.runtime import signals
+from audio_utils.runtime.console import say
+from audio_utils.runtime.errors import UserError
+from audio_utils.training import checkpointing, resume
+from audio_utils.training.augmentation import Augmenter
+from audio_utils.training.early_stopping import EarlyStopping
+from audio_utils.training.ema import EMA
+from audio_utils.training.feeding import DeviceFeed, HostFeed
+from audio_utils.training.sampler import Sampler
+from audio_utils.training.schedule import LearningRateSchedule
+from audio_utils.training.state import TrainingState, write_history
+from panotti_models import keras
+
+_PLOT_SECONDS = 10  # at least, between two plots of the training curves
+
+
+class Trainer:
+    """Trains one network; new, or restored from a checkpoint.
+
+    options: the constants of train_network.py. folder: for weights.hdf5, history.csv and training_curves.png.
+    """
+
+    def __init__(self, options: Namespace, folder: Path, dataset: Dataset, clips: Clips, state: TrainingState,
+                 checkpoint: Checkpoint | None) -> None:
+        if options.network not in panotti_models.NETWORKS:
+            raise UserError(f"NETWORK is {options.network!r}; choose one of {', '.join(panotti_models.NETWORKS)}.")
+        keras.utils.clear_session()  # layers are numbered from one, as in a process of its own
+        keras.utils.set_random_seed(options.seed)
+        self.options, self.clips, self.state = options, clips, state
+        self.weights, self.history, self.curves = (
+            folder / name for name in (checkpoints.WEIGHTS, "history.csv", "training_curves.png"))
+        self.split = resume.train_val_split(clips.names, state, bool(checkpoint), options.validation_fraction,
+                                            options.seed, dataset.group_by)
+        self.checkpoint = checkpoint or Checkpoint(
+            options.network, clips.class_names, dataset.settings, dataset.preprocessing,
+            Standardization.of(clips.melgrams, self.split.training), {}, [])
+        self.sampler = Sampler(options.epoch_clips, options.batch_size)
+        self.schedule = LearningRateSchedule(options.learning_rate, options.warm_up)
+        self.early_stopping = EarlyStopping(options.epochs, options.patience, options.min_delta, options.loss_target,
+                                            options.anneal_epochs)
+        self._build_model()
+        self._plotted = time.monotonic()
+        if checkpoint:
+            self.best, self.ema.weights = checkpointing.restore(self.weights, checkpoint, self.model, self.optimizer)
+
+    def _build_model(self) -> None:
+        options, known = self.options, self.checkpoint
+        self.precision = device.best_precision() if options.precision == "auto" else options.precision
+        self.model = panotti_models.build(known.network, known.settings.shape, len(known.class_names),
+                                          known.standardization, self.precision)
+        device.fuse_batch_normalization(self.model)
+        self.best = arrays(self.model.weights)
+        self.ema = EMA(options.ema_decay, options.ema_every, self.best)
+        members = panotti_models.members(self.model)
+        augmenter = Augmenter(options, known.settings.band_hz, known.standardization.mean)
+        feed_arguments = self.clips, augmenter, members and members.output_shape[1]
+        on_device = device.on_gpu() and self.clips.melgrams.nbytes <= options.gpu_clips_gb * 1e9
+        self.feed = DeviceFeed(*feed_arguments, options.ema_every) if on_device else HostFeed(*feed_arguments)
+        self.compiled = self.feed.compiled_model(members or self.model)
+        self.optimizer = keras.optimizers.AdamW(options.learning_rate, weight_decay=options.weight_decay)
+        self.compiled.compile(self.optimizer, "categorical_crossentropy", metrics=["accuracy"],
+                              steps_per_execution=self.feed.steps_per_execution)
+
+    # --- the whole training ----------------------------------------------------------------------------------------
+
+    def train(self) -> keras.Model:
+        """Train until a stop reason applies; returns the best network, read from weights.hdf5."""
+        self._describe()
+        if self.state.history:
+            write_history(self.history, self.state.history)  # a run that was killed may not have written it
+        while not (reason := self.early_stopping.stop_reason(self.state)):
+            self.run_epoch()
+        say(reason)
+        plots.training_curves(self.curves, self.state.history)
+        return network.load(self.weights, checkpoints.read(self.weights))
+
+    def _describe(self) -> None:
+        mels, frames, channels = self.checkpoint.settings.shape
+        say(f"Network {self.checkpoint.network!r}, {self.model.count_params():,} parameters, on "
+            f"{device.device()} ({keras.config.backend()}, {self.precision}).")
+        passes = self.sampler.passes(len(self._epoch_indices))
+        repeated = f", {passes} times per epoch" if passes > 1 else ""
+        say(f"{len(self.split.training)} training clips{repeated}, {len(self.split.validation)} validation clips, of "
+            f"{mels} mels, {frames} frames, {channels} channel{'s' * (channels > 1)}, in "
+            f"{len(self.clips.class_names)} classes.")
+        if self.state.epoch:
+            say(f"Continuing after epoch {self.state.epoch}; epoch {self.state.best_epoch} is kept so far, the best "
+                f"validation loss is {self.state.best_loss:.4f}.")
+
+    @property
+    def _on_all(self) -> bool:
+        """Whether the current epoch is trained on the validation clips too."""
+        return self.state.decay_end > 0 and (self.options.finish_on_all or self.state.trained_on_validation)
+
+    @property
+    def _epoch_indices(self) -> np.ndarray:
+        """The clips that the current epoch is trained on."""
+        return self.split.all if self._on_all else self.split.training
+
+    # --- an epoch --------------------------------------------------------------------------------------------------
+
+    def run_epoch(self) -> None:
+        """Train for an epoch, validate, and write all files."""
+        start = time.monotonic()
+        on_all = self._on_all
+        logs, clips = self._train_epoch()
+        seconds = time.monotonic() - start
+        logs |= self._validate(on_all)
+        logs["learning_rate"] = self.options.learning_rate * self.schedule.decay(self.state, 0)
+        improved = self.early_stopping.on_epoch_end(self.state, logs)
+        if improved:
+            self.best = self.ema.weights
+        self._save()
+        self._print_epoch(logs, improved, clips, seconds)
+
+    def _train_epoch(self) -> tuple[dict[str, Any], int]:
+        """The logs of training and the number of clips; random numbers depend on the seed and the epoch alone."""
+        rng = np.random.default_rng([self.options.seed, self.state.epoch])
+        if keras.config.backend() == "torch":  # its dropout has no state that is saved; TensorFlow would need 0.4 s
+            keras.utils.set_random_seed(int(rng.integers(1 << 32)))
+        batches = self.sampler.batches(self._epoch_indices, rng)
+        with tqdm(total=len(batches), desc=f"epoch {self.state.epoch + 1:4}", disable=None, unit=" steps", leave=False,
+                  delay=2) as self._progress_bar:
+            loss, accuracy = self.feed.train(self.compiled, batches, rng, self)
+        self._update_ema()
+        self._require_finite(loss, "loss")
+        return {"loss": loss, "accuracy": accuracy}, sum(map(len, batches))
+
+    def on_train_batch_begin(self, epoch_fraction: float) -> None:
+        """The feed's callback before a step."""
+        self.optimizer.learning_rate = self.schedule(self.state, epoch_fraction)
+
+    def on_train_batch_end(self, steps: int) -> None:
+        """The feed's callback after steps."""
+        self._progress_bar.update(steps)
+        due = self.ema.is_due(self.state, steps)
+        self.state.step += steps
+        if due:
+            self._update_ema()
+
+    def _update_ema(self) -> None:
+        self.ema.update(self.state, arrays(self.model.weights))
+
+    def _validate(self, on_all: bool) -> dict[str, Any]:
+        """The logs of validation, with the EMA of the weights; None if the epoch was trained on all clips."""
+        with network.with_weights(self.model, self.ema.weights):
+            found = evaluate(self.model, self.clips, self.split.validation)
+        self._require_finite(found.loss, "validation loss")  # the last step may have made the weights invalid
+        return {"val_loss": None, "val_accuracy": None} if on_all else {
+            "val_loss": found.loss, "val_accuracy": found.accuracy}
+
+    def _require_finite(self, loss: float, name: str) -> None:
+        if not math.isfinite(loss):
+            raise UserError(f"The {name} became {loss} in epoch {self.state.epoch + 1}; {self.weights} is as the "
+                            "previous epoch left it: lower LEARNING_RATE or set PRECISION to float32, and run again.")
+
+    # --- files and messages ----------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        checkpointing.save(self.weights, self.checkpoint._replace(training_state=asdict(self.state)), self.model,
+                           self.best, self.ema.weights, self.optimizer)
+        command = "the same command without --fresh" if self.options.fresh else "the same command"
+        signals.on_stop(f"Stopped. {self.weights} holds the best network so far (epoch {self.state.best_epoch}) and "
+                        f"the state after epoch {self.state.epoch}; {command} continues from there.")
+        write_history(self.history, self.state.history)
+        if time.monotonic() - self._plotted > _PLOT_SECONDS:
+            plots.training_curves(self.curves, self.state.history)
+            self._plotted = time.monotonic()
+
+    def _print_epoch(self, logs: dict[str, Any], improved: bool, clips: int, seconds: float) -> None:
+        validation = (f"on all clips, including validation, until epoch {self.state.decay_end} "
+                      if logs["val_loss"] is None else
+                      f"validation: loss {logs['val_loss']:.4f}  accuracy {logs['val_accuracy']:6.2%}  "
+                      f"best {self.state.best_loss:.4f} in epoch {self.state.best_epoch:3}{'*' if improved else ' '}")
+        say(f"epoch {self.state.epoch:4}  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:6.2%}  {validation} "
+            f"{clips / seconds:5.0f} clips/s {seconds:6.1f} s")
+
+
+def evaluate(model: keras.Model, clips: Clips, indices: np.ndarray | None = None) -> Evaluation:
+    """The predictions for clips, or for those at `indices`."""
+    return Evaluation.of(clips, network.predict(model, clips.melgrams, indices=indices), indices)

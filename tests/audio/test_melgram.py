@@ -1,0 +1,138 @@
+"""Melgrams: librosa's values, channel by channel, at every rate and length."""
+
+import librosa
+import numpy as np
+import pytest
+import scipy.fft
+import soundfile
+from conftest import sine, write
+
+from audio_utils.audio import melgram
+from audio_utils.audio.audio_io import AudioError
+from audio_utils.audio.melgram import MelgramSettings
+from audio_utils.runtime.errors import UserError
+
+
+def settings_for(rate=44100, seconds=1.0, channels=1):
+    return MelgramSettings.of(rate, round(seconds * rate), channels, mels=96, window_ms=46.44, hop_ms=11.61)
+
+
+def by_librosa(channel, settings):
+    power = librosa.feature.melspectrogram(y=channel, sr=settings.sample_rate, n_fft=settings.fft, n_mels=settings.mels,
+                                           win_length=settings.window, hop_length=settings.hop)
+    return librosa.power_to_db(power, ref=1.0, top_db=80)
+
+
+def test_defaults_are_those_of_the_first_panotti():
+    settings = settings_for(44100, 2)
+    assert (settings.mels, settings.fft, settings.window, settings.hop) == (96, 2048, 2048, 512)
+    assert settings.shape == (96, 173, 1)
+    assert settings_for(8000).hop == 93  # the same 11.61 ms
+
+
+@pytest.mark.parametrize("rate", [1000, 2000, 8000, 22050, 44100, 48000, 96000])
+@pytest.mark.parametrize("seconds", [0.002, 0.1, 1.0])
+@pytest.mark.filterwarnings("ignore:n_fft")
+def test_melgrams_equal_librosa_at_every_rate_and_length(rate, seconds):
+    settings = settings_for(rate, seconds, channels=2)
+    rng = np.random.default_rng(0)
+    audio = rng.normal(0, 0.1, (2, settings.clip_samples)).astype(np.float32)
+    audio[1] *= np.linspace(1, 0, settings.clip_samples, dtype=np.float32) ** 8  # falls below the floor of top_db
+    found = melgram.melgram(audio, settings)
+    assert (found.shape, found.dtype) == (settings.shape, np.float32)
+    for i, channel in enumerate(audio):
+        assert np.abs(found[:, :, i] - by_librosa(channel, settings)).max() < 1e-3
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_melgrams_of_a_stereo_file_equal_librosa(tmp_path, subtype):
+    audio = np.random.default_rng(1).normal(0, 0.1, (2, 44100)).astype(np.float32)
+    path = write(tmp_path / "a.wav", audio, 44100, subtype=subtype)
+    found, warning = melgram.of_file(path, settings_for(44100, 1, channels=2))
+    loaded = soundfile.read(path, dtype="float32")[0].T
+    for i in range(2):
+        assert np.abs(found[:, :, i] - by_librosa(loaded[i], settings_for())).max() < 1e-3
+    assert warning == ""
+
+
+def test_each_channel_equals_its_own_mono_melgram():
+    audio = np.concatenate([sine(300, rate=44100), sine(3000, rate=44100)])
+    both = melgram.melgram(audio, settings_for(channels=2))
+    for i in range(2):
+        assert np.array_equal(both[:, :, [i]], melgram.melgram(audio[[i]], settings_for()))
+        band = both[:, 40, i].argmax()
+        assert abs(librosa.mel_frequencies(98, fmax=22050)[band + 1] - (300, 3000)[i]) < 80
+
+
+@pytest.mark.parametrize("rate", [500, 1000, 2000, 4000])
+def test_no_mel_band_is_empty(rate):
+    assert all(filters.any(axis=0).all() for _, _, filters in settings_for(rate).tables.filters)
+
+
+def test_silence_is_minus_100_db():
+    found = melgram.melgram(np.zeros((1, 100), np.float32), settings_for())
+    assert found.shape == (96, 1, 1)
+    assert np.abs(found + 100).max() < 1e-4
+
+
+def test_sounds_are_conformed_to_length_rate_and_channels():
+    settings = settings_for(8000, 1, channels=2)
+    conformed = melgram.conform(sine(440, 0.5, 16000), 16000, settings)
+    assert conformed.shape == (2, 8000)
+    assert np.array_equal(conformed[0], conformed[1])
+    assert not conformed[:, 4000:].any()
+    assert melgram.conform(sine(seconds=3, channels=2), 8000, settings).shape == (2, 8000)
+    assert np.array_equal(melgram.match_channels(np.array([[1.0, 1], [0, 2]]), 1), [[0.5, 1.5]])
+    assert np.array_equal(melgram.match_channels(np.array([[1.0], [2]]), 4), [[1], [2], [0], [0]])
+    with pytest.raises(AudioError, match="loud.wav: has 3 channels, the other sounds 2"):
+        melgram.match_channels(np.zeros((3, 5)), 2, "loud.wav")
+
+
+@pytest.mark.parametrize("rate", [100, 1000, 8000, 11025, 22050, 44100, 96000])
+def test_filters_window_and_fft_length_equal_librosa_and_scipy(rate):
+    for mels in (1, 40, 96, 128):
+        settings = MelgramSettings.of(rate, rate, 1, mels, 46.44, 11.61)
+        filters = np.zeros((1 + settings.fft // 2, mels), np.float32)
+        for bands, bins, block in settings.tables.filters:
+            filters[bins, bands] = block
+        assert np.array_equal(filters, librosa.filters.mel(sr=rate, n_fft=settings.fft, n_mels=mels).T)
+        window = librosa.filters.get_window("hann", settings.window)
+        assert np.allclose(settings.tables.window, librosa.util.pad_center(window, size=settings.fft), atol=1e-7)
+    for length in range(2, 3000):
+        assert melgram.fast_length(length) == scipy.fft.next_fast_len(length, real=True)
+
+
+def test_a_long_file_is_read_only_as_far_as_needed(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.wav", sine(seconds=60))
+    requested = []
+    read = melgram.audio_io._blocks
+    monkeypatch.setattr(melgram.audio_io, "_blocks", lambda *given: requested.append(given[-1]) or read(*given))
+    melgram.of_file(path, settings_for(8000, 1))
+    assert requested == [8800]
+
+
+def test_silent_and_truncated_files_give_a_warning(tmp_path):
+    silent = write(tmp_path / "silent.wav", np.zeros((1, 8000)))
+    assert melgram.of_file(silent, settings_for(8000))[1] == f"{silent}: is silent; kept."
+    cut = write(tmp_path / "cut.wav", sine())
+    cut.write_bytes(cut.read_bytes()[:8000])
+    assert melgram.of_file(cut, settings_for(8000))[1] == f"{cut}: is truncated; the available part is used."
+
+
+def test_settings_survive_json_and_invalid_ones_are_refused():
+    settings = settings_for()
+    good = settings.to_dict()
+    assert MelgramSettings.from_dict(good, "s.json") == settings
+    for bad in ({}, good | {"fft": "2048"}, good | {"mels": 0}, good | {"hop": 1e9}, good | {"format_version": 99},
+                good | {"channels": True}, good | {"window": 4096}, {**good, "clip_samples": None}):
+        with pytest.raises(UserError, match="s.json: holds no settings"):
+            MelgramSettings.from_dict(bad, "s.json")
+
+
+@pytest.mark.parametrize("rate", [1000, 2000, 8000, 44100])
+def test_band_of_hz_equals_librosa_and_inverts_band_hz(rate):
+    settings = settings_for(rate)
+    for hz in (10, 200, 999, 1000, 1001, 20000):
+        expected = librosa.hz_to_mel(hz) / librosa.hz_to_mel(rate / 2) * 97 - 1
+        assert settings.band_of_hz(hz) == expected
+    assert [settings.band_of_hz(hz) for hz in settings.band_hz] == pytest.approx(range(96), abs=1e-9)

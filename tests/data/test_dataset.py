@@ -1,0 +1,78 @@
+"""The data set is Preproc/, or Samples/ if nothing is preprocessed; it must fit the network."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from conftest import tones
+
+import preprocess_data
+from audio_utils.data import compute, dataset, plan, preproc
+from audio_utils.runtime import command_line
+from audio_utils.runtime.errors import UserError
+
+
+def options(**changes):
+    return command_line.constants(preprocess_data, {"JOBS": 1} | changes)
+
+
+@pytest.fixture(autouse=True)
+def _samples(tmp_path, monkeypatch):
+    tones(tmp_path, seconds=0.1)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def preprocessed():
+    folder = Path("Preproc")
+    folder.mkdir()
+    made = plan.make_plan(options(GROUP_BY=r"^(\d)"), "Samples", folder)
+    compute.compute(made, folder, False, 1)
+    return made
+
+
+def test_preproc_is_used_if_it_exists(preprocessed, capsys):
+    data = dataset.open_dataset(options(MELS=30))  # the constants are those of the melgrams that exist
+    assert data.settings == preprocessed.settings
+    assert data.group_by == r"^(\d)"
+    assert len(data.load("Train")) + len(data.load("Test")) == 20
+    assert data.load("Test", ["low", "x"]).class_names == ["low", "x"]
+
+
+def test_samples_are_used_if_nothing_is_preprocessed(capsys):
+    Path("Preproc").mkdir()
+    Path("Preproc/README.md").touch()
+    data = dataset.open_dataset(options(MELS=30, GROUP_BY="x"))
+    assert data.settings.mels == 30
+    assert data.group_by == "x"
+    assert data.load("Train").melgrams.shape[1] == 30
+    assert "preprocess_data.py would keep them in Preproc/." in capsys.readouterr().out
+
+
+def test_bad_melgrams_are_named_when_they_are_loaded(preprocessed, capsys):
+    bad = next(Path("Preproc/Train").rglob("*.npy"))
+    bad.write_bytes(b"")
+    assert len(dataset.open_dataset(options()).load("Train")) == 15
+    assert capsys.readouterr().err.startswith(f"{bad}: is not a melgram")
+
+
+def test_incomplete_preprocessing_is_refused(preprocessed):
+    preproc.write_settings("Preproc", preprocessed.record | {"complete": False})
+    with pytest.raises(UserError, match="Preproc/: is not complete; run preprocess_data.py again."):
+        dataset.open_dataset(options())
+
+
+def test_melgrams_of_other_settings_than_the_networks_are_refused(preprocessed):
+    dataset.open_dataset(options(), preprocessed.settings)
+    with pytest.raises(UserError, match=r"settings.json: has mels = 96, the network in weights.hdf5 was"):
+        dataset.open_dataset(options(), dataclasses.replace(preprocessed.settings, mels=3))
+
+
+def test_samples_are_read_with_the_settings_of_the_network():
+    settings = dataset.open_dataset(options(MELS=30)).settings
+    assert dataset.open_dataset(options(), settings).settings == settings
+
+
+def test_a_group_by_that_is_no_regular_expression_is_refused():
+    with pytest.raises(UserError, match="GROUP_BY is '\\('"):
+        dataset.open_dataset(options(GROUP_BY="("))

@@ -1,0 +1,290 @@
+"""The report: its scores are right, it shows the clips with wrong predictions, and a browser displays all of it."""
+
+import dataclasses
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from conftest import sine, write
+
+from audio_utils.audio import audio_io, melgram
+from audio_utils.audio.melgram import MelgramSettings
+from audio_utils.data import preproc
+from audio_utils.data.clips import Clips, one_hot
+from audio_utils.evaluation import report
+from audio_utils.evaluation.metrics import Evaluation, roc_curves, score
+
+RATE = 8000
+SETTINGS = MelgramSettings.of(RATE, RATE, 1, 48, 46.44, 11.61)  # clips of one second
+UNUSUAL = ["<script>alert(1)", "\"'><img src=x onerror=alert(2)>", "日本 $x_2$ {{ 7 * 7 }}", "a\udcff\x01b"]
+HISTORY = [{"epoch": n, "loss": 2 / n, "accuracy": 1 - 0.5 / n, "val_loss": 2.2 / n, "val_accuracy": 1 - 0.6 / n,
+            "learning_rate": 0.001 if n < 3 else 0.0005} for n in (1, 2, 3)]
+
+
+def findings_of(class_names, each=4, mistakes=3, channels=1, untested=(), history=HISTORY):
+    """Predictions for `each` files of every class that is not `untested`; some are assigned to the next class."""
+    settings = dataclasses.replace(SETTINGS, channels=channels)
+    labels = np.repeat([i for i, name in enumerate(class_names) if name not in untested], each)
+    names = [f"{class_names[label]}/{n}.wav" for n, label in enumerate(labels)]
+    wrong = np.random.default_rng(1).permutation(len(labels))[:mistakes]
+    probabilities = np.full((len(labels), len(class_names)), 0.1 / len(class_names), np.float32)
+    probabilities[np.arange(len(labels)), labels] += 0.9
+    probabilities[wrong] = np.roll(probabilities[wrong], 1, axis=1) * np.linspace(1, 0.8, mistakes)[:, None]
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    melgrams = np.stack([melgram.melgram(sine((300 + 200 * n) % 3500, channels=channels), settings)
+                         for n in range(len(names))])
+    clips = Clips(melgrams, one_hot(labels, len(class_names)), names, class_names)
+    evaluation = Evaluation.of(clips, probabilities)
+    curves = roc_curves(evaluation)
+    return report.Findings("vgg", settings, {"constants": {"TEST_FRACTION": 0.2, "SEED": 1}}, history, names[:2], clips,
+                           evaluation, curves, score(evaluation, curves))
+
+
+def page_of(folder, findings, max_mistakes=20, sounds=True):
+    """Write the page of these findings, with the sounds in Samples/; returns its path."""
+    if sounds:
+        for name in findings.clips.names:
+            path = folder / "Samples" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            audio_io.write(path, sine(600, 0.4, RATE, findings.settings.channels), RATE)
+    report.write(folder / "report.html", findings, max_mistakes, folder / "Samples", folder / "Preproc")
+    return folder / "report.html"
+
+
+class Page(HTMLParser):
+    """The tags of a page with their attributes, and its text."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(path.read_text(encoding="utf-8"))
+        self.words = " ".join(self.text.split())
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+# --- scores ---------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("confidence", "finding"), [
+    (0.89, "Well calibrated: mean confidence 89.0%, accuracy 90.0%"), (0.99, "Overconfident: "),
+    (0.70, "Underconfident: ")])
+def test_calibration_is_judged_by_the_interval(confidence, finding):
+    assert report.calibration_finding(confidence, np.repeat([True, False], [90, 10])).startswith(finding)
+
+
+def test_class_table_has_precision_recall_and_undefined_scores():
+    findings = findings_of(["a", "b", "c"], each=4, mistakes=0, untested=["c"])
+    findings.evaluation.probabilities[0] = [0.1, 0.1, 0.8]  # an a predicted as c
+    table = report.class_table(findings, {"a": 16, "b": 16, "c": 5})
+    a, b, c = table["rows"]
+    assert (a["precision"], a["recall"], a["train"], a["test"]) == (1, 0.75, 16, 4)
+    assert a["f1"] == pytest.approx(2 * 0.75 / 1.75)
+    assert (b["recall"], b["auc"]) == (1, 1)
+    assert (c["precision"], c["test"], c["auc"]) == (0, 0, None)
+    assert np.isnan([c["recall"], c["f1"]]).all()
+    assert table["all"]["recall"] == pytest.approx((0.75 + 1) / 2)
+    assert table["lowest"] is a
+
+
+@pytest.mark.parametrize(("fraction", "text"), [(1, "100%"), (0, "0%"), (0.999, "99.9%"), (None, "–"), (np.nan, "–")])
+def test_percentages_have_one_decimal(fraction, text):
+    assert report.percent(fraction) == text
+
+
+# --- the page -------------------------------------------------------------------------------------------------------
+
+def test_page_is_complete_and_self_contained(tmp_path):
+    page = Page(page_of(tmp_path, findings_of(["dog", "cat"], each=10, mistakes=3, channels=2)))
+    assert len(page.all("audio")) == 3
+    assert len(page.all("img")) == 3 * 2 + 1  # left and right of each, and the color scale
+    assert all(image["alt"] for image in page.all("img"))
+    assert all(each["src"].startswith("data:") for each in page.all("img") + page.all("audio"))
+    assert "default-src 'none'" in page.all("meta")[2]["content"]
+    assert not page.all("script") + page.all("link")
+    for part in ("85.0%", "95% interval 64.0% to 94.8%", "All 3 mistakes, the most confident first", "vgg",
+                 "20% of each class for testing, seed 1", "precision", "left", "0.4 s, padded with silence to 1 s",
+                 "3; epoch 3, the best, is evaluated here", "0.001, 0.0005 at the end", "Best epoch: 3 of 3",
+                 "should be dog, came out as cat"):
+        assert part in page.words
+    size = (tmp_path / "report.html").stat().st_size
+    assert f"This page is {report.size_text(size)}" in page.words
+    assert not list(tmp_path.glob(".unfinished-*"))
+
+
+def test_names_are_escaped(tmp_path):
+    page = Page(page_of(tmp_path, findings_of(UNUSUAL, mistakes=16)))
+    assert not page.all("script")
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    for name in UNUSUAL[:3]:
+        assert name in page.text
+    assert "a?\x01b" in page.text  # a byte that is not UTF-8
+
+
+@pytest.mark.parametrize(("count", "text"), [
+    (0, "mistakes.csv lists all 5 mistakes"), (2, "The 2 most confident of 5 mistakes; mistakes.csv lists all.")])
+def test_number_of_mistakes_shown_is_limited(tmp_path, count, text):
+    page = Page(page_of(tmp_path, findings_of(["a", "b"], mistakes=5), count))
+    assert text in page.words
+    assert len(page.all("audio")) == count
+
+
+def test_written_page_is_summarized_in_a_sentence(tmp_path):
+    findings = findings_of(["a", "b"], mistakes=5)
+    write(tmp_path / "Samples" / findings.evaluation.names[findings.evaluation.mistakes[0]], sine())
+    write(tmp_path / "Samples/b/other.wav", sine())
+    sentence = report.write(tmp_path / "r.html", findings, 2, tmp_path / "Samples", tmp_path / "Preproc")
+    assert sentence.endswith(" kB; shows 2 of 5 mistakes, 1 with audio.")
+    assert report.write(tmp_path / "r.html", findings, 0, tmp_path, tmp_path).endswith(" kB.")
+
+
+def test_most_confident_mistakes_come_first(tmp_path):
+    findings = findings_of(["a", "b", "c"], mistakes=6)
+    text = Page(page_of(tmp_path, findings)).text
+    positions = [text.index(findings.evaluation.names[i]) for i in findings.evaluation.mistakes]
+    assert positions == sorted(positions)
+
+
+def test_page_without_mistakes(tmp_path):
+    page = Page(page_of(tmp_path, findings_of(["a", "b", "c"], each=10, mistakes=0, untested=["c"]), sounds=False))
+    assert "None: all 20 files are classified correctly." in page.words
+    assert "No errors" in page.words
+    assert not page.all("audio")
+
+
+def test_page_without_sounds_history_or_a_second_class(tmp_path):
+    page = Page(page_of(tmp_path, findings_of(["a", "b"], mistakes=1, untested=["b"], history=[]), sounds=False))
+    assert "No audio: the file is not in Samples/" in page.words
+    assert "requires test files of two classes" in page.words
+    assert "Best epoch" not in page.words
+
+
+def test_page_says_that_the_last_epochs_had_no_validation(tmp_path):
+    history = [*HISTORY, *({**HISTORY[-1], "epoch": n, "val_loss": None, "val_accuracy": None} for n in (4, 5))]
+    page = Page(page_of(tmp_path, findings_of(["a", "b"], history=history)))
+    assert "5; the last 2 on all training files; the last is evaluated here" in page.words
+    assert "the saved network is from epoch 5, trained on all clips" in page.words
+
+
+def test_training_files_are_counted_in_preproc_or_by_the_split(tmp_path):
+    for n in range(10):
+        write(tmp_path / f"Samples/dog/{n}.wav", sine())
+    sounds = report.find_sounds(tmp_path / "Samples")[0]
+    assert report.training_files(sounds, tmp_path / "Preproc", {"constants": {"TEST_FRACTION": 0.2}}) == {"dog": 8}
+    path = preproc.melgram_path(tmp_path / "Preproc", "Train", "dog/0.wav")
+    path.parent.mkdir(parents=True)
+    preproc.write_melgram(path, np.zeros(SETTINGS.shape, np.float32), 0)
+    assert report.training_files(sounds, tmp_path / "Preproc", {}) == {"dog": 1}
+
+
+def test_audio_comes_from_test_if_train_has_the_name_too(tmp_path):
+    findings = findings_of(["a", "b"], mistakes=1)
+    name = findings.evaluation.names[findings.evaluation.mistakes[0]]
+    for split, seconds in (("Train", 0.3), ("Test", 0.7)):
+        for each in ("a/0.wav", "b/0.wav", name):
+            write(tmp_path / "Samples" / split / each, sine(seconds=seconds))
+    page = Page(page_of(tmp_path, findings, sounds=False))
+    assert "0.7 s, padded with silence" in page.words
+    assert "user-defined, Samples/Train and Samples/Test" in page.words
+
+
+# --- in a browser ---------------------------------------------------------------------------------------------------
+
+class Browser:
+    """Chromium, controlled through chromedriver (W3C WebDriver)."""
+
+    def __init__(self, profile):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.driver = subprocess.Popen([shutil.which("chromedriver"), f"--port={port}"], stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL)
+        for _ in range(100):
+            try:
+                self.call("GET", "/status")
+                break
+            except OSError:
+                time.sleep(0.1)
+        arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                     "--disable-background-networking", "--disable-component-update", "--disable-sync",
+                     f"--user-data-dir={profile}"]
+        options = {"goog:chromeOptions": {"args": arguments, "binary": shutil.which("chromium")},
+                   "goog:loggingPrefs": {"browser": "ALL"}}
+        session = self.call("POST", "/session", {"capabilities": {"alwaysMatch": options}})
+        self.url += "/session/" + session["sessionId"]
+
+    def call(self, method, path, body=None):
+        request = urllib.request.Request(self.url + path, method=method, headers={"Content-Type": "application/json"},
+                                         data=None if body is None else json.dumps(body).encode())
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)["value"]
+
+    def devtools(self, command, **parameters):
+        return self.call("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
+
+    def run(self, script):
+        return self.call("POST", "/execute/sync", {"script": script, "args": []})
+
+    def close(self):
+        self.call("DELETE", "")
+        self.driver.terminate()
+        self.driver.wait()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        pytest.skip("needs chromium and chromedriver")
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+PAGES = {"two classes": {"class_names": ["dog", "cat"], "mistakes": 0},
+         "stereo": {"class_names": [f"class {n}" for n in range(10)], "mistakes": 5, "channels": 2},
+         "fifty classes": {"class_names": [f"a rather long name of a class, number {n}" for n in range(50)], "each": 2},
+         "unusual names": {"class_names": UNUSUAL, "mistakes": 16}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+@pytest.mark.parametrize("kind", PAGES)
+def test_browser_shows_everything(browser, tmp_path, kind, scheme, width):
+    findings = findings_of(**PAGES[kind])
+    path = page_of(tmp_path, findings)
+    browser.devtools("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1,
+                     mobile=width < 500)
+    browser.devtools("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    browser.call("POST", "/url", {"url": path.as_uri()})
+    for _ in range(50):
+        durations = browser.run("return [...document.querySelectorAll('audio')].map(each => each.duration)")
+        if all(durations):
+            break
+        time.sleep(0.1)
+    assert durations == pytest.approx([0.4] * len(findings.evaluation.mistakes), abs=0.05)
+    assert browser.run("return [...document.images].every(each => each.naturalWidth > 0 && each.width > 50)")
+    sizes = browser.run("return [...document.querySelectorAll('figure > svg')].map(each => each.clientWidth)")
+    assert len(sizes) >= 4
+    assert min(sizes) > 200
+    assert browser.run("return document.documentElement.scrollWidth") <= width
+    text, background = browser.run("const of = getComputedStyle(document.querySelector('svg text')).fill;"
+                             "return [of, getComputedStyle(document.body).backgroundColor]")
+    assert (brightness(text) > brightness(background)) == (scheme == "dark")
+    assert not browser.call("POST", "/se/log", {"type": "browser"})
+
+
+def brightness(color):
+    return sum(map(int, color.removeprefix("rgb(").rstrip(")").split(",")))

@@ -1,0 +1,99 @@
+"""checkpoint.py: everything written is read again; an older file too, and an invalid one is one sentence."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+from networks import NAMES, SETTINGS
+
+from audio_utils.data.standardization import Standardization
+from audio_utils.inference import checkpoint as checkpoints
+from audio_utils.inference.checkpoint import Checkpoint
+from audio_utils.runtime.errors import UserError
+
+WEIGHTS = [np.arange(6, dtype=np.float32).reshape(2, 3), np.ones(4, np.float32)]
+STATE = {name: [i + each for each in WEIGHTS] for i, name in enumerate(("last", "average", "optimizer"))}
+STANDARDIZATION = Standardization(np.full(32, -40, np.float32), np.full(32, 400, np.float32))
+CHECKPOINT = Checkpoint("vgg", NAMES, SETTINGS, {"constants": {"GROUP_BY": "_s\\d+$", "SEED": 3}, "complete": True},
+                        STANDARDIZATION, {"epoch": 2, "step": 7}, ["model_weights/a", "model_weights/b"])
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "weights.hdf5"
+    with h5py.File(path, "w") as file:
+        for name, array in zip(CHECKPOINT.weights, WEIGHTS, strict=True):
+            file[name] = array
+        checkpoints.write(file, CHECKPOINT, **STATE)
+    return path
+
+
+def change_about(path, change):
+    """Change the JSON of a file."""
+    with h5py.File(path, "r+") as file:
+        about = change(json.loads(file["panotti/about"][...].tobytes()))
+        del file["panotti/about"]
+        file["panotti/about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
+
+
+def require_equal(arrays, others):
+    for one, other in zip(arrays, others, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_everything_written_is_read_again(path):
+    found = checkpoints.read(path)
+    require_equal(found.standardization, STANDARDIZATION)
+    assert found._replace(standardization=STANDARDIZATION) == CHECKPOINT
+    assert found.preprocessing_constants == {"GROUP_BY": "_s\\d+$", "SEED": 3}
+    require_equal(checkpoints.read_best(path, found, WEIGHTS), WEIGHTS)
+    for name, arrays in STATE.items():
+        require_equal(checkpoints.read_state(path, name, WEIGHTS), arrays)
+
+
+def test_an_older_file_is_read_by_its_old_names(path):
+    def older(about):
+        constants = {"KEEP_TOGETHER": "_s\\d+$", "SEED": 3}
+        about["record"] = about.pop("preprocessing") | {"constants": constants}
+        about["progress"] = {"epoch": 2, "steps": 7}
+        del about["training_state"]
+        return about
+
+    change_about(path, older)
+    found = checkpoints.read(path)
+    assert found.preprocessing == CHECKPOINT.preprocessing
+    assert found.training_state == CHECKPOINT.training_state
+
+
+@pytest.mark.parametrize("change", [
+    {"format_version": 1}, {"class_names": ["one"]}, {"class_names": ["twice", "twice"]}, {"network": 3},
+    {"settings": {}}, {"preprocessing": []}, {"training_state": None}, {"weights": "model_weights/a"}, {"new": 1}])
+def test_invalid_metadata_is_one_sentence(path, change):
+    change_about(path, lambda about: about | change)
+    with pytest.raises(UserError, match=r"weights.hdf5: .*; .*\.$"):
+        checkpoints.read(path)
+
+
+def test_arrays_must_match_in_number_shape_and_type(path):
+    found = checkpoints.read(path)
+    for like in (WEIGHTS[:1], WEIGHTS[::-1], [each.astype(np.float64) for each in WEIGHTS]):
+        with pytest.raises(UserError, match="weights.hdf5: is damaged"):
+            checkpoints.read_best(path, found, like)
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "does not exist; run train_network.py first."),
+                                                  (b"text", "is damaged or not a weights file")])
+def test_a_file_that_is_no_checkpoint_is_one_sentence(tmp_path, content, message):
+    if content:
+        (tmp_path / "weights.hdf5").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        checkpoints.read(tmp_path / "weights.hdf5")
+
+
+def test_an_image_in_memory_is_the_file(tmp_path):
+    with checkpoints.InMemory() as file:
+        file["a"] = WEIGHTS[0]
+        (tmp_path / "copy.hdf5").write_bytes(file.image())
+    with h5py.File(tmp_path / "copy.hdf5") as file:
+        np.testing.assert_array_equal(file["a"][...], WEIGHTS[0])

@@ -1,0 +1,19 @@
+"""One sentence for each error."""
+
+import errno
+
+import pytest
+
+from audio_utils.runtime import errors
+from audio_utils.runtime.errors import UNFINISHED, UserError
+
+
+@pytest.mark.parametrize(("error", "sentence"), [
+    (UserError("x.wav: is empty."), "x.wav: is empty."),
+    (OSError(errno.ENOSPC, "No space", f"a/{UNFINISHED}x.npy"),
+     "a/x.npy: the disk is full; make room and run the same command again."),
+    (OSError(errno.EFBIG, "File too large"), "the disk is full; make room and run the same command again."),
+    (PermissionError(errno.EACCES, "Permission denied", "x.wav"), "x.wav: Permission denied."),
+    (OSError("unexpected"), "unexpected.")])
+def test_an_error_is_one_sentence(error, sentence):
+    assert errors.sentence(error) == sentence

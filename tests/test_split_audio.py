@@ -1,0 +1,204 @@
+"""split_audio.py: every sample is in its clip, and no file is lost, mixed up or half-written."""
+
+import os
+import resource
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import ROOT, sine, write
+
+from audio_utils import split_audio
+from audio_utils.audio import audio_io
+from audio_utils.audio.resampling import fix_length
+from audio_utils.runtime.errors import UserError
+
+SPLIT = "audio_utils/split_audio.py"
+
+
+@pytest.fixture
+def call_main(tmp_path, monkeypatch, capsys):
+    """Run a tool in this process, in the test's folder. Returns its exit status, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_main(tool, *arguments):
+        monkeypatch.setattr(sys, "argv", [tool.__file__, *map(str, arguments)])
+        return tool.main(), *capsys.readouterr()
+    return run_main
+
+
+def names(folder):
+    return sorted(each.name for each in folder.iterdir())
+
+
+def ramp(samples, channels=1):
+    """float32 (channels, samples): consecutive 16-bit values, so that a lost or moved sample is detected."""
+    return (np.arange(channels * samples, dtype=np.float32).reshape(channels, samples) - 20000) / 32768
+
+
+def noise(samples, channels, dtype):
+    """(channels, samples) over the full range of a type."""
+    rng = np.random.default_rng(0)
+    if dtype in ("int16", "int32"):
+        return rng.integers(np.iinfo(dtype).min, np.iinfo(dtype).max, (channels, samples), dtype, endpoint=True)
+    return (3 * rng.standard_normal((channels, samples))).astype(dtype)  # beyond ±1 too
+
+
+def test_each_clip_is_its_part_of_every_channel(call_main, tmp_path):
+    sound = ramp(1000, 5)
+    write(tmp_path / "a.wav", sound, 1000)
+    assert call_main(split_audio, 0.3, "a.wav")[:2] == (0, "a.wav: 4 clips of 0.3 s, the last one padded with 0.2 s of "
+                                                     "silence.\n")
+    for number in range(4):
+        part = soundfile.read(tmp_path / f"a_s{number + 1}.wav", dtype="float32")[0].T
+        assert np.array_equal(part, fix_length(sound[:, 300 * number:300 * (number + 1)], 300))
+
+
+@pytest.mark.parametrize(("seconds", "count", "samples"), [("1", 2, 8000), ("0.5", 4, 4000), ("0.333", 7, 2664),
+                                                           ("2", 1, 16000), ("3", 1, 24000), ("1e-2", 200, 80)])
+def test_fractions_of_seconds_and_numbers_that_sort(call_main, tmp_path, seconds, count, samples):
+    write(tmp_path / "a.wav", sine(seconds=2))
+    call_main(split_audio, seconds, "a.wav", "-r")
+    assert names(tmp_path) == [f"a_s{number:0{len(str(count))}}.wav" for number in range(1, count + 1)]
+    assert {soundfile.info(each).frames for each in tmp_path.iterdir()} == {samples}
+
+
+def test_a_file_shorter_than_a_clip_becomes_one_padded_clip(call_main, tmp_path):
+    write(tmp_path / "a.wav", ramp(800))
+    assert call_main(split_audio, 2, "a.wav")[1] == "a.wav: 1 clip of 2 s, the last one padded with 1.9 s of silence.\n"
+    assert np.array_equal(audio_io.read(tmp_path / "a_s1.wav")[0], fix_length(ramp(800), 16000))
+
+
+def test_unusable_files_are_reported_and_the_others_split(run, tmp_path):
+    write(tmp_path / "good.wav", sine())
+    write(tmp_path / "also.flac", sine())
+    write(tmp_path / "good.flac", sine())
+    (tmp_path / "text.wav").write_text("no sound")
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "folder").mkdir()
+    before = names(tmp_path)
+    result = run(SPLIT, 1, "gone.wav", "text.wav", "good.wav", "good.flac", "empty.wav", "folder", "no*match",
+                 "als?.flac", "./good.wav", tmp_path / "good.wav", status=1)
+    assert sorted(result.stdout.splitlines()) == ["also.flac: 1 clip of 1 s.", "good.wav: 1 clip of 1 s."]
+    assert sorted(line.split(":")[0] for line in result.stderr.splitlines()) == [
+        str(tmp_path / "good.wav"), "empty.wav", "folder", "gone.wav", "good.flac", "no*match", "text.wav"]
+    assert names(tmp_path) == sorted([*before, "also_s1.wav", "good_s1.wav"])
+
+
+def test_any_number_of_processes_gives_the_same_result(call_main, tmp_path):
+    for number in range(10):
+        write(tmp_path / f"{number}.wav", noise(3000, 2, "int16"))
+    (tmp_path / "bad.wav").write_text("no sound")
+    contents = []
+    for jobs in (1, 2):
+        status, out, err = call_main(split_audio, 0.1, "?.wav", "bad.wav", "--jobs", jobs, "--overwrite")
+        assert (status, len(out.splitlines()), err.split(":")[0]) == (1, 10, "bad.wav")
+        contents.append({name: (tmp_path / name).read_bytes() for name in names(tmp_path)})
+    assert len(contents[0]) == 10 + 1 + 40
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.slow
+def test_worker_processes_start_through_a_symbolic_link_and_under_safe_path(tmp_path):
+    for number in range(9):
+        write(tmp_path / f"{number}.wav", noise(3000, 2, "int16"))
+    (tmp_path / "link").symlink_to(ROOT)
+    result = subprocess.run([sys.executable, tmp_path / "link" / SPLIT, "0.1", "?.wav", "--jobs", "2"], cwd=tmp_path,
+                            text=True, capture_output=True, env=os.environ | {"PYTHONSAFEPATH": "1"})
+    assert (result.returncode, result.stderr, len(result.stdout.splitlines())) == (0, "", 9)
+
+
+def test_existing_clips_are_kept_unless_overwrite_and_never_mixed_with_new_ones(call_main, tmp_path):
+    write(tmp_path / "a.wav", sine(seconds=1))
+    write(tmp_path / "a_s.wav", sine(seconds=1))
+    call_main(split_audio, 0.25, "a.wav")
+    before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
+    assert call_main(split_audio, 0.25, "a.wav")[::2] == (1, "a.wav: a_s1.wav already exists; remove such clips or add "
+                                                      "--overwrite.\n")
+    assert call_main(split_audio, 0.05, "a.wav")[0] == 1  # _s01 … would be mixed with _s1 …
+    assert call_main(split_audio, 0.5, "a.wav", "--overwrite")[::2] == (
+        1, "a.wav: a_s3.wav already exists; it belongs to another split; remove it.\n")
+    assert before == {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
+    assert call_main(split_audio, 0.3, "a.wav", "--overwrite")[0] == 0
+    assert soundfile.info(tmp_path / "a_s4.wav").frames == 2400
+
+
+def test_files_that_are_already_clips_are_skipped(call_main, tmp_path):
+    write(tmp_path / "a.wav", sine(seconds=1))
+    call_main(split_audio, 0.5, "*.wav", "-r")
+    assert call_main(split_audio, 0.5, "*.wav")[:2] == (
+        0, "a_s1.wav: is already a clip; skipped.\na_s2.wav: is already a clip; skipped.\n")
+    assert names(tmp_path) == ["a_s1.wav", "a_s2.wav"]
+    assert call_main(split_audio, 0.25, "a_s1.wav")[0] == 0  # clips can be split further
+    assert names(tmp_path) == ["a_s1.wav", "a_s1_s1.wav", "a_s1_s2.wav", "a_s2.wav"]
+
+
+def test_originals_are_kept_unless_remove(call_main, tmp_path):
+    write(tmp_path / "a.wav", sine())
+    call_main(split_audio, 1, "a.wav")
+    assert names(tmp_path) == ["a.wav", "a_s1.wav"]
+    call_main(split_audio, 1, "a.wav", "--remove", "--overwrite")
+    assert names(tmp_path) == ["a_s1.wav"]
+
+
+def test_a_truncated_original_is_split_as_far_as_it_goes_and_kept(call_main, tmp_path):
+    for name in ("a.wav", "b.mp3"):
+        path = write(tmp_path / name, sine(seconds=10))
+        path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+    status, out, _ = call_main(split_audio, 1, "a.wav", "b.mp3", "-r")
+    assert status == 0
+    assert out.count("; the file is truncated and was kept.\n") == 2
+    assert names(tmp_path) == ["a.wav", *(f"a_s{number}.wav" for number in range(1, 6)),
+                               "b.mp3", *(f"b_s{number:02}.wav" for number in range(1, 6))]
+
+
+@pytest.mark.parametrize("extra", [[], ["-r"], ["--overwrite"]])
+def test_a_full_disk_leaves_no_clip_and_the_original(tmp_path, extra):
+    write(tmp_path / "big.wav", sine(seconds=20))
+    write(tmp_path / "small.wav", sine(seconds=5))
+    result = subprocess.run(
+        [sys.executable, ROOT / SPLIT, "9.5", "big.wav", "small.wav", *extra], cwd=tmp_path, text=True,
+        capture_output=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)))
+    assert result.returncode == 1
+    assert result.stderr == ("big_s1.wav: the disk is full; make room and run the same command again.\n"
+                             "small_s1.wav: the disk is full; make room and run the same command again.\n")
+    assert names(tmp_path) == ["big.wav", "small.wav"]
+
+
+def test_a_file_with_a_damaged_end_leaves_no_clip(call_main, tmp_path):
+    path = write(tmp_path / "a.flac", noise(60_000, 1, "int16"))
+    path.write_bytes(path.read_bytes()[:90_000])
+    status, _, err = call_main(split_audio, 1, "a.flac", "-r")
+    assert (status, err[:50]) == (1, "a.flac: is damaged and can't be decoded (flac deco")
+    assert names(tmp_path) == ["a.flac"]
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "1e9"])
+def test_invalid_clip_lengths_are_refused(call_main, tmp_path, seconds):
+    write(tmp_path / "a.wav", sine())
+    with pytest.raises(UserError, match=r"SECONDS is .*; set it to a number of at least"):
+        call_main(split_audio, seconds, "a.wav")
+    assert names(tmp_path) == ["a.wav"]
+
+
+@pytest.mark.parametrize(("arguments", "named"), [(["two", "a.wav"], "SECONDS"), (["2"], "FILE")])
+def test_missing_arguments_are_a_wrong_command(call_main, capsys, arguments, named):
+    with pytest.raises(SystemExit, match="2"):
+        call_main(split_audio, *arguments)
+    assert named in capsys.readouterr().err
+
+
+def test_help(run):
+    assert "-r, --remove" in run(SPLIT, "--help").stdout
+
+
+@pytest.mark.parametrize("seconds", ["30", "1000"])
+def test_a_long_file_is_split_in_constant_memory(call_main, tmp_path, seconds):
+    write(tmp_path / "a.wav", np.zeros((2, 5_000_000), np.int16), 8000)
+    tracemalloc.start()
+    assert call_main(split_audio, seconds, "a.wav")[0] == 0
+    assert tracemalloc.get_traced_memory()[1] < 8_000_000  # bytes; the whole file would take 40 million
+    tracemalloc.stop()

@@ -1,0 +1,63 @@
+"""Plateaus, annealing, the epoch that is kept, and the end of training."""
+
+import math
+
+import pytest
+
+from audio_utils.training.early_stopping import EarlyStopping
+from audio_utils.training.state import TrainingState
+
+DEFAULTS = {"epochs": 100, "patience": 2, "min_delta": 0.1, "loss_target": 0.01, "anneal_epochs": 3}
+
+
+def run(losses, **changes):
+    """(state, kept: the epochs whose network was kept, reason) after epochs with these validation losses."""
+    stopping, state, kept = EarlyStopping(**DEFAULTS | changes), TrainingState({}), []
+    for loss in losses:
+        assert not stopping.stop_reason(state)
+        if stopping.on_epoch_end(state, {"val_loss": loss}):
+            kept.append(state.epoch)
+    return state, kept, stopping.stop_reason(state)
+
+
+def test_the_network_with_the_lowest_validation_loss_is_kept():
+    state, kept, reason = run([1.0, 0.99, 1.5, 0.5])
+    assert (kept, state.best_epoch, state.best_loss, reason) == ([1, 2, 4], 4, 0.5, "")
+
+
+def test_a_plateau_starts_the_annealing_and_its_end_ends_training():
+    state, _, reason = run([1.0, 0.95, 0.94, 0.93, 0.5, 0.9])
+    assert (state.decay_start, state.decay_end) == (3, 6)
+    assert reason == ("Done: no improvement of the validation loss until epoch 3 (PATIENCE); the learning rate has "
+                      "decayed to 0 since then (ANNEAL_EPOCHS); epoch 5 is kept.")
+
+
+def test_an_improvement_beyond_min_delta_restarts_the_patience():
+    state, _, _ = run([1.0, 0.95, 0.85, 0.84, 0.7])
+    assert (state.plateau_epoch, state.decay_end) == (5, 0)
+    state, _, _ = run([1.0, 0.95, 0.85, 0.84, 0.83])
+    assert (state.plateau_epoch, state.decay_start) == (3, 5)
+
+
+def test_without_annealing_epochs_a_plateau_ends_training():
+    assert "epoch 1 is kept" in run([1.0, 1.1, 1.2], anneal_epochs=0)[2]
+
+
+def test_below_the_loss_target_a_plateau_ends_training_without_annealing():
+    _, _, reason = run([0.005, 0.005, 0.005])
+    assert reason == "Done: the validation loss is below 0.01 (LOSS_TARGET) and no longer improves; epoch 1 is kept."
+
+
+def test_the_maximum_number_of_epochs_ends_training():
+    assert run([1.0, 0.5], epochs=2)[2] == "Done: 2 epochs (EPOCHS); epoch 2 is kept."
+
+
+def test_of_epochs_without_validation_the_last_is_kept():
+    state, kept, _ = run([1.0, 1.0, 1.0, None, None])
+    assert (kept, state.best_epoch, state.best_loss) == ([1, 4, 5], 5, 1.0)
+    assert state.trained_on_validation
+
+
+@pytest.mark.parametrize("first", [math.inf, 1e9])
+def test_any_finite_loss_is_better_than_none(first):
+    assert run([first, 5.0])[0].best_loss == 5.0

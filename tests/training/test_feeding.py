@@ -1,0 +1,78 @@
+"""Feeding batches to a network."""
+
+from argparse import Namespace
+
+import numpy as np
+
+from audio_utils.data.clips import Clips, one_hot
+from audio_utils.training.augmentation import Augmenter
+from audio_utils.training.feeding import DeviceFeed, HostFeed
+
+OFF = dict.fromkeys(("time_shift", "frequency_warp", "mixup", "frequency_mask", "time_mask"), 0)
+
+
+class Recorder:
+    """A model that keeps its batches, and the callbacks of an epoch."""
+
+    def __init__(self, losses):
+        self.losses, self.batches, self.events = iter(losses), [], []
+
+    def train_on_batch(self, batch, targets, return_dict):
+        self.batches.append((batch, targets))
+        return {"loss": next(self.losses), "accuracy": 0.5}
+
+    def on_train_batch_begin(self, epoch_fraction):
+        self.events.append(epoch_fraction)
+
+    def on_train_batch_end(self, steps):
+        self.events.append(f"{steps} done")
+
+
+def clips(count=6):
+    melgrams = np.random.default_rng(0).normal(-40, 15, (count, 3, 4, 1)).astype(np.float32)
+    return Clips(melgrams, one_hot([i % 2 for i in range(count)], 2), [f"a/{i}" for i in range(count)], ["a", "b"])
+
+
+def augmenter(**constants):
+    return Augmenter(Namespace(**OFF | constants), np.arange(1.0, 4), np.zeros(3, np.float32))
+
+
+def train(losses, members=None, indices=((4, 1), (0, 3))):
+    recorder = Recorder(losses)
+    feed = HostFeed(clips(), augmenter(), members)
+    result = feed.train(recorder, [np.array(each) for each in indices], np.random.default_rng(1), recorder)
+    return result, recorder
+
+
+def test_each_batch_has_its_clips_and_targets():
+    result, recorder = train([2.0, 4.0])
+    assert result == (3.0, 0.5)
+    for (batch, targets), indices in zip(recorder.batches, ([4, 1], [0, 3]), strict=True):
+        assert np.array_equal(batch, clips().melgrams[indices])
+        assert np.array_equal(targets, clips().targets[indices])
+    assert recorder.events == [0.0, "1 done", 0.5, "1 done"]
+
+
+def test_a_loss_that_is_not_finite_ends_the_epoch_immediately():
+    result, recorder = train([np.inf, 4.0])
+    assert np.isnan(result).all()
+    assert len(recorder.batches) == 1
+    assert recorder.events == [0.0]
+
+
+def test_each_member_of_an_ensemble_gets_the_targets():
+    _, recorder = train([1.0, 1.0], members=3)
+    assert np.array_equal(recorder.batches[0][1], np.repeat(clips().targets[[4, 1]][:, None], 3, axis=1))
+
+
+def test_both_feeds_draw_the_same_parameters_in_the_same_order():
+    constants = {"time_shift": 0.5, "frequency_warp": 0.2, "mixup": 0.3, "frequency_mask": 0.5, "time_mask": 0.5}
+    drawn = []
+    arguments = clips(), augmenter(**constants), None
+    for feed in (HostFeed(*arguments), DeviceFeed(*arguments, steps_per_execution=10)):
+        rng = np.random.default_rng(1)
+        drawn.append([feed.draw(np.array(indices), rng) for indices in ((4, 1), (0, 3))])
+    for (one, targets), (other, other_targets) in zip(*drawn, strict=True):
+        assert one.keys() == other.keys()
+        assert all(np.array_equal(one[name], other[name]) for name in one)
+        assert np.array_equal(targets, other_targets)

@@ -1,0 +1,28 @@
+"""The learning-rate schedule."""
+
+import pytest
+
+from audio_utils.training.schedule import LearningRateSchedule
+from audio_utils.training.state import TrainingState
+
+
+def rate(schedule, fraction=0.0, **state):
+    return schedule(TrainingState({}, **state), fraction)
+
+
+def test_the_rate_rises_linearly_in_the_warm_up():
+    schedule = LearningRateSchedule(0.5, 4)
+    assert [rate(schedule, step=step) for step in range(6)] == [0.125, 0.25, 0.375, 0.5, 0.5, 0.5]
+    assert rate(LearningRateSchedule(0.5, 0)) == 0.5
+
+
+def test_the_rate_decays_as_one_minus_the_square_root():
+    schedule = LearningRateSchedule(2.0, 0)
+    decay = {"decay_start": 10, "decay_end": 14}
+    assert [rate(schedule, epoch=epoch, **decay) for epoch in (10, 11, 14)] == [2, 1, 0]
+    assert rate(schedule, 0.5, epoch=10, **decay) == pytest.approx(2 * (1 - 0.125 ** 0.5))
+
+
+def test_without_decay_the_rate_is_constant():
+    schedule = LearningRateSchedule(2.0, 0)
+    assert rate(schedule, 0.9, epoch=500, step=10_000) == 2
