@@ -76,6 +76,34 @@ def call(monkeypatch, capsys):
     return call_main
 
 
+@pytest.fixture
+def call_main(tmp_path, monkeypatch, capsys):
+    """Run a tool in this process, in the test's folder. Returns its exit status, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_main(tool, *arguments):
+        monkeypatch.setattr(sys, "argv", [tool.__file__, *map(str, arguments)])
+        return tool.main(), *capsys.readouterr()
+    return run_main
+
+
+def names(folder):
+    return sorted(each.name for each in folder.iterdir())
+
+
+def ramp(samples, channels=1):
+    """float32 (channels, samples): consecutive 16-bit values, so that a lost or moved sample is detected."""
+    return (np.arange(channels * samples, dtype=np.float32).reshape(channels, samples) - 20000) / 32768
+
+
+def full_scale_noise(samples, channels, dtype):
+    """(channels, samples) over the full range of a type."""
+    rng = np.random.default_rng(0)
+    if dtype in ("int16", "int32"):
+        return rng.integers(np.iinfo(dtype).min, np.iinfo(dtype).max, (channels, samples), dtype, endpoint=True)
+    return (3 * rng.standard_normal((channels, samples))).astype(dtype)  # beyond ±1 too
+
+
 @contextmanager
 def spoil(value, at="end"):
     """Within, each epoch of training starts, or ends, with this bias of the first class.

@@ -10,40 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, sine, write
+from conftest import ROOT, full_scale_noise, names, ramp, sine, write
 
 from audio_utils import concat_audio, split_audio
 from audio_utils.audio import audio_io
 
 SPLIT, CONCAT = "audio_utils/split_audio.py", "audio_utils/concat_audio.py"
-
-
-@pytest.fixture
-def call_main(tmp_path, monkeypatch, capsys):
-    """Run a tool in this process, in the test's folder. Returns its exit status, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run_main(tool, *arguments):
-        monkeypatch.setattr(sys, "argv", [tool.__file__, *map(str, arguments)])
-        return tool.main(), *capsys.readouterr()
-    return run_main
-
-
-def names(folder):
-    return sorted(each.name for each in folder.iterdir())
-
-
-def ramp(samples, channels=1):
-    """float32 (channels, samples): consecutive 16-bit values, so that a lost or moved sample is detected."""
-    return (np.arange(channels * samples, dtype=np.float32).reshape(channels, samples) - 20000) / 32768
-
-
-def noise(samples, channels, dtype):
-    """(channels, samples) over the full range of a type."""
-    rng = np.random.default_rng(0)
-    if dtype in ("int16", "int32"):
-        return rng.integers(np.iinfo(dtype).min, np.iinfo(dtype).max, (channels, samples), dtype, endpoint=True)
-    return (3 * rng.standard_normal((channels, samples))).astype(dtype)  # beyond ±1 too
 
 
 KINDS = [  # extension, subtype, the type it is read as, the subtype of its clips
@@ -59,7 +31,7 @@ KINDS = [  # extension, subtype, the type it is read as, the subtype of its clip
 @pytest.mark.parametrize("channels", [1, 2])
 def test_split_and_concat_give_the_original_and_padding(call_main, tmp_path, extension, subtype, dtype, clips_have,
                                                         channels):
-    sound = noise(50_000, channels, dtype)
+    sound = full_scale_noise(50_000, channels, dtype)
     if clips_have == "FLOAT" and subtype != "FLOAT":
         sound /= 20
     original = write(tmp_path / f"a.{extension}", sound, 48000, subtype=subtype)

@@ -9,7 +9,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, sine, write
+from conftest import ROOT, full_scale_noise, names, ramp, sine, write
 
 from audio_utils import split_audio
 from audio_utils.audio import audio_io
@@ -17,34 +17,6 @@ from audio_utils.audio.resampling import fix_length
 from audio_utils.runtime.errors import UserError
 
 SPLIT = "audio_utils/split_audio.py"
-
-
-@pytest.fixture
-def call_main(tmp_path, monkeypatch, capsys):
-    """Run a tool in this process, in the test's folder. Returns its exit status, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run_main(tool, *arguments):
-        monkeypatch.setattr(sys, "argv", [tool.__file__, *map(str, arguments)])
-        return tool.main(), *capsys.readouterr()
-    return run_main
-
-
-def names(folder):
-    return sorted(each.name for each in folder.iterdir())
-
-
-def ramp(samples, channels=1):
-    """float32 (channels, samples): consecutive 16-bit values, so that a lost or moved sample is detected."""
-    return (np.arange(channels * samples, dtype=np.float32).reshape(channels, samples) - 20000) / 32768
-
-
-def noise(samples, channels, dtype):
-    """(channels, samples) over the full range of a type."""
-    rng = np.random.default_rng(0)
-    if dtype in ("int16", "int32"):
-        return rng.integers(np.iinfo(dtype).min, np.iinfo(dtype).max, (channels, samples), dtype, endpoint=True)
-    return (3 * rng.standard_normal((channels, samples))).astype(dtype)  # beyond ±1 too
 
 
 def test_each_clip_is_its_part_of_every_channel(call_main, tmp_path):
@@ -90,7 +62,7 @@ def test_unusable_files_are_reported_and_the_others_split(run, tmp_path):
 
 def test_any_number_of_processes_gives_the_same_result(call_main, tmp_path):
     for number in range(10):
-        write(tmp_path / f"{number}.wav", noise(3000, 2, "int16"))
+        write(tmp_path / f"{number}.wav", full_scale_noise(3000, 2, "int16"))
     (tmp_path / "bad.wav").write_text("no sound")
     contents = []
     for jobs in (1, 2):
@@ -104,7 +76,7 @@ def test_any_number_of_processes_gives_the_same_result(call_main, tmp_path):
 @pytest.mark.slow
 def test_worker_processes_start_through_a_symbolic_link_and_under_safe_path(tmp_path):
     for number in range(9):
-        write(tmp_path / f"{number}.wav", noise(3000, 2, "int16"))
+        write(tmp_path / f"{number}.wav", full_scale_noise(3000, 2, "int16"))
     (tmp_path / "link").symlink_to(ROOT)
     result = subprocess.run([sys.executable, tmp_path / "link" / SPLIT, "0.1", "?.wav", "--jobs", "2"], cwd=tmp_path,
                             text=True, capture_output=True, env=os.environ | {"PYTHONSAFEPATH": "1"})
@@ -169,7 +141,7 @@ def test_a_full_disk_leaves_no_clip_and_the_original(tmp_path, extra):
 
 
 def test_a_file_with_a_damaged_end_leaves_no_clip(call_main, tmp_path):
-    path = write(tmp_path / "a.flac", noise(60_000, 1, "int16"))
+    path = write(tmp_path / "a.flac", full_scale_noise(60_000, 1, "int16"))
     path.write_bytes(path.read_bytes()[:90_000])
     status, _, err = call_main(split_audio, 1, "a.flac", "-r")
     assert (status, err[:50]) == (1, "a.flac: is damaged and can't be decoded (flac deco")
