@@ -1,6 +1,6 @@
-"""Augment a data set: write randomly altered copies of sounds, to train on more than was recorded.
+"""Augment a data set: write randomly altered copies of sounds, to enlarge the training set.
 
-Reads   the files named            wav, flac, ogg, mp3, aiff; any sample rate, length and channel count
+Reads   the given files            wav, flac, ogg, mp3, aiff; any sample rate, length and channel count
 Writes  <file>_aug1.<ext> … <file>_augN.<ext> beside each, with its format, sample rate, length and channel count
 
     python augment_data.py 3 Samples/*/*
@@ -9,8 +9,9 @@ Writes  <file>_aug1.<ext> … <file>_augN.<ext> beside each, with its format, sa
 
 Each copy gets a random subset of speed, pitch, tempo, level, noise and shift, the same for all channels. Level and
 arrival time differences between the channels, which encode the direction of a source, are preserved. The parameters
-depend only on the seed and the file name. Copies are never copied, and existing copies are kept: run it again after
-adding sounds. preprocess_data.py leaves out the copies of Test sounds.
+depend only on the seed and the file name. A tag in the comment of each copy names its recording. Copies are never
+copied, and existing copies are kept: run it again after adding sounds. preprocess_data.py leaves out the copies of Test
+sounds.
 """
 
 import argparse
@@ -20,12 +21,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # needed with PYTHONSAFEPATH
 from audio_utils.runtime import script
 
-script.guard_imports(__name__)  # ^C during the imports below ends in one sentence
+script.guard_imports(__name__)  # ^C during the imports below prints one sentence, not a traceback
 from audio_utils.audio import altered_copies
-from audio_utils.data import split
+from audio_utils.data import checks, sounds
+from audio_utils.data.sounds import Skipped
 from audio_utils.runtime import command_line, parallel, safe_files
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.console import say, warn
@@ -40,7 +42,7 @@ LEVEL_DB = (-6.0, 6.0)          # dB of gain; limited where an integer format wo
 NOISE = (0.0, 0.005)            # noise level relative to the peak: standard deviation (Gaussian) or peak (uniform)
 SHIFT = (-0.2, 0.2)             # circular time shift as a fraction of the length
 
-SEED = 1                        # random seed; another one gives other copies
+SEED = 1                        # random seed; another one gives different copies
 MAX_DELAY_MS = 5.0              # milliseconds; maximum delay between two channels (0.8 between two ears)
 OVERWRITE = False               # True: replace existing copies
 JOBS = None                     # processes; None: one per core
@@ -58,8 +60,8 @@ def main() -> int:
         ("files", {"metavar": "FILE", "nargs": "+", "help": "sounds, such as Samples/*/*"})])
     ranges = checked_ranges(options)
     start = time.monotonic()
-    files = {os.path.abspath(name): Path(name) for name in command_line.expand(options.files)}.values()
-    originals = [file for file in files if not split.is_augmented(file.name)]
+    files = list({os.path.abspath(name): Path(name) for name in command_line.expand(options.files)}.values())
+    originals, copies = choose_originals(files)
     folders = {file.parent for file in originals}
     shared = (options.n, ranges, options.seed, options.max_delay_ms, options.overwrite)
     with safe_files.locked(*folders):
@@ -67,12 +69,27 @@ def main() -> int:
             safe_files.sweep(folder)
         results = dict(parallel.each(altered_copies.write_copies, originals, "Augmenting", options.jobs, shared,
                                      _MIN_PARALLEL))
-    failures = [results[file] for file in originals if isinstance(results[file], Exception)]
-    for error in failures:
-        warn(sentence(error))
+    failures = [Skipped.of(file, sentence(results[file])) for file in originals
+                if isinstance(results[file], Exception)]
+    for each in checks.summarize(failures):
+        warn(each)
     total = sum((result for result in results.values() if isinstance(result, Counter)), Counter())
-    summarize(total, len(files) - len(originals), time.monotonic() - start)
+    summarize(total, len(copies), time.monotonic() - start)
     return 1 if failures else 0
+
+
+def choose_originals(files: list[Path]) -> tuple[list[Path], list[Path]]:
+    """The recordings among the files, and the copies; without text and pictures, which Samples/*/* may include."""
+    audio = [file for file in files if sounds.may_be_audio(file.name)]
+    copies = [file for file in audio if sounds.is_copy_on_disk(file)]
+    known = set(copies)
+    originals = [file for file in audio if file not in known]
+    if not originals:
+        problem = "already copies; give the recordings that they were made from" if copies else "not audio; give sounds"
+        raise UserError(f"{checks.named(copies or files)}: {problem}, such as Samples/*/*.")
+    for each in checks.about_recordings([file for file in originals if sounds.parent_of(file.name)]):
+        say(each)
+    return originals, copies
 
 
 def checked_ranges(options: argparse.Namespace) -> altered_copies.Ranges:
@@ -93,13 +110,13 @@ def checked_ranges(options: argparse.Namespace) -> altered_copies.Ranges:
 
 
 def summarize(total: Counter, skipped: int, seconds: float) -> None:
-    """Print the number of copies written and kept, and the speed; skipped: files that are copies themselves."""
+    """Print the number of copies written and kept, and the speed; skipped: number of files that are already copies."""
     say(f"{total['written']} copies written in {seconds:.1f} s: {total['seconds']:.1f} s of sound, "
         f"{total['seconds'] / seconds:.0f} s of sound per second.")
     if total["kept"]:
         say(f"{total['kept']} copies already exist; --overwrite replaces them.")
     if skipped:
-        say(f"{skipped} files are copies themselves; skipped.")
+        say(f"{skipped} files are already copies; skipped.")
 
 
 if __name__ == "__main__":

@@ -13,14 +13,15 @@ Writes  scores.json            accuracy, macro AUC, loss; AUC, files and mistake
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # needed with PYTHONSAFEPATH
 from audio_utils.runtime import script
 
-script.guard_imports(__name__)  # ^C during the imports below ends in one sentence
+script.guard_imports(__name__)  # ^C during the imports below prints one sentence, not a traceback
 from typing import Any
 
 import preprocess_data
 from audio_utils.data import dataset
+from audio_utils.data.class_folders import renamed_classes
 from audio_utils.data.clips import Clips
 from audio_utils.data.preproc import PREPROC
 from audio_utils.data.sounds import SAMPLES
@@ -30,10 +31,10 @@ from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference.checkpoint import WEIGHTS, Checkpoint
 from audio_utils.runtime import command_line, safe_files, signals
 from audio_utils.runtime.command_line import Limits
-from audio_utils.runtime.console import say
+from audio_utils.runtime.console import say, warn
 from audio_utils.runtime.errors import UserError
 
-BATCH_SIZE = 64    # clips; changes the memory needed, not the scores
+BATCH_SIZE = 64    # clips; affects the memory needed, not the scores
 REPORT_CLIPS = 20  # mistakes shown in report.html; each adds about 0.1 MB for 5 seconds of audio
 
 _LIMITS = {"BATCH_SIZE": Limits(int, 1), "REPORT_CLIPS": Limits(int, 0)}
@@ -62,12 +63,15 @@ def main() -> None:
 
 
 def load_test(checkpoint: Checkpoint) -> Clips:
-    """The test clips, labeled by the network's own classes."""
+    """The test clips, with labels in the order of the network's classes."""
     constants = command_line.constants(preprocess_data, checkpoint.preprocessing_constants)
     clips = dataset.open_dataset(constants, checkpoint.settings).load("Test", checkpoint.class_names)
+    renamed = renamed_classes(checkpoint.class_names)
     if not len(clips):
-        raise UserError(f"{PREPROC}/Test: holds no clip of the network's classes; add sounds to {SAMPLES}/ "
-                        "and run preprocess_data.py again.")
+        raise UserError(renamed or f"{PREPROC}/Test: contains no clip of the network's classes; add sounds to "
+                        f"{SAMPLES}/ and run preprocess_data.py again.")
+    if renamed:
+        warn(renamed)
     return clips
 
 

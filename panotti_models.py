@@ -1,4 +1,4 @@
-"""The networks. A new one is one function below, (input, number of classes) → probabilities, entered in NETWORKS.
+"""The networks. To add one, write a function (input, number of classes) → probabilities and add it to NETWORKS.
 
 NETWORK in train_network.py selects it. A network uses Keras's own layers only, so that
 `keras.saving.load_model("weights.hdf5")` opens the file anywhere.
@@ -14,16 +14,20 @@ import numpy as np
 from audio_utils.data.standardization import Standardization
 from audio_utils.runtime import environment
 
-with environment.quiet_backend():
+with environment.import_of_keras():
     import keras
     from keras import KerasTensor, layers
 
-absl.logging.set_verbosity(absl.logging.ERROR)  # Keras warns of HDF5, which weights.hdf5 is on purpose
-logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of retracing for each fold
+keras.config.set_image_data_format("channels_last")  # also if the user's keras.json has other values
+keras.config.set_floatx("float32")
+keras.config.set_epsilon(1e-7)
+
+absl.logging.set_verbosity(absl.logging.ERROR)  # Keras warns about HDF5, which is used on purpose
+logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns about retracing for each fold
 
 
 def vgg(x: KerasTensor, classes: int) -> KerasTensor:
-    """The network of the first Panotti (2017): four blocks of 3×3 convolution with 32 filters and 2×2 max-pooling.
+    """The network of the original Panotti (2017): four blocks of 3×3 convolution with 32 filters and 2×2 max-pooling.
 
     x: (clips, mels, frames, channels), standardized. Pooling precedes the activation: with a monotonic activation the
     result is the same in half the time.
@@ -41,9 +45,9 @@ def vgg(x: KerasTensor, classes: int) -> KerasTensor:
 def residual(x: KerasTensor, classes: int, *clip_features: KerasTensor) -> KerasTensor:
     """A small residual network (He et al., CVPR 2016) with global pooling: its size does not depend on the clip length.
 
-    x: (clips, mels, frames, channels), standardized. Global average and maximum pooling are both used: a steady sound
-    shows in the average, a single event in the maximum. The spectrum of the whole clip is added for what convolutions
-    represent poorly: the relation of distant bands, which an equalizer changes.
+    x: (clips, mels, frames, channels), standardized. Global average and maximum pooling are both used: the average
+    captures steady sounds, the maximum single events. Features of the spectrum of the whole clip are added because
+    convolutions represent relations between distant bands poorly, such as those that an equalizer changes.
     clip_features: further features of the whole clip, each (clips, features).
     """
     x = _with_channel_differences(x)
@@ -109,7 +113,7 @@ def _dense_features(x: KerasTensor) -> KerasTensor:
 def _frequency_coordinate(x: KerasTensor) -> KerasTensor:
     """(clips, mels, frames, channels) → (clips, mels, frames, 1): a coordinate channel from -√3 to √3, variance 1.
 
-    Convolutions are translation-invariant; with this channel they can distinguish low bands from high ones: Liu et al.,
+    Convolutions are translation-equivariant; this channel lets them distinguish low bands from high ones: Liu et al.,
     "An Intriguing Failing of Convolutional Neural Networks and the CoordConv Solution", NeurIPS 2018, section 3.
     """
     coordinates = np.sqrt(3) * np.linspace(-1, 1, x.shape[1])
@@ -118,7 +122,7 @@ def _frequency_coordinate(x: KerasTensor) -> KerasTensor:
 
 
 def _with_channel_differences(x: KerasTensor) -> KerasTensor:
-    """Append each channel's difference from the first (in the unit of dB), which depends on the direction of a source.
+    """Append each channel's level difference from the first, which depends on the direction of a source.
 
     It is a frozen convolution, not a subtraction: `load_model` can read a layer from HDF5, but not an operation.
     """
@@ -142,7 +146,7 @@ def _subtract_time_mean(x: KerasTensor) -> KerasTensor:
 
 def _convolution(x: KerasTensor, filters: int, size: int, strides: int = 1,
                  activation: str | None = "relu") -> KerasTensor:
-    """Convolution, batch normalization (with averages over some 10 steps, for small data sets), activation."""
+    """Convolution, batch normalization (with moving averages over about 10 steps, for small data sets), activation."""
     x = layers.Conv2D(filters, size, strides, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
     x = layers.BatchNormalization(momentum=0.9)(x)
     return layers.Activation(activation)(x) if activation else x

@@ -1,34 +1,40 @@
-"""Predict the class of new sounds and its probability; for a long recording, a timeline.
+"""Predict the classes of new sounds, with probabilities; print a timeline for a long recording.
 
-Reads   weights.hdf5, and the files named (any audio, any length) or standard input (-: a wav, also an endless one)
+Reads   weights.hdf5, and the given files (any audio, any length) or standard input (-: a wav, possibly endless)
 Writes  <file>.labels.txt beside each file, with LABELS: a label track for Audacity
 
     python predict_class.py new/*.wav
+    python predict_class.py new                               # a folder: its files, and those of its folders
     python predict_class.py night.flac --min-probability 0.8 --labels
     python predict_class.py new/*.wav --csv > new.csv         # --json: one JSON object per line
     arecord -f cd | python predict_class.py -
     sox -d -t wav - | python predict_class.py - --hop-seconds 0.5
 
-Sounds are converted as the training sounds were. A sound no longer than a training clip is padded like those; a longer
-one is cut into windows of that length, and each represents the time around its middle:
+Sounds are preprocessed like the training sounds. A sound that is no longer than a training clip is padded; a longer one
+is cut into windows of that length, each of which represents the time around its middle:
 
     |--------window-------|
               |--------window-------|
-                      |--------window-------|    the last one ends with the sound
+                      |--------window-------|    the last window ends with the sound
     |---------------|---------|-------------|
 
-Neighbors of the same class become one line of the timeline. For standard input each window is printed immediately.
+A sound or window of digital silence has the status "silence", unless training clips were silent too. One that is more
+than 20 dB below the quietest training clip has the status "very quiet". Its class is then not reliable: the status is
+printed first, is the last column of the CSV and the last field of the JSON, and replaces the class in a label track.
+Adjacent windows of the same status and class become one line of the timeline. For standard input, each window is
+printed immediately.
 """
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # needed with PYTHONSAFEPATH
 from audio_utils.runtime import script
 
-script.guard_imports(__name__)  # ^C during the imports below ends in one sentence
+script.guard_imports(__name__)  # ^C during the imports below prints one sentence, not a traceback
 import csv
 import functools
+import itertools
 import json
 import os
 from argparse import Namespace
@@ -41,6 +47,7 @@ from tqdm import tqdm
 
 from audio_utils.audio import streams
 from audio_utils.audio.audio_io import AudioError
+from audio_utils.data.sounds import visible
 from audio_utils.inference.classifier import NONE_OF_THESE, Classifier, Result
 from audio_utils.inference.windows import Segment
 from audio_utils.runtime import command_line, safe_files, signals
@@ -50,40 +57,44 @@ from audio_utils.runtime.errors import UserError, sentence
 
 WEIGHTS = "weights.hdf5"  # the trained network
 TOP_K = 3                 # classes printed per sound, the most probable first; JSON and CSV contain all
-MIN_PROBABILITY = 0.0     # if the most probable class has less, the answer is "none of these"
-HOP_SECONDS = None        # seconds from window to window in a long sound; None: half a window
+MIN_PROBABILITY = 0.0     # if no class has at least this probability, the prediction is "none of these"
+HOP_SECONDS = None        # seconds between windows of a long sound; None: half a window
 
 JSON = False              # True: one JSON object per line
 CSV = False               # True: a table with a column for each class
 LABELS = False            # True: write a label track beside each file
 OVERWRITE = False         # True: replace existing label tracks
 
-BATCH_SIZE = 64           # clips; changes the memory needed, not the answers
+BATCH_SIZE = 64           # clips; affects the memory needed, not the predictions
 JOBS = None               # processes that read files; None: one per core
 
 _LIMITS = {"TOP_K": Limits(int, 1), "MIN_PROBABILITY": Limits(float, 0, 1), "BATCH_SIZE": Limits(int, 1),
            "HOP_SECONDS": Limits(float, 0.001, optional=True), "JOBS": Limits(int, 1, optional=True)}
 _INPUT, _INPUT_NAME, _TRACK = "-", "standard input", ".labels.txt"
+_AUDIO_SUFFIXES = set(".aac .aif .aifc .aiff .amr .ape .au .caf .flac .m4a .mka .mp3 .mp4 .mpc .oga .ogg .opus .rf64 "
+                      ".snd .spx .w64 .wav .wave .webm .wma .wv".split())
 _BLOCK_SECONDS = 0.1  # of standard input
 
 
 def main() -> int:
     options = command_line.parse(globals(), _LIMITS, positional=[
-        ("files", {"metavar": "FILE", "nargs": "+", "help": "sounds of any length; - is standard input"})])
+        ("files", {"metavar": "FILE", "nargs": "+", "help": "sounds of any length, or folders; - is standard input"})])
     check(options)
     signals.on_stop("Stopped.")
     classifier = Classifier(options.weights, options.hop_seconds, options.min_probability, options.batch_size)
     write = writer(options, classifier.class_names)
     if _INPUT in options.files:
         return classify_input(classifier, write)
-    files = command_line.expand(options.files)
+    given = command_line.expand(options.files)
+    inside = {folder: sounds_in(folder) for folder in given if os.path.isdir(folder)}
+    files = list(dict.fromkeys(file for each in given for file in inside.get(each, [each])))
     new = [file for file in files if not refuse_to_replace(file, options)]
     statuses = [finish(file, result, options, write) for file, result in classifier.classify_files(new, options.jobs)]
-    return max(statuses, default=0) if new == files else 1
+    return max(statuses, default=0) if new == files and all(inside.values()) else 1
 
 
 def check(options: Namespace) -> None:
-    """Refuse combinations that mean nothing."""
+    """Reject invalid combinations of options."""
     if options.json and options.csv:
         raise UserError("JSON and CSV are both set; choose one of them.")
     if _INPUT not in options.files:
@@ -104,12 +115,31 @@ def classify_input(classifier: Classifier, write: Callable[..., None]) -> int:
     for segment in segments:
         write(_INPUT, [segment], live=True)
     if segment is None:
-        raise AudioError(f"{_INPUT_NAME}: holds no samples; check the program that sends it.")
+        raise AudioError(f"{_INPUT_NAME}: contains no samples; check the program that sends it.")
     return 0
 
 
+def sounds_in(folder: str) -> list[str]:
+    """The audio files in a folder and, one level down, in its folders; prints their number."""
+    inside = entries_of(Path(folder))
+    inside += [path for each in inside if each.is_dir() for path in entries_of(each)]
+    sounds = [str(path) for path in inside if path.suffix.lower() in _AUDIO_SUFFIXES and not path.is_dir()]
+    warn(f"{folder}: {len(sounds)} sound{'s' * (len(sounds) != 1)}." if sounds else
+         f"{folder}: contains no sounds; choose a folder of audio files.")
+    return sounds
+
+
+def entries_of(folder: Path) -> list[Path]:
+    """The files and folders in a folder; prints a message if it can't be read."""
+    try:
+        return visible(folder)
+    except OSError as error:
+        warn(sentence(error))
+        return []
+
+
 def refuse_to_replace(file: str, options: Namespace) -> bool:
-    """Whether the file's label track exists and must be kept; says so."""
+    """Whether the file's label track exists and must be kept; prints a message if so."""
     refused = options.labels and not options.overwrite and os.path.lexists(file + _TRACK)
     if refused:
         warn(f"{file}{_TRACK}: already exists; rename it or add --overwrite.")
@@ -140,10 +170,11 @@ def writer(options: Namespace, class_names: list[str]) -> Callable[..., None]:
     if options.json:
         return functools.partial(print_json, class_names)
     if options.csv:
-        with suppress(AttributeError):  # a notebook's stream takes any text
+        with suppress(AttributeError):  # a notebook's stream accepts any text
             sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # file names may be invalid UTF-8
         table = csv.writer(sys.stdout, lineterminator="\n")
-        table.writerow(["file", "start", "end", "class", "probability", *("p_" + name for name in class_names)])
+        table.writerow(["file", "start", "end", "class", "probability", *("p_" + name for name in class_names),
+                        "status"])
         return functools.partial(print_csv, table)
     return functools.partial(print_text, class_names, options.top_k)
 
@@ -153,19 +184,20 @@ def print_json(class_names: list[str], file: str, segments: list[Segment], live:
         probabilities = [round(float(value), 6) for value in segment.probabilities]
         say(json.dumps({"file": file, "start": round(segment.start, 3), "end": round(segment.end, 3),
                         "class": segment.name, "probability": max(probabilities),
-                        "probabilities": dict(zip(class_names, probabilities, strict=True))}))
+                        "probabilities": dict(zip(class_names, probabilities, strict=True)),
+                        "status": segment.status}))
 
 
 def print_csv(table: Any, file: str, segments: list[Segment], live: bool = False) -> None:
     for segment in segments:
         probabilities = [f"{value:.6f}" for value in segment.probabilities]
         table.writerow([file, f"{segment.start:.3f}", f"{segment.end:.3f}", segment.name, max(probabilities),
-                        *probabilities])
+                        *probabilities, segment.status])
     sys.stdout.flush()
 
 
 def print_text(class_names: list[str], top_k: int, file: str, segments: list[Segment], live: bool = False) -> None:
-    """One line for a file with one segment; otherwise, and live, a line for each segment."""
+    """Print one line for a file with one segment; otherwise, and for live input, one line for each segment."""
     if len(segments) == 1 and not live:
         say(f"{file}: {most_probable(segments[0], class_names, top_k)}")
         return
@@ -176,10 +208,11 @@ def print_text(class_names: list[str], top_k: int, file: str, segments: list[Seg
 
 
 def most_probable(segment: Segment, class_names: list[str], top_k: int) -> str:
-    """The most probable classes with their probabilities."""
+    """The status, if any, and the most probable classes with their probabilities."""
     order = np.argsort(-segment.probabilities, kind="stable")[:top_k]
     text = "  ".join(f"{class_names[i]} {segment.probabilities[i]:.1%}" for i in order)
-    return f"{NONE_OF_THESE} ({text})" if segment.name == NONE_OF_THESE else text
+    label = segment.status or (NONE_OF_THESE if segment.name == NONE_OF_THESE else "")
+    return f"{label} ({text})" if label else text
 
 
 def clock(seconds: float) -> str:
@@ -189,11 +222,15 @@ def clock(seconds: float) -> str:
 
 
 def write_labels(path: str, segments: list[Segment]) -> None:
-    """Write Audacity's label track: start and end in seconds and the label, separated by tabs."""
+    """Write Audacity's label track: start and end in seconds and the label, separated by tabs.
+
+    The label is the status, if any, or the class; adjacent segments with the same label become one.
+    """
     with safe_files.replacing(path) as unfinished, \
             open(unfinished, "w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        for segment in segments:
-            file.write(f"{segment.start:.6f}\t{segment.end:.6f}\t{' '.join(segment.name.split())}\n")
+        for label, group in itertools.groupby(segments, key=lambda segment: segment.status or segment.name):
+            first, *_, last = [*group] * 2
+            file.write(f"{first.start:.6f}\t{last.end:.6f}\t{' '.join(label.split())}\n")
 
 
 if __name__ == "__main__":

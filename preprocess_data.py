@@ -3,48 +3,52 @@
 Reads   Samples/<class>/*         wav, flac, ogg, mp3, aiff; any mix of rates, lengths and channel counts
 Writes  Preproc/Train/<class>/<file>.npy and Preproc/Test/<class>/<file>.npy, float32 (mels, frames, channels)
         Preproc/settings.json     the settings that produced them
+        Preproc/index.csv         content, split and status of each sound
+        Preproc/skipped.csv       the files that are not used, and why
 
     python preprocess_data.py
     python preprocess_data.py --clip-seconds 2 --mono
-    python preprocess_data.py --overwrite         # with other settings; the split stays
+    python preprocess_data.py --overwrite         # with other settings; the split does not change
 
-Run it again after adding or changing sounds: only new melgrams are computed, and no sound changes its split.
-Samples/Train/<class>/* and Samples/Test/<class>/* are your own split and stay as they are.
+Run it again after adding, moving, changing or deleting sounds: only new melgrams are computed, and sounds stay in their
+split.
+If Samples/ contains your own split, Train/<class>/* and Test/<class>/*, it is used as it is.
 """
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # needed with PYTHONSAFEPATH
 from audio_utils.runtime import script
 
-script.guard_imports(__name__)  # ^C during the imports below ends in one sentence
+script.guard_imports(__name__)  # ^C during the imports below prints one sentence, not a traceback
 import time
 from collections import Counter
 
 from audio_utils.audio import audio_io, melgram
 from audio_utils.data import compute, split
+from audio_utils.data.index import Entry
 from audio_utils.data.plan import Plan, make_plan
 from audio_utils.data.preproc import PREPROC
-from audio_utils.data.sounds import SAMPLES, SPLITS
+from audio_utils.data.sounds import SAMPLES, SPLITS, class_of
 from audio_utils.runtime import command_line, safe_files
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.console import say
 
 SAMPLE_RATE = None       # Hz; None: the most frequent rate of the files; the others are resampled
-CLIP_SECONDS = None      # seconds; None: the longest file's; shorter ones are padded with silence, longer ones cut
+CLIP_SECONDS = None      # seconds; None: the longest file's, without outliers; shorter ones are padded, longer ones cut
 MONO = False             # True: mix all channels to one
 MELS = 96                # bands from 0 Hz to half the sample rate
 WINDOW_MS = 46.44        # milliseconds; 2048 samples at 44.1 kHz
-HOP_MS = 11.61           # milliseconds from frame to frame; 512 samples at 44.1 kHz
+HOP_MS = 11.61           # milliseconds between frames; 512 samples at 44.1 kHz
 
 TEST_FRACTION = 0.2      # of each class
 SEED = 1                 # of the split
 GROUP_BY = ""            # regular expression; files whose names differ only in the match (r"_s\d+$": the clips of one
                          # recording), or whose match has the same group, stay in one split
 
-OVERWRITE = False        # True: compute everything again, also with other settings
-PRUNE = False            # True: remove melgrams whose sound is gone
+OVERWRITE = False        # True: compute everything again, even with other settings
+PRUNE = False            # True: remove melgrams whose sound was removed or is in the other split
 JOBS = None              # processes; None: one per core
 
 _LIMITS = {
@@ -62,24 +66,24 @@ def main() -> None:
     plan = make_plan(options, SAMPLES, PREPROC)
     PREPROC.mkdir(exist_ok=True)
     with safe_files.locked(PREPROC):
-        compute.compute(plan, PREPROC, options.overwrite, options.jobs)
-        compute.remove_orphans(plan, PREPROC, options.prune)
-    print_summary(plan, time.monotonic() - start)
+        used = compute.compute(plan, PREPROC, options.jobs, options.prune)
+    print_summary(plan, used, time.monotonic() - start)
 
 
-def print_summary(plan: Plan, seconds: float) -> None:
-    """Print the number of files per class and split, and what was computed."""
-    counts = Counter((clip.sound.class_name, clip.split) for clip in plan.clips)
-    classes = sorted({clip.sound.class_name for clip in plan.clips})
+def print_summary(plan: Plan, used: list[Entry], seconds: float) -> None:
+    """Print the number of clips per class and split, and what was computed; used: the entries of the index in use."""
+    counts = Counter((class_of(entry.name), entry.split) for entry in used)
+    classes = sorted({name for name, _ in counts})
     width = max(map(len, [*classes, "class"]))
     say(f"{'class':{width}}  Train   Test")
     for name in classes:
         say(" ".join([f"{name:{width}}", *(f"{counts[name, each]:6}" for each in SPLITS)]))
     mels, frames, channels = plan.settings.shape
-    say(f"{len(plan.clips)} sounds in {len(classes)} classes: melgrams of {mels} mels, {frames} frames, {channels} "
+    say(f"{len(used)} sounds in {len(classes)} classes: melgrams of {mels} mels, {frames} frames, {channels} "
         f"channel{'s' * (channels > 1)} ({plan.settings.clip_seconds:.4g} s at {plan.settings.sample_rate} Hz), "
-        f"{len(plan.clips) * plan.settings.bytes / 1e6:.1f} MB in {PREPROC}/.")
-    say(f"{len(plan.stale)} computed in {seconds:.1f} s, {len(plan.clips) - len(plan.stale)} already existed.")
+        f"{len(used) * plan.settings.bytes / 1e6:.1f} MB in {PREPROC}/.")
+    computed = len({(entry.split, entry.name) for entry in used} & {(clip.split, clip.name) for clip in plan.stale})
+    say(f"{computed} computed in {seconds:.1f} s, {len(used) - computed} already existed.")
 
 
 if __name__ == "__main__":

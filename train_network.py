@@ -1,4 +1,4 @@
-"""Train a network on the melgrams of Preproc/Train; ^C at any time, the same command continues.
+"""Train a network on the melgrams in Preproc/Train; ^C stops it at any time, and the same command continues.
 
 Reads   Preproc/Train (or Samples/ if nothing is preprocessed), at the end Preproc/Test
 Writes  weights.hdf5           the best network so far, and all that is needed to continue training
@@ -8,10 +8,11 @@ Writes  weights.hdf5           the best network so far, and all that is needed t
                                confusion_matrix.png of all folds together
 
     python train_network.py
-    python train_network.py --network vgg --epochs 50  # the first Panotti's network
+    python train_network.py --network vgg --epochs 50  # the original Panotti's network
     python train_network.py --network modulation  # with modulation spectrum features: few clips of many different kinds
-    python train_network.py --network ensemble    # the average of three networks: slower, mostly better
-    python train_network.py --fresh               # start anew; the old weights are kept as weights.<date>.hdf5
+    python train_network.py --network ensemble    # the average of three networks: slower, usually better
+    python train_network.py --fresh               # start over; the old weights are kept as weights.<date>.hdf5
+    python train_network.py --continue            # train on after the end, for example with new sounds
     python train_network.py --folds 5             # cross-validation, for few sounds
 
 Training stops when the validation loss no longer improves. The Test sounds have no influence on it.
@@ -20,35 +21,36 @@ Training stops when the validation loss no longer improves. The Test sounds have
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # needed with PYTHONSAFEPATH
 from audio_utils.runtime import script
 
-script.guard_imports(__name__)  # ^C during the imports below ends in one sentence
+script.guard_imports(__name__)  # ^C during the imports below prints one sentence, not a traceback
 from argparse import Namespace
 
 import preprocess_data
 from audio_utils.data import dataset, split
+from audio_utils.data.class_folders import renamed_classes
 from audio_utils.data.dataset import Dataset
 from audio_utils.inference.checkpoint import WEIGHTS, Checkpoint
 from audio_utils.runtime import command_line, safe_files, signals
 from audio_utils.runtime.command_line import Limits
-from audio_utils.runtime.console import say
+from audio_utils.runtime.console import say, warn
 from audio_utils.runtime.errors import UserError
-from audio_utils.training import cross_validation, resume
+from audio_utils.training import cross_validation, known_clips, resume
 
 NETWORK = "residual"        # one of panotti_models.NETWORKS
 EPOCHS = 2000               # maximum; training stops earlier when the validation loss no longer improves
-EPOCH_CLIPS = 1000          # minimum per epoch: a smaller data set is passed over several times
+EPOCH_CLIPS = 1000          # minimum per epoch; a smaller data set is repeated
 BATCH_SIZE = 16             # clips per step
 LEARNING_RATE = 0.002       # of AdamW, after the warm-up
-WARM_UP = 200               # steps in which the learning rate rises to that
+WARM_UP = 200               # steps over which the learning rate rises to LEARNING_RATE
 WEIGHT_DECAY = 0.1          # of AdamW
 EMA_DECAY = 0.9             # of the exponential moving average (EMA) of the weights, which is validated and saved
 EMA_EVERY = 10              # steps between updates of the average
 PATIENCE = 8                # epochs without improvement of the validation loss before the learning rate decays
 MIN_DELTA = 0.001           # nats; a smaller decrease of the validation loss is no improvement
 LOSS_TARGET = 0.001         # nats; a validation loss below this that no longer improves ends training without annealing
-ANNEAL_EPOCHS = 16          # epochs in which the learning rate decays to 0, which ends training
+ANNEAL_EPOCHS = 16          # epochs over which the learning rate decays to 0; then training ends
 VALIDATION_FRACTION = 0.1   # of each class of Train, for validation
 FINISH_ON_ALL = True        # while the learning rate decays, train on the validation clips too, and keep the last
                             # network; False: continue to validate, and keep the best network
@@ -63,13 +65,14 @@ FREQUENCY_WARP = 0.0        # all frequencies of a clip are multiplied or divide
 FREQUENCY_MASK = 0.0        # maximum width of a frequency mask, as a fraction of the mel bands
 MIXUP = 0.0                 # mix clips in pairs, with weights from Beta(MIXUP, MIXUP)
 
-FOLDS = ""                  # "5": cross-validation with 5 folds; or a regular expression on the file's name: the text
+FOLDS = ""                  # "5": cross-validation with 5 folds; or a regular expression for the file names: the text
                             # that it matches is the fold (r"^\d"); sounds that it does not match (r"_(ann|bob)_") are
-                            # always trained on
+                            # always used for training
 SEED = 1                    # of the validation split, the folds, the initial weights and the order of the clips
 PRECISION = "auto"          # "float32" or "mixed_bfloat16"; "auto": bfloat16 if the processor or the GPU supports it
 GPU_CLIPS_GB = 4.0          # if the clips take no more than this, they stay in the GPU's memory; 0: sent in batches
-FRESH = False               # True: start anew
+FRESH = False               # True: start over; the old weights are kept
+CONTINUE = False            # True: after the end of training, train on; EPOCHS counts from there
 
 _LIMITS = {
     "EPOCHS": Limits(int, 1), "EPOCH_CLIPS": Limits(int, 1), "BATCH_SIZE": Limits(int, 1), "PATIENCE": Limits(int, 1),
@@ -79,7 +82,7 @@ _LIMITS = {
     "GPU_CLIPS_GB": Limits(float, 0), "EMA_DECAY": Limits(float, 0, 1), "TIME_SHIFT": Limits(float, 0, 1),
     "TIME_MASK": Limits(float, 0, 1), "FREQUENCY_WARP": Limits(float, 0, 1), "FREQUENCY_MASK": Limits(float, 0, 1),
     "VALIDATION_FRACTION": Limits(float, 0.01, 0.9)}
-_NOT_RECORDED = ("network", "validation_fraction", "folds", "gpu_clips_gb", "fresh")  # not in the training state
+_NOT_RECORDED = ("network", "folds", "gpu_clips_gb", "fresh", "continue")  # not in the training state
 
 
 def main() -> None:
@@ -93,28 +96,32 @@ def main() -> None:
 
 
 def check(options: Namespace) -> None:
-    """Refuse texts that mean nothing."""
+    """Reject text options with invalid values."""
     split.check_folds(options.folds)
     if options.precision not in ("auto", "float32", "mixed_bfloat16"):
         raise UserError(f"PRECISION is {options.precision!r}; choose auto, float32 or mixed_bfloat16.")
+    if options.fresh and getattr(options, "continue"):
+        raise UserError("FRESH and CONTINUE are both set; choose one of them.")
 
 
 def open_dataset(checkpoint: Checkpoint | None = None) -> Dataset:
-    """The data set, preprocessed as that of a checkpoint if there is one."""
+    """The data set, preprocessed with the settings of the checkpoint if there is one."""
     before = checkpoint.preprocessing_constants if checkpoint else {}
     return dataset.open_dataset(command_line.constants(preprocess_data, before), checkpoint and checkpoint.settings)
 
 
 def recorded(options: Namespace) -> dict:
-    """The constants in the training state; a resumed run names those that have changed."""
+    """The constants in the training state; a resumed run reports those that have changed."""
     return {name.upper(): value for name, value in vars(options).items() if name not in _NOT_RECORDED}
 
 
 def train(options: Namespace) -> None:
-    """Train one network on all of Train, from weights.hdf5 or from the beginning, and score it on Test."""
+    """Train one network on all of Train, continuing from weights.hdf5 if possible, and evaluate it on Test."""
     checkpoint = resume.read_checkpoint(WEIGHTS, options.fresh)
     data = open_dataset(checkpoint)
     clips = data.load("Train")
+    if renamed := renamed_classes(clips.class_names):
+        warn(renamed)
     state = resume.initial_state(WEIGHTS, checkpoint, options, clips, [], recorded(options))
     from audio_utils.training.trainer import Trainer, evaluate  # with Keras, which takes seconds
     trainer = Trainer(options, Path(), data, clips, state, checkpoint)
@@ -125,8 +132,9 @@ def train(options: Namespace) -> None:
     model = trainer.train()
     test = data.load("Test", clips.class_names)
     if not len(test):
-        say("There are no Test sounds to score it with.")
+        say("There are no Test sounds to evaluate it on.")
         return
+    known_clips.report_test_sounds(trainer.clip_hashes[1], test)
     found = evaluate(model, test)
     say(f"Test: loss {found.loss:.4f}, accuracy {found.accuracy:.2%} of {len(test)} clips; eval_network.py gives "
         "the details.")

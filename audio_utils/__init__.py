@@ -1,1 +1,1 @@
-"""What the scripts of Panotti are made of; README.md describes the rooms."""
+"""The modules behind the scripts of Panotti; README.md describes the packages."""

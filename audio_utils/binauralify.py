@@ -1,7 +1,7 @@
 """Render sounds binaurally: one stereo file per direction, as it would arrive at a listener's two ears.
 
-Reads   the files named                        any audio; several channels are mixed to mono
-Writes  e0a<azimuth>/<file>_e0a<azimuth>.wav   in the working folder, for N_AZ azimuths spaced evenly over 360°
+Reads   the given files                        any audio; several channels are mixed to mono
+Writes  e0a<azimuth>/<file>_e0a<azimuth>.wav   in the working directory, for N_AZ azimuths spaced evenly over 360°
 
     python audio_utils/binauralify.py 12 *.wav
     python audio_utils/binauralify.py 8 bird.wav --elevation-deg 30 --hrtf another_head.sofa
@@ -11,7 +11,7 @@ Each azimuth uses the nearest measured impulse responses of a SOFA file (convent
 the KEMAR set of W. G. Gardner and K. D. Martin, "HRTF measurements of a KEMAR dummy-head microphone", MIT Media Lab
 Perceptual Computing Technical Report 280, 1994.
 
-Length and sample rate are preserved; the reverberation after the end, a few milliseconds, is cut. If one azimuth of a
+Length and sample rate are preserved; the tail after the end, a few milliseconds, is cut. If one azimuth of a
 file would clip, all are attenuated equally. The outputs are 16-bit, 24-bit or FLOAT, whichever is closest to the input.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the suite's folder
 from audio_utils.runtime import script
 
-script.guard_imports(__name__)  # ^C during the imports below ends in one sentence
+script.guard_imports(__name__)  # ^C during the imports below prints one sentence, not a traceback
 from audio_utils.audio import hrtf
 from audio_utils.runtime import command_line, parallel, signals
 from audio_utils.runtime.command_line import Limits

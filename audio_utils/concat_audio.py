@@ -1,13 +1,13 @@
 """Join clips into the recording that they were split from; the inverse of split_audio.py.
 
-Reads   the clips named, <file>_s1 <file>_s2 …   any audio of the same sample rate, channel count and sample type
+Reads   the given clips, <file>_s1 <file>_s2 …   any audio of the same sample rate, channel count and sample type
 Writes  <file>.wav beside them                   with exactly the samples of the clips
 
     python audio_utils/concat_audio.py recording_s*.wav
     python audio_utils/concat_audio.py Samples/*/*_s*.wav      # each recording separately
 
-Clips are joined by number, 1, 2, 3 …, in whatever order they are named. The padding of the last clip and the clips
-themselves are kept.
+Clips are joined by number, 1, 2, 3 …, regardless of the order of the arguments. The padding of the last clip and the
+clips themselves are kept.
 """
 
 import re
@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the suite's folder
 from audio_utils.runtime import script
 
-script.guard_imports(__name__)  # ^C during the imports below ends in one sentence
+script.guard_imports(__name__)  # ^C during the imports below prints one sentence, not a traceback
 import numpy as np
 
 from audio_utils.audio import audio_io
@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def group(paths: Iterable[Path]) -> dict[Path, list[Path]]:
-    """Recording → its clips; a file without the name of a clip is a group of its own, which `join` reports."""
+    """Recording → its clips; a file without a clip number is a group of its own, which `join` reports."""
     groups = defaultdict(list)
     for path in paths:
         clip = _CLIP.fullmatch(path.stem)
@@ -56,7 +56,7 @@ def group(paths: Iterable[Path]) -> dict[Path, list[Path]]:
 
 
 def join(recording_and_clips: tuple[Path, list[Path]], overwrite: bool) -> str:
-    """Write one recording. Returns a sentence on the result."""
+    """Write one recording. Returns a sentence about the result."""
     recording, clips = recording_and_clips
     clips = in_order(clips)
     if recording.exists() and not overwrite:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the requirements and runs the whole pipeline in a new folder demo/: from which direction does a noise come?
+# Installs the requirements and runs the whole pipeline in a new folder demo/: it classifies noise by its direction.
 #
 #     bash audio_utils/demo.sh
 set -euo pipefail

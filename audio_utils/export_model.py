@@ -1,7 +1,7 @@
 """Export the trained network to formats that other programs read, and check that its predictions are the same.
 
-Reads   weights.hdf5, and to check with Preproc/Test (or the test files of Samples/ if nothing is preprocessed)
-Writes  export/panotti_saved_model/    TensorFlow's own format; for TensorFlow Serving too
+Reads   weights.hdf5 and, for the check, Preproc/Test (or the test files of Samples/ if nothing is preprocessed)
+Writes  export/panotti_saved_model/    TensorFlow's own format, also for TensorFlow Serving
         export/panotti.onnx            ONNX Runtime, for programs in C, C#, Java, JavaScript, Rust …
         export/panotti.tflite          LiteRT, formerly TensorFlow Lite: phones, Raspberry Pi
         export/panotti.json            class names, and the settings of the melgrams
@@ -11,7 +11,7 @@ Writes  export/panotti_saved_model/    TensorFlow's own format; for TensorFlow S
     pip install onnx tf2onnx onnxruntime          # needed for onnx
 
 Each takes melgrams, float32 (clips, mels, frames, channels) in dB, as audio_utils/audio/melgram.py computes them, and
-returns probabilities (clips, classes). An export is put in place only if its probabilities are those of weights.hdf5.
+returns probabilities (clips, classes). An export is written only if its probabilities agree with those of weights.hdf5.
 """
 
 import sys
@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the suite's folder
 from audio_utils.runtime import script
 
-script.guard_imports(__name__)  # ^C during the imports below ends in one sentence
+script.guard_imports(__name__)  # ^C during the imports below prints one sentence, not a traceback
 import hashlib
 from typing import Any
 
@@ -83,7 +83,7 @@ def chosen_formats(formats: str) -> list[str]:
 def previous_exports(names: list[str], overwrite: bool) -> dict[str, dict]:
     """The formats in panotti.json, if they were exported from the same weights.
 
-    Refuses to replace an export without OVERWRITE, and to leave another network's export beside new class names.
+    Raises UserError if an export would be replaced without OVERWRITE, or if one of other weights would remain.
     """
     before = safe_files.read_json(_JSON, "audio_utils/export_model.py") if _JSON.exists() else {}
     same = before.get("weights_sha256") == weights_sha256()
@@ -100,10 +100,10 @@ def weights_sha256() -> str:
 
 
 def has_packages(name: str) -> bool:
-    """Whether the packages for a format are installed; names the missing ones."""
+    """Whether the packages for a format are installed; prints the missing ones."""
     missing = export.FORMATS[name].missing_packages
     if missing:
-        warn(f"{name}: needs {' and '.join(missing)}; pip install {' '.join(missing)}, then give --formats {name}.")
+        warn(f"{name}: needs {' and '.join(missing)}; pip install {' '.join(missing)}, then use --formats {name}.")
     return not missing
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the suite's folder
 from audio_utils.runtime import script
 
-script.guard_imports(__name__)  # ^C during the imports below ends in one sentence
+script.guard_imports(__name__)  # ^C during the imports below prints one sentence, not a traceback
 import time
 from collections import Counter
 
@@ -21,7 +21,7 @@ import numpy as np
 
 from audio_utils.data import checks, inspection
 from audio_utils.data.inspection import SoundStatistics
-from audio_utils.data.sounds import SAMPLES, SPLITS, Sound, find_sounds
+from audio_utils.data.sounds import SAMPLES, SPLITS, Skipped, Sound, find_sounds
 from audio_utils.evaluation import plots
 from audio_utils.runtime import command_line, signals
 from audio_utils.runtime.command_line import Limits
@@ -41,12 +41,14 @@ def main() -> None:
     options = command_line.parse(globals(), _LIMITS)
     signals.on_stop("Stopped; nothing was written.")
     start = time.monotonic()
-    sounds, warnings = find_sounds(SAMPLES)
-    statistics, unreadable = inspection.measure_all(sounds, options.silent_db, options.jobs)
+    sounds, skipped = find_sounds(SAMPLES)
+    statistics, errors = inspection.measure_all(sounds, options.silent_db, options.jobs)
+    unreadable = [Skipped.of(sound.path, error) for sound, error in
+                  zip([sound for sound in sounds if sound not in statistics], errors, strict=True)]
     problems = inspection.find_problems(statistics, options.nearly_empty, options.clipped)
     headers = {sound.path: each.info for sound, each in statistics.items()}
     truncated = [path for path, info in headers.items() if info.cut_short]
-    findings = [*warnings, *unreadable,
+    findings = [*checks.summarize(skipped + unreadable),
                 *inspection.about_files(truncated, "truncated; the available part is used unless you replace"),
                 *checks.check_headers(list(statistics), headers),
                 *inspection.describe_problems(problems, options.silent_db)]
@@ -88,7 +90,7 @@ def cells(statistics: list[SoundStatistics]) -> list[str]:
 
 
 def summary(statistics: dict[Sound, SoundStatistics], findings: int) -> str:
-    """Everything in one line."""
+    """A summary in one line."""
     minutes = sum(each.seconds for each in statistics.values()) / 60
     classes = len({sound.class_name for sound in statistics})
     return (f"{len(statistics)} sounds in {classes} classes, {minutes:.1f} minutes: "

@@ -1,6 +1,6 @@
 """Generate sounds for a first try, without sox: three kinds of noise and a square wave.
 
-Writes  whitenoise.wav brownnoise.wav pinknoise.wav square1k.wav in the working folder: mono, 16-bit
+Writes  whitenoise.wav brownnoise.wav pinknoise.wav square1k.wav in the working directory: mono, 16-bit
 
     python audio_utils/make_samples.py
     python audio_utils/make_samples.py --seconds 30 --seed 2
@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the suite's folder
 from audio_utils.runtime import script
 
-script.guard_imports(__name__)  # ^C during the imports below ends in one sentence
+script.guard_imports(__name__)  # ^C during the imports below prints one sentence, not a traceback
 import numpy as np
 
 from audio_utils.audio import audio_io
@@ -27,12 +27,12 @@ from audio_utils.runtime.errors import UserError
 
 SECONDS = 300.0    # length of each sound
 RATE = 44100       # Hz; sample rate
-SEED = 1           # random seed; another one gives other noise
+SEED = 1           # random seed; another one gives different noise
 OVERWRITE = False  # True: replace existing files
 
 _LIMITS = {"SECONDS": Limits(float, 0.01, 3600), "RATE": Limits(int, 8000, 192000), "SEED": Limits(int, 0)}
 _EXPONENTS = {"whitenoise.wav": 0, "brownnoise.wav": -2, "pinknoise.wav": -1}  # power is proportional to hz**exponent
-_LOWEST_HZ = 20  # of brown and pink noise; most power of brown noise would be below, inaudible
+_LOWEST_HZ = 20  # of brown and pink noise; otherwise most of the power of brown noise would be inaudible
 _PEAK = 0.97  # of full scale
 
 
@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def make(name: str, options: argparse.Namespace) -> str:
-    """Write one sound. Returns a sentence on the result."""
+    """Write one sound. Returns a sentence about the result."""
     if Path(name).exists() and not options.overwrite:
         raise UserError(f"{name}: already exists; rename it or add --overwrite.")
     samples = round(options.seconds * options.rate)

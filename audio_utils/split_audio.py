@@ -1,12 +1,12 @@
 """Split long recordings into clips of equal length; concat_audio.py is the inverse.
 
-Reads   the files named                any audio; any length, sample rate and channel count
+Reads   the given files                any audio; any length, sample rate and channel count
 Writes  <file>_s1.wav, <file>_s2.wav … beside each; _s01 … if there are ten or more, so that they sort by number
 
     python audio_utils/split_audio.py 2 recording.wav
     python audio_utils/split_audio.py 0.5 e0*/*.wav -r     # remove each original after all its clips are written
 
-The last clip is padded with silence, and so is a file shorter than one clip. Samples are preserved exactly: clips have
+The last clip, or a file shorter than one clip, is padded with silence. Samples are preserved exactly: clips have
 the sample type of their file, or FLOAT for lossy compression (mp3, ogg). Either all clips of a file are written, or
 none. Files that are already clips of this length are skipped.
 """
@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the suite's folder
 from audio_utils.runtime import script
 
-script.guard_imports(__name__)  # ^C during the imports below ends in one sentence
+script.guard_imports(__name__)  # ^C during the imports below prints one sentence, not a traceback
 import numpy as np
 
 from audio_utils.audio import audio_io
@@ -37,6 +37,7 @@ OVERWRITE = False  # True: replace existing clips
 JOBS = None        # processes; None: one per core
 
 _LIMITS = {"SECONDS": Limits(float, 0.001, 86400), "JOBS": Limits(int, 1, optional=True)}
+_MAX_CLIPS = 1_000_000  # of a file; a header that is damaged may give any length
 _MIN_PARALLEL = 8  # files; with fewer, one process is faster
 
 
@@ -52,17 +53,20 @@ def main() -> int:
 
 
 def split(path: Path, collisions: dict[Path, Path], options: argparse.Namespace) -> str:
-    """Write the clips of one file. Returns a sentence on the result.
+    """Write the clips of one file. Returns a sentence about the result.
 
     collisions: file → an earlier file whose clips have the same names.
     """
     if path in collisions:
-        raise UserError(f"{path}: its clips would have the names of those of {collisions[path]}; rename it.")
+        raise UserError(f"{path}: its clips would have the same names as those of {collisions[path]}; rename it.")
     with audio_io.opened(path, exact=True) as (header, blocks):
         clip_samples = max(1, round(options.seconds * header.rate))
         if re.search(r"_s\d+$", path.stem) and header.samples <= clip_samples:
             return f"{path}: is already a clip; skipped."
-        clips = clip_paths(path, -(-header.samples // clip_samples))
+        count = -(-header.samples // clip_samples)
+        if count > _MAX_CLIPS:
+            raise UserError(f"{path}: would become {count} clips; give more seconds, or remove it if it is damaged.")
+        clips = clip_paths(path, count)
         check_existing(path, clips, options.overwrite)
         found = write_clips(clips, blocks, clip_samples, header, options.remove)
     complete = found == header.samples and not header.cut_short

@@ -10,10 +10,12 @@ import time
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, sine, write
+from conftest import ROOT, names, sine, write
 
 import augment_data
+from audio_utils.audio import audio_io, tags
 from audio_utils.runtime.command_line import parse
+from audio_utils.runtime.errors import UserError
 
 RATE = 44100
 
@@ -100,7 +102,7 @@ def test_no_file_is_copied_twice_and_no_copy_is_copied(tmp_path, run):
     damaged.write_bytes(b"mine")
     said = run("augment_data.py", 2, *folder.glob("*/*")).stdout
     assert said.splitlines()[1:] == ["8 copies already exist; --overwrite replaces them.",
-                                     "8 files are copies themselves; skipped."]
+                                     "8 files are already copies; skipped."]
     assert damaged.read_bytes() == b"mine"
     run("augment_data.py", 2, *folder.glob("*/*"), "--overwrite")
     assert contents(folder) == before
@@ -124,39 +126,163 @@ def test_files_that_differ_only_in_the_extension_get_their_own_copies(tmp_path, 
 
 # --- errors ---
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "status", "sentence"), [
     (["0", "a.wav"], 1, "N is 0; set it to a whole number of at least 1."),
     (["-3", "a.wav"], 1, "N is -3; set it to a whole number of at least 1."),
-    (["x", "a.wav"], 2, "argument N: invalid int value: 'x'"),
+    (["x", "a.wav"], 2, "augment_data.py: argument N: 'x' is not a whole number; --help explains the arguments.\n"),
+    (["2,5", "a.wav"], 2, "argument N: '2,5' is not a whole number"),
+    (["1e1", "a.wav"], 2, "argument N: '1e1' is not a whole number; write 10"),
+    (["1", "a.wav", "--max-delay-ms", "2,5"], 2, "argument --max-delay-ms: '2,5' is not a number; write 2.5"),
+    (["1", "a.wav", "--max-delay-ms", "inf"], 1, "MAX_DELAY_MS is inf; set it to a number of at least 0 and at most"),
     (["3"], 2, "the following arguments are required: FILE"),
     (["1", "a.wav", "--seed", "-1"], 1, "SEED is -1; set it to a whole number of at least 0."),
     (["1", "a.wav", "--speed", "1.1,0.9"], 1,
      "SPEED is (1.1, 0.9); set it to two numbers from 0.5 to 2, the lower first, or to None."),
     (["1", "a.wav", "--tempo", "0,1"], 1, "TEMPO is (0.0, 1.0); set it to two numbers from 0.5 to 2"),
-    (["1", "a.wav", "--shift", "fast"], 2, "argument --shift: invalid"),
+    (["1", "a.wav", "--shift", "fast"], 2, "argument --shift: 'fast' is not 2 numbers separated by commas"),
+    (["1", "a.wav", "--speed", "0,9,1,1"], 2, "points, such as 0.9,1.1"),
     (["1", "a.wav", "--noise", "nan,1"], 1, "NOISE is (nan, 1.0); set it to two numbers from 0 to 1"),
     (["1", "a.wav", *(f"--{name.replace('_', '-')}=none" for name in augment_data._RANGE_LIMITS)],
      1, "SPEED, PITCH_SEMITONES, TEMPO, LEVEL_DB, NOISE, SHIFT are all None; give one of them a range."),
     (["1", "missing.wav", "a.wav"], 1, "missing.wav: does not exist; check the name."),
     (["1", "no*.wav", "a.wav"], 1, "no*.wav: does not exist; check the name."),
-    (["1", "folder", "a.wav"], 1, "folder: is not a file; give audio files."),
-    (["1", ".", "a.wav"], 1, ".: is not a file; give audio files."),
-    (["1", "README.md", "a.wav"], 1, "README.md: is not a readable audio file; convert it to wav or remove it."),
+    (["1", "folder", "a.wav"], 1, "folder/: is not a file; give audio files."),
+    (["1", ".", "a.wav"], 1, "./: is not a file; give audio files."),
+    (["1", "text.wav", "a.wav"], 1, "text.wav: is not a readable audio file"),
     (["1", "empty.wav", "a.wav"], 1, "empty.wav: is empty; replace or remove it."),
-    (["1", "nan.wav", "a.wav"], 1, "nan.wav: holds NaN or infinite samples; repair or remove it."),
+    (["1", "nan.wav", "a.wav"], 1, "nan.wav: contains NaN or infinite samples; repair or remove it."),
 ], ids=str)
 def test_bad_input_is_one_sentence_and_other_files_are_processed(tmp_path, run, arguments, status, sentence):
     write(tmp_path / "a.wav", sine(seconds=0.1))
     write(tmp_path / "nan.wav", np.full((1, 100), np.nan, np.float32), subtype="FLOAT")
     (tmp_path / "folder").mkdir()
-    (tmp_path / "README.md").write_text("Birds.")
+    (tmp_path / "text.wav").write_text("Birds.")
     (tmp_path / "empty.wav").touch()
     before = {path.name for path in tmp_path.iterdir()}
     result = run("augment_data.py", *arguments, status=status)
     assert sentence in result.stderr
-    assert status == 2 or result.stderr.count("\n") == 1
+    assert result.stderr.count("\n") == 1
     named = {"a_aug1.wav"} if len(arguments) == 3 and arguments[0] == "1" else set()
     assert {path.name for path in tmp_path.iterdir()} == before | named
+
+
+def test_annotations_and_pictures_beside_the_sounds_are_no_mistake(tmp_path, run):
+    for name in ("a/night.wav", "a/site.wav"):
+        write(tmp_path / name, sine(seconds=0.1))
+    for name in ("night.csv", "cover.jpg", "README.md", "README"):
+        (tmp_path / "a" / name).touch()
+    assert run("augment_data.py", 1, *sorted(tmp_path.glob("a/*"))).stderr == ""
+    assert len(list(tmp_path.glob("a/*_aug1.wav"))) == 2
+    refused = run("augment_data.py", 1, "a/night.csv", "a/README", status=1).stderr
+    assert refused == "a/night.csv, a/README: not audio; give sounds, such as Samples/*/*.\n"
+
+
+def test_of_600_bad_files_three_are_named(tmp_path, call_main):
+    for i in range(600):
+        (tmp_path / f"{i:03}.wav").touch()
+    write(tmp_path / "good.wav", sine(seconds=0.1))
+    status, _, err = call_main(augment_data, 1, *sorted(tmp_path.glob("*.wav")), "--jobs", 1)
+    first = ", ".join(f"{tmp_path}/00{i}.wav" for i in range(3))
+    assert (status, err) == (1, f"{first} and 597 more: each is empty; replace or remove it.\n")
+    assert (tmp_path / "good_aug1.wav").exists()
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".wav", "ä" * 125 + ".wav", "x" * 246 + ".wav", "x" * 245 + ".wav"])
+def test_a_name_too_long_for_a_copy_is_named_and_the_others_are_processed(tmp_path, call_main, name):
+    for each in (name, "a.wav"):
+        write(tmp_path / each, sine(seconds=0.1))
+    status, _, err = call_main(augment_data, 2, name, "a.wav")
+    fits = len(name.encode()) <= 250
+    assert (status, err) == (0, "") if fits else (1, f"{name}: the name is too long to append _aug2; shorten it.\n")
+    assert len(list(tmp_path.glob("*_aug*"))) == (4 if fits else 2)
+    if not fits:
+        (tmp_path / name).rename(tmp_path / f"{name[:100]}.wav")  # the advice, followed
+        assert call_main(augment_data, 2, f"{name[:100]}.wav")[0] == 0
+
+
+# --- copies and recordings ---
+
+@pytest.mark.parametrize("extension", ["wav", "flac", "ogg", "mp3", "aiff"])
+def test_copies_are_tagged_with_their_recording(tmp_path, call_main, extension):
+    path = write(tmp_path / f"night.{extension}", sine(seconds=0.2, rate=16000), 16000)
+    call_main(augment_data, 2, path)
+    for copy in tmp_path.glob("*_aug*"):
+        [step] = tags.read(copy)
+        assert step == (tags.AUGMENT, path.name, path.stat().st_size, tags.digest_of(path))
+    assert tags.read(path) == ()
+
+
+def test_the_tag_of_a_clip_is_kept_in_the_tag_of_its_copy(tmp_path, call_main):
+    clip = tmp_path / "night_s1.wav"
+    tags.write(clip, sine(seconds=0.1), 8000, "PCM_16", "WAV", [tags.Step(tags.SPLIT, "night.wav", 1, "ab")])
+    call_main(augment_data, 1, clip)
+    assert [(step.tool, step.source) for step in tags.read(tmp_path / "night_s1_aug1.wav")] == [
+        (tags.AUGMENT, "night_s1.wav"), (tags.SPLIT, "night.wav")]
+
+
+@pytest.mark.slow
+def test_only_copies_is_one_sentence_and_status_1(tmp_path, run):
+    for i in range(5):
+        write(tmp_path / f"{i}.wav", sine(seconds=0.1))
+    run("augment_data.py", 1, *sorted(tmp_path.glob("*.wav")))
+    before = contents(tmp_path)
+    result = run("augment_data.py", 3, *sorted(path.name for path in tmp_path.glob("*_aug1.wav")), status=1)
+    assert result.stderr == ("0_aug1.wav, 1_aug1.wav, 2_aug1.wav and 2 more: already copies; give the recordings that "
+                             "they were made from, such as Samples/*/*.\n")
+    assert contents(tmp_path) == before
+    run("augment_data.py", 1, "0.wav")  # the advice, followed
+
+
+def test_a_recording_that_is_named_as_a_copy_is_augmented(tmp_path, call_main):
+    write(tmp_path / "site1_aug12.wav", sine(seconds=0.1))
+    write(tmp_path / "site2_aug12.wav", sine(seconds=0.1))
+    write(tmp_path / "site2.wav", sine(seconds=0.1), 16000)
+    status, out, err = call_main(augment_data, 2, "site1_aug12.wav", "site2_aug12.wav", "site2.wav")
+    assert (status, err) == (0, "")
+    assert out.startswith("site1_aug12.wav, site2_aug12.wav: named as a copy, but without a tag and not beside a file "
+                          "that it could be a copy of; used as a recording.\n6 copies written")
+    assert names(tmp_path) == ["site1_aug12.wav", "site1_aug12_aug1.wav", "site1_aug12_aug2.wav", "site2.wav",
+                               "site2_aug1.wav", "site2_aug12.wav", "site2_aug12_aug1.wav", "site2_aug12_aug2.wav",
+                               "site2_aug2.wav"]
+    assert call_main(augment_data, 2, *names(tmp_path))[1].splitlines()[1:] == [
+        "0 copies written in 0.0 s: 0.0 s of sound, 0 s of sound per second.",
+        "6 copies already exist; --overwrite replaces them.", "6 files are already copies; skipped."]
+
+
+def test_a_renamed_copy_is_not_copied_again(tmp_path, call_main):
+    write(tmp_path / "a.wav", sine(seconds=0.1))
+    call_main(augment_data, 1, "a.wav")
+    (tmp_path / "a_aug1.wav").rename(tmp_path / "other.wav")
+    with pytest.raises(UserError, match=r"other.wav: already copies; give the recordings"):
+        call_main(augment_data, 1, "other.wav")
+
+
+@pytest.mark.parametrize("audio", [sine(seconds=0.2), sine(seconds=0.1, channels=2), sine(seconds=0.1, rate=16000)])
+def test_overwriting_never_replaces_a_recording(tmp_path, call_main, audio):
+    write(tmp_path / "site1.wav", sine(seconds=0.1))
+    recording = write(tmp_path / "site1_aug2.wav", audio)
+    before = recording.read_bytes()
+    status, _, err = call_main(augment_data, 3, "site1.wav", "--overwrite")
+    assert (status, err) == (1, "site1_aug2.wav: is not a copy, as its length, rate or channels differ; rename it.\n")
+    assert recording.read_bytes() == before
+    recording.rename(tmp_path / "site1 of 2 August.wav")  # the advice, followed
+    assert call_main(augment_data, 3, "site1.wav", "--overwrite")[0] == 0
+    assert (tmp_path / "site1 of 2 August.wav").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["a.wav", "it's \"ä\" ✓.wav", "\udcff.wav"])
+def test_samples_and_parameters_are_those_of_copies_without_a_tag(tmp_path, monkeypatch, call_main, name):
+    write(tmp_path / "x.wav", sine(seconds=0.1)).rename(tmp_path / name)
+    call_main(augment_data, 2, name)
+    tagged = {path.name: audio_io.read(path)[0] for path in tmp_path.glob("*_aug*")}
+    monkeypatch.setattr(tags, "write", lambda path, audio, rate, subtype, format, _: audio_io.write(
+        path, audio, rate, subtype, format))
+    call_main(augment_data, 2, name, "--overwrite")
+    assert len(tagged) == 2
+    for path in tmp_path.glob("*_aug*"):
+        assert tags.read(path) == ()
+        assert np.array_equal(tagged[path.name], audio_io.read(path)[0])
 
 
 def seconds_of(run, arguments, status):

@@ -119,6 +119,13 @@ def test_several_channels_are_mixed_to_mono_and_reported(binauralize, tmp_path):
     assert np.array_equal(output(120), output(120, "mono"))
 
 
+def test_channels_that_cancel_each_other_are_reported(binauralize, tmp_path):
+    sound = noise(0.1, 8000)
+    write(tmp_path / "a.wav", np.concatenate([sound, -sound]))
+    assert binauralize(3, "a.wav")[1] == ("a.wav: 3 azimuths, 2 channels mixed to mono, which cancel each other out: "
+                                          "invert or remove one of them.\n")
+
+
 @pytest.mark.parametrize(("extension", "subtype", "expected"), [
     ("wav", "PCM_16", "PCM_16"), ("wav", "PCM_24", "PCM_24"), ("wav", "PCM_32", "PCM_24"), ("wav", "FLOAT", "FLOAT"),
     ("wav", "DOUBLE", "FLOAT"), ("wav", "PCM_U8", "PCM_16"), ("flac", "PCM_24", "PCM_24"), ("ogg", "VORBIS", "PCM_16"),
@@ -150,10 +157,10 @@ def test_unusable_files_are_reported_and_the_others_rendered(run, tmp_path):
     assert sorted(result.stderr.splitlines()) == [
         "e0a0/there_e0a0.wav: already exists; remove it or add --overwrite.",
         "gone.wav: does not exist; check the name.",
-        "infinite.wav: holds NaN or infinite samples; repair or remove it.",
-        "nan.wav: holds NaN or infinite samples; repair or remove it.",
+        "infinite.wav: contains NaN or infinite samples; repair or remove it.",
+        "nan.wav: contains NaN or infinite samples; repair or remove it.",
         "slow.wav: its sample rate of 100 Hz is too low for directions; leave it out.",
-        "sub/a b 'ü'.wav: its output files would have the names of those of a b 'ü'.wav; rename it.",
+        "sub/a b 'ü'.wav: its output files would have the same names as those of a b 'ü'.wav; rename it.",
         "sub: is not a file; give audio files.",
         "text.wav: is not a readable audio file; convert it to wav or remove it."]
     assert (folder / "e0a0/there_e0a0.wav").read_text() == "mine"

@@ -114,7 +114,7 @@ def test_batch_size_does_not_change_the_scores(call, folder):
 @pytest.mark.parametrize(("change", "sentence"), [
     (lambda folder: (folder / "weights.hdf5").unlink(), "weights.hdf5: does not exist; run train_network.py first"),
     (lambda folder: (folder / "weights.hdf5").write_bytes(b"HDF?" * 99), "weights.hdf5: is damaged"),
-    (lambda folder: shutil.rmtree(folder / "Preproc/Test"), "Preproc/Test: holds no clip of the network's classes"),
+    (lambda folder: shutil.rmtree(folder / "Preproc/Test"), "Preproc/Test: contains no clip of the network's classes"),
     (lambda folder: (folder / "Preproc/settings.json").unlink(), "settings.json: does not exist")])
 def test_missing_files_are_named_before_keras_starts(call, folder, monkeypatch, change, sentence):
     monkeypatch.setattr(eval_network, "evaluate", lambda *_: pytest.fail("the network is loaded"))

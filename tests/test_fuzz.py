@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, sine, write
 
-from audio_utils.audio import audio_io, hrtf, melgram
+from audio_utils.audio import audio_io, flac, hrtf, melgram
 from audio_utils.audio.melgram import MelgramSettings
 from audio_utils.data import preproc, split
 from audio_utils.data.standardization import Standardization
@@ -50,13 +50,24 @@ def make_originals(folder):
     """Good files of every kind: {kind: [paths]}."""
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 3000)).astype(np.float32)
     audio = [write(folder / f"x.{extension}", noise + sine(seconds=3000 / 8000), 8000) for extension in AUDIO]
-    preproc.write_melgram(folder / "x.npy", np.zeros(SETTINGS.shape, np.float32), 0)
+    audio += odd_audio(folder, audio)
+    preproc.write_melgram(folder / "x.npy", np.zeros(SETTINGS.shape, np.float32))
     (folder / "settings.json").write_text(json.dumps(record(), indent=1))
     write_weights(folder / "weights.hdf5")
     write_sofa(folder / "x.sofa")
     keras = [folder / "keras.hdf5"] if (folder / "keras.hdf5").exists() else []
     return {"audio": audio, "npy": [folder / "x.npy"], "settings": [folder / "settings.json"],
             "weights": [folder / "weights.hdf5"], "sofa": [folder / "x.sofa"], "keras": keras}
+
+
+def odd_audio(folder, audio):
+    """Files that are read in parts: joined ones, and one without a length; audio: the others."""
+    joined = [folder / f"joined{path.suffix}" for path in audio]
+    for path, whole in zip(joined, audio, strict=True):
+        path.write_bytes(whole.read_bytes() * 2)
+    content = (folder / "x.flac").read_bytes()
+    (folder / "piped.flac").write_bytes(content[:18] + flac.with_samples(content, 0) + content[26:])
+    return [*joined, folder / "piped.flac"]
 
 
 def record(**changes):

@@ -15,19 +15,19 @@ from audio_utils.runtime import command_line
 SCRIPTS = ("preprocess_data.py", "augment_data.py", "train_network.py", "eval_network.py", "predict_class.py")
 TOOLS = ("split_audio.py", "concat_audio.py", "binauralify.py", "make_samples.py", "inspect_samples.py",
          "export_model.py")
-ROOMS = ("runtime", "audio", "data", "evaluation", "inference", "training")
+PACKAGES = ("runtime", "audio", "data", "evaluation", "inference", "training")
 ORDER = ("runtime", "audio", "data", "evaluation", "panotti_models", "inference", "training", "scripts")
 TOP_LEVEL = {*SCRIPTS, "panotti_models.py", "audio_utils", "Samples", "Preproc", "tests", "requirements.txt",
              "README.md"}
-AUDIO_UTILS = {*TOOLS, *ROOMS, "README.md", "LICENSE", "demo.sh", "__init__.py", "__pycache__"}
+AUDIO_UTILS = {*TOOLS, *PACKAGES, "README.md", "LICENSE", "demo.sh", "__init__.py", "__pycache__"}
 COMMANDS = (*SCRIPTS, *(f"audio_utils/{tool}" for tool in TOOLS))
 MAY_IMPORT_PREPROCESS_DATA = ("train_network.py", "eval_network.py", "audio_utils/export_model.py")
 NOT_TESTED_ALONE = {"__init__.py", "console.py", "drawing.py",  # tested by the plots that are drawn with it, and by
                     "trainer.py", "checkpointing.py", "cross_validation.py"}  # test_train_network.py
 KERAS = {"keras", "tensorflow", "jax", "torch"}
 HEAVY = KERAS | {"librosa", "sklearn", "scipy", "matplotlib"}
-MODULES = [*COMMANDS, "panotti_models.py", *sorted(str(path.relative_to(ROOT)) for room in ROOMS
-                                                   for path in ROOT.glob(f"audio_utils/{room}/*.py"))]
+MODULES = [*COMMANDS, "panotti_models.py", *sorted(str(path.relative_to(ROOT)) for package in PACKAGES
+                                                   for path in ROOT.glob(f"audio_utils/{package}/*.py"))]
 
 
 # --- files and folders -----------------------------------------------------------------------------------------------
@@ -41,14 +41,14 @@ def test_the_top_level_holds_only_the_files_listed_here():
     assert found == TOP_LEVEL
 
 
-def test_audio_utils_holds_only_tools_and_rooms():
+def test_audio_utils_holds_only_tools_and_packages():
     assert {path.name for path in (ROOT / "audio_utils").iterdir()} <= AUDIO_UTILS
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_has_modules_of_at_most_300_lines_and_one_test_file_each(room):
-    tests = {path.name for path in (ROOT / "tests" / room).glob("*.py")}
-    for path in (ROOT / "audio_utils" / room).glob("*.py"):
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_has_modules_of_at_most_300_lines_and_one_test_file_each(package):
+    tests = {path.name for path in (ROOT / "tests" / package).glob("*.py")}
+    for path in (ROOT / "audio_utils" / package).glob("*.py"):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 300, path
         assert path.name in NOT_TESTED_ALONE or f"test_{path.name}" in tests, path
 
@@ -68,7 +68,7 @@ def imported_modules(module):
 def layer(module):
     """The index in ORDER of a module of the suite (a path or a dotted name); None for any other."""
     parts = module.removesuffix(".py").replace("/", ".").split(".")
-    if parts[0] == "audio_utils" and parts[1] in ROOMS:
+    if parts[0] == "audio_utils" and parts[1] in PACKAGES:
         return ORDER.index(parts[1])
     if parts[0] == "panotti_models":
         return ORDER.index("panotti_models")
@@ -77,7 +77,7 @@ def layer(module):
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_point_only_to_earlier_rooms(module):
+def test_imports_point_only_to_earlier_packages(module):
     for name in imported_modules(module):
         if layer(name) is not None and name != "preprocess_data":
             assert layer(name) <= layer(module), name
@@ -87,7 +87,7 @@ def test_imports_point_only_to_earlier_rooms(module):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_only_models_inference_and_training_import_keras(module):
-    if layer(module) in (ORDER.index(room) for room in ("panotti_models", "inference", "training")):
+    if layer(module) in (ORDER.index(package) for package in ("panotti_models", "inference", "training")):
         return
     assert not {name.partition(".")[0] for name in imported_modules(module)} & KERAS
 
@@ -106,7 +106,7 @@ def test_help_explains_the_script_and_imports_nothing_heavy(run, tmp_path, scrip
     link.symlink_to(ROOT / script)
     result = run(link, "--help", PYTHONPROFILEIMPORTTIME="1", PYTHONSAFEPATH="1")
     assert f"python {script}" in result.stdout
-    assert "(now: " in result.stdout
+    assert "(default: " in result.stdout
     assert not imported_in(result) & HEAVY
 
 

@@ -44,9 +44,9 @@ def test_good_sounds_have_statistics_and_no_findings(run, tmp_path, samples):
     result = run(SCRIPT)
     head, *rows = result.stdout.splitlines()[:4]
     assert head.split() == [*"class files shortest median longest minutes level dB channels Hz".split(),
-                            *"silent empty clipped silent channel unreadable".split()]
+                            *"silent empty clipped silent channel DC offset unreadable".split()]
     for name, row in zip(CLASSES, rows, strict=True):
-        assert row.split() == [*name.split(), *"10 1.00 1.06 1.11 0.2 -26 1 8000 - - - - -".split()]
+        assert row.split() == [*name.split(), *"10 1.00 1.06 1.11 0.2 -26 1 8000 - - - - - -".split()]
     assert result.stdout.splitlines()[4:6] == ["", "30 sounds in 3 classes, 0.5 minutes: no problems found."]
     assert result.stderr == ""
     with Image.open(tmp_path / "samples.png") as image:
@@ -60,12 +60,13 @@ PROBLEMS = {
     "short": ("frog/s.wav", noise(0.02), "Samples/frog/s.wav: nearly empty"),
     "a click": ("frog/s.wav", np.eye(1, 8000, 4000, dtype=np.float32), "Samples/frog/s.wav: nearly empty"),
     "clipped": ("bird/s.wav", np.clip(40 * noise(), -1, 1), "Samples/bird/s.wav: clipped"),
-    "NaN": ("bird/s.wav", noise() * np.nan, "Samples/bird/s.wav: holds NaN"),
+    "NaN": ("bird/s.wav", noise() * np.nan, "Samples/bird/s.wav: contains NaN"),
     "another rate": ("bird/s.flac", noise(), "Samples/bird/s.flac (16000): a different sample rate from most"),
     "stereo": ("bird/s.wav", np.tile(noise(), (2, 1)), "Samples/bird/s.wav (2): a different channel count from most"),
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_problem_is_found_and_named(call, tmp_path, samples, problem):
     name, audio, sentence = PROBLEMS[problem]
@@ -97,6 +98,20 @@ def test_files_that_are_not_audio_are_named(call, tmp_path, samples):
     assert "30 sounds in 3 classes, 0.5 minutes: 4 findings." in out
 
 
+@pytest.mark.slow
+def test_of_600_bad_files_three_are_named(call, tmp_path, samples):
+    for i in range(600):
+        (samples / f"bird/x{i:03}.wav").touch()
+        (samples / f"frog/x{i:03}.wav").write_text("hello")
+        (samples / f"frog/y{i:03}.wav").symlink_to("nowhere")
+        (samples / f"frog/{i}.csv").touch()
+    found = findings_in(call(inspect_samples, tmp_path, "--jobs", 1))
+    assert [sentence.partition(": ")[0] for sentence in found] == [
+        f"Samples/{name}000.wav, Samples/{name}001.wav, Samples/{name}002.wav and 597 more"
+        for name in ("frog/y", "bird/x", "frog/x")]
+    assert found[1].endswith(" more: each is empty; replace or remove it.")
+
+
 def test_own_split_is_shown_and_a_file_in_both_splits_is_found(call, tmp_path):
     for split, files in (("Train", 12), ("Test", 4)):
         noises(tmp_path / "Samples" / split, files)
@@ -124,7 +139,7 @@ def test_unreadable_files_alone_give_no_plot(call, tmp_path):
     for name in "ab":
         (tmp_path / "Samples" / name).mkdir(parents=True)
         (tmp_path / "Samples" / name / "x.wav").write_text("hello")
-    assert "0 sounds in 0 classes, 0.0 minutes: 2 findings." in call(inspect_samples, tmp_path)
+    assert "0 sounds in 0 classes, 0.0 minutes: 1 finding." in call(inspect_samples, tmp_path)
     assert not (tmp_path / "samples.png").exists()
 
 

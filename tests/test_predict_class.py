@@ -29,6 +29,7 @@ from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference import network
 from audio_utils.inference.checkpoint import Checkpoint
 from audio_utils.inference.classifier import Classifier
+from audio_utils.inference.windows import Segment
 from audio_utils.runtime import command_line, script
 
 SCRIPT = "predict_class.py"
@@ -188,13 +189,12 @@ def test_any_name_comes_back_from_csv_and_json(predict, tmp_path):
 
 
 BAD = {"missing.wav": "does not exist", "text.wav": "is not a readable audio file", "empty.wav": "is empty",
-       "nan.wav": "holds NaN", "long_nan.wav": "holds NaN", "folder": "is not a file"}
+       "nan.wav": "contains NaN", "long_nan.wav": "contains NaN"}
 
 
 def test_bad_files_are_named_and_the_others_predicted(predict, tmp_path):
     (tmp_path / "text.wav").write_text("hello")
     (tmp_path / "empty.wav").touch()
-    (tmp_path / "folder").mkdir()
     write(tmp_path / "nan.wav", sine(seconds=0.1) * np.nan, subtype="FLOAT")
     write(tmp_path / "long_nan.wav", sine(seconds=1) * np.nan, subtype="FLOAT")
     for name in "ab":
@@ -231,6 +231,88 @@ def test_many_files_on_several_processes_keep_their_order(predict, tmp_path):
     assert [row["file"] for row in rows] == names
     assert [row["class"] for row in rows] == ["low" if int(name[:-4]) % 3 else "high" for name in names]
     assert predict("--csv", "--jobs", 1, *names, folder=tmp_path).out == result.out
+
+
+# --- folders --------------------------------------------------------------------------------------------------------
+
+def test_the_sounds_of_a_folder_and_of_its_class_folders_are_taken(predict, tmp_path):
+    for name in ("b.wav", "a.FLAC", "owl/c.wav", "owl/deep/d.wav", ".hidden/e.wav", "ant/f.ogg"):
+        write(tmp_path / "new" / name, sine(LOW, 0.2))
+    for name in ("notes.csv", "b.wav.labels.txt", ".DS_Store", "ant/.f.wav"):
+        (tmp_path / "new" / name).write_text("")
+    (tmp_path / "empty").mkdir()
+    result = predict("--csv", "new/b.wav", "new", folder=tmp_path)
+    names = ["new/b.wav", "new/a.FLAC", "new/ant/f.ogg", "new/owl/c.wav"]
+    assert [row["file"] for row in rows_of(result.out)] == names
+    assert (result.status, result.err) == (0, "new: 4 sounds.\n")
+    result = predict("new/owl/", "empty", folder=tmp_path)
+    assert result.out.startswith("new/owl/c.wav: low")
+    assert result.err == "new/owl/: 2 sounds.\nempty: contains no sounds; choose a folder of audio files.\n"
+    assert result.status == 1
+
+
+# --- silence --------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def levels_of_training(monkeypatch):
+    """A function that sets what the network's file holds of its training clips."""
+    read = checkpoints.read
+
+    def set_levels(**levels):
+        monkeypatch.setattr(checkpoints, "read", lambda path: read(path)._replace(**levels))
+    return set_levels
+
+
+def test_silence_and_very_quiet_sounds_have_a_status(predict, tmp_path, levels_of_training):
+    levels = {"silent": 0, "faint": 1e-4, "loud": 0.5}
+    files = [write(tmp_path / f"{name}.wav", sine(LOW, 0.2, level=level), subtype="FLOAT").name
+             for name, level in levels.items()]
+
+    def found(*flags):
+        return predict(*files, *flags, folder=tmp_path).out
+
+    assert [each["status"] for each in objects_of(found("--json"))] == ["silence", "", ""]  # an older file
+    levels_of_training(quietest_db=0.0)
+    assert [list(each.items())[-1] for each in objects_of(found("--json"))] == [
+        ("status", "silence"), ("status", "very quiet"), ("status", "")]
+    table = rows_of(found("--csv"))
+    assert [list(row.items())[-1] for row in table] == [("status", "silence"), ("status", "very quiet"), ("status", "")]
+    assert table[1]["class"] == table[2]["class"] == "low"
+    lines = found().splitlines()
+    assert lines[0].startswith("silent.wav: silence (")
+    assert lines[1].startswith("faint.wav: very quiet (low ")
+    assert lines[2].startswith("loud.wav: low ")
+    assert found("--min-probability", 1).splitlines()[1].startswith("faint.wav: very quiet (low ")
+    levels_of_training(quietest_db=0.0, trained_on_silence=True)
+    assert [each["status"] for each in objects_of(found("--json"))] == ["", "very quiet", ""]
+
+
+def test_silence_in_a_long_recording_is_a_line_and_a_label_of_its_own(predict, tmp_path):
+    audio = np.concatenate([sine(LOW, 2), sine(level=0, seconds=2), sine(HIGH, 2)], axis=1)
+    write(tmp_path / "a.wav", audio)
+    found = objects_of(predict("a.wav", "--json", "--labels", folder=tmp_path).out)
+    require_no_gaps(found, 6)
+    silent = [each for each in found if each["status"] == "silence"]
+    assert len(silent) == 1
+    assert (silent[0]["start"], silent[0]["end"]) == (pytest.approx(2, abs=0.2), pytest.approx(4, abs=0.2))
+    assert {each["status"] for each in found} == {"", "silence"}
+    labels = [line.split("\t")[2] for line in (tmp_path / "a.wav.labels.txt").read_text().splitlines()]
+    assert [labels[0], labels.count("silence"), labels[-1]] == ["low", 1, "high"]
+    lines = predict("a.wav", folder=tmp_path).out.splitlines()
+    assert sum("  silence (" in line for line in lines) == 1
+
+
+def test_neighbors_with_one_status_are_one_label(tmp_path):
+    segments = [Segment(start, start + 1, name, np.ones(1), status) for start, name, status in (
+        (0, "a", ""), (1, "a", "very quiet"), (2, "b", "very quiet"), (3, "b", ""))]
+    predict_class.write_labels(tmp_path / "x.txt", segments)
+    assert (tmp_path / "x.txt").read_text() == ("0.000000\t1.000000\ta\n1.000000\t3.000000\tvery quiet\n"
+                                                "3.000000\t4.000000\tb\n")
+
+
+def test_the_silence_of_standard_input_has_a_status(predict):
+    found = objects_of(predict("-", "--json", sent=wav(np.zeros((1, 4000)))).out)
+    assert {each["status"] for each in found} == {"silence"}
 
 
 # --- channels -------------------------------------------------------------------------------------------------------
@@ -345,8 +427,8 @@ NO_WAV = "is not a wav stream"
 
 @pytest.mark.parametrize(("sent", "problem"), [
     (b"", NO_WAV), (b"RIFF", NO_WAV), (bytes(10000), NO_WAV), (b"fLaC" + bytes(100), NO_WAV),
-    (wav(sine(), tag=7), NO_WAV), (wav(sine(), rate=0), NO_WAV), (wav(sine())[:44], "holds no samples"),
-    (wav(np.full((1, 9000), np.nan), tag=3), "holds NaN")])
+    (wav(sine(), tag=7), NO_WAV), (wav(sine(), rate=0), NO_WAV), (wav(sine())[:44], "contains no samples"),
+    (wav(np.full((1, 9000), np.nan), tag=3), "contains NaN")])
 def test_invalid_standard_input_is_one_sentence(predict, sent, problem):
     result = predict("-", sent=sent)
     assert result.status == 1
@@ -379,7 +461,7 @@ def test_a_live_sound_is_printed_immediately_until_interrupted(home):
 
 @pytest.mark.parametrize(("flags", "sentence"), [
     (["a.wav", "--top-k", "0"], "TOP_K is 0"), (["a.wav", "--min-probability", "2"], "MIN_PROBABILITY is 2.0"),
-    (["a.wav", "--hop-seconds", "9"], "HOP_SECONDS is 9; set it to at most 0.25, the length of a window."),
+    (["a.wav", "--hop-seconds", "9.5"], "HOP_SECONDS is 9.5; set it to at most 0.25, the length of a window."),
     (["a.wav", "--hop-seconds", "0"], "HOP_SECONDS is 0"), (["a.wav", "--json", "--csv"], "JSON and CSV are both set"),
     (["a.wav", "-"], "-: standard input can't be combined"), (["-", "--labels"], "-: standard input can't be combined"),
     (["a.wav", "--weights", "none.hdf5"], "none.hdf5: does not exist; run train_network.py first.")])

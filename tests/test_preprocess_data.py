@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,7 +43,8 @@ def fill(folder, classes=("a", "b"), files=5, extension="wav", **keywords):
 
 def tree(folder):
     """{path: content} of all melgrams and settings."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted((folder / "Preproc").rglob("*.*"))}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted((folder / "Preproc").rglob("*.*"))
+            if path.suffix != ".csv"}
 
 
 def shapes(folder):
@@ -104,7 +106,7 @@ def test_a_few_very_long_files_are_cut_and_named(run, tmp_path, flags):
 def test_a_long_file_to_which_all_others_are_padded_is_named(run, tmp_path, seconds, flags, warnings):
     fill(tmp_path, files=20)
     write(tmp_path / "Samples/a/song.wav", sine(seconds=seconds))
-    padded = "song.wav: longer than 1 s, the length of 95% of the sounds, which are padded with silence to 2 s"
+    padded = "song.wav: longer than 1 s; 95% of the sounds are not, and are padded with silence to 2 s"
     result = run(*flags)
     assert shapes(tmp_path) == {(96, 1 + round(seconds * 8000) // 93, 1)}
     assert result.stderr.count(padded) == warnings
@@ -115,7 +117,7 @@ def test_a_long_file_to_which_all_others_are_padded_is_named(run, tmp_path, seco
 @pytest.mark.parametrize(("pattern", "warnings"), [(r"_s\d+$", 1), (r"^\d$", 0), ("", 0)])
 def test_a_group_by_that_matches_no_name_is_reported(run, tmp_path, pattern, warnings):
     fill(tmp_path, files=10)
-    assert run("--group-by", pattern).stderr.count("which matches no file's name: nothing is grouped.") == warnings
+    assert run("--group-by", pattern).stderr.count("which matches no file name: nothing is grouped.") == warnings
 
 
 def test_a_second_run_computes_nothing_and_changes_nothing(run, tmp_path):
@@ -140,7 +142,7 @@ def test_added_changed_and_deleted_sounds(run, tmp_path):
     assert "12 computed" in result.stdout
     assert "Samples/b/longer.wav: longer than 1 s" in result.stderr
     assert "--clip-seconds 2 --overwrite" in result.stderr
-    assert "b/1.wav.npy: its sound is gone" in result.stderr
+    assert "b/1.wav: the sound is gone, so the melgram is left out; --prune deletes such melgrams." in result.stderr
     after = tree(tmp_path)
     assert set(before) <= set(after)  # every sound is in its split, and nothing was removed unasked
     changed = {name for name in before if before[name] != after[name]}
@@ -158,10 +160,39 @@ def test_other_settings_are_refused_until_overwrite_and_the_split_stays(run, tmp
     assert "was made with MELS = 96, now it is 30" in result.stderr
     assert tree(tmp_path) == before
     assert "0 computed" in run("--sample-rate", 8000, "--clip-seconds", 1).stdout  # the same as the automatic values
-    run("--mels", 30, "--overwrite", "--seed", 9)
+    run("--mels", 30, "--overwrite", "--seed", 9)  # as the message says
     assert set(tree(tmp_path)) == set(before)
     assert shapes(tmp_path) == {(30, 87, 1)}
-    assert "SEED was 9 and is now 1" in run("--mels", 30).stderr
+    assert "SEED was 9 and is now 3" in run("--mels", 30, "--seed", 3).stderr
+
+
+def test_a_flag_precedes_an_edited_constant_and_that_precedes_the_recorded_value(run, tmp_path, monkeypatch):
+    fill(tmp_path)
+    run("--mels", 30, "--clip-seconds", 0.5)
+    result = run()
+    assert result.stdout.startswith("CLIP_SECONDS = 0.5, MELS = 30, as recorded in Preproc/settings.json; flags and")
+    assert "0 computed" in result.stdout
+    assert "0 computed" in run("--mels", 30).stdout
+    monkeypatch.setattr(preprocess_data, "MELS", 40)  # edited in the script
+    assert "was made with MELS = 30, now it is 40; set it back, or use --overwrite" in run(status=1).stderr
+    assert "as recorded" not in run("--overwrite", "--clip-seconds", 1).stdout
+    assert shapes(tmp_path) == {(40, 87, 1)}
+    monkeypatch.setattr(preprocess_data, "MELS", 96)  # and edited back
+    assert "was made with MELS = 40, now it is 96" in run(status=1).stderr
+    run("--overwrite", "--clip-seconds", "none")
+    assert shapes(tmp_path) == {(96, 87, 1)}
+    assert "as recorded" not in run().stdout
+
+
+def test_to_split_again_preproc_is_deleted(run, tmp_path):
+    fill(tmp_path, files=30)
+    run()
+    before = set(tree(tmp_path))
+    assert "delete Preproc/ to split again" in run("--seed", 2).stderr
+    assert set(tree(tmp_path)) == before
+    shutil.rmtree(tmp_path / "Preproc")
+    run("--seed", 2)
+    assert set(tree(tmp_path)) != before
 
 
 def test_the_users_split_is_kept(run, tmp_path):
@@ -174,7 +205,7 @@ def test_the_users_split_is_kept(run, tmp_path):
 
 def test_one_bad_file_never_stops_the_others(run, tmp_path):
     fill(tmp_path)
-    bad = {"empty.wav": b"", "text.wav": b"hello " * 20, "stray.csv": b"a,b\n", ".DS_Store": b"x"}
+    bad = {"empty.wav": b"", "text.wav": b"hello " * 20, ".DS_Store": b"x"}
     for name, content in bad.items():
         (tmp_path / "Samples/a" / name).write_bytes(content)
     write(tmp_path / "Samples/a/nan.wav", sine() * np.nan, subtype="FLOAT")
@@ -186,8 +217,8 @@ def test_one_bad_file_never_stops_the_others(run, tmp_path):
     (tmp_path / "Samples/c").mkdir()
     result = run()
     for sentence in ("a/empty.wav: is empty", "a/text.wav: is not a readable audio file",
-                     "a/stray.csv: is not a readable", "a/nan.wav: holds NaN", "b/cut.flac: is damaged",
-                     "b/nested/: is a folder inside a class", "Samples/c/: holds no sound",
+                     "a/nan.wav: contains NaN", "b/cut.flac: is damaged", "b/nested/: is a folder inside a class",
+                     "Samples/c/: contains no sound",
                      "b/silent.wav: is silent; kept", "b/0.mp3: has the same name as 0.wav except for the extension"):
         assert sentence in result.stderr
     assert "DS_Store" not in result.stderr
@@ -196,10 +227,10 @@ def test_one_bad_file_never_stops_the_others(run, tmp_path):
 
 @pytest.mark.parametrize(("make", "sentence"), [
     ([], "Samples/: does not exist; create it"),
-    (["Samples/"], "Samples/: holds no folder with sounds"),
-    (["Samples/a/"], "Samples/: holds no folder with sounds"),
-    (["Samples/a/1.wav", "Samples/a/2.wav"], "Samples/: holds only one class (a)"),
-    (["Samples/a/1.wav", "Samples/b/1.txt"], "Samples/: holds only one class (a)")])
+    (["Samples/"], "Samples/: contains no folder with sounds"),
+    (["Samples/a/"], "Samples/: contains no folder with sounds"),
+    (["Samples/a/1.wav", "Samples/a/2.wav"], "Samples/: contains only one class (a)"),
+    (["Samples/a/1.wav", "Samples/b/1.txt"], "Samples/: contains only one class (a)")])
 def test_mistakes_are_one_sentence(run, tmp_path, make, sentence):
     for name in make:
         if name.endswith("/"):
@@ -221,7 +252,7 @@ def test_a_class_of_one_sound(run, tmp_path):
 
 
 @pytest.mark.parametrize("flags", [["--mels", "0"], ["--test-fraction", "2"], ["--group-by", "("],
-                                   ["--clip-seconds", "-1"], ["--hop-ms", "nan"]])
+                                   ["--clip-seconds", "-1"], ["--hop-ms", "1e9"]])
 def test_invalid_constants_are_refused(run, tmp_path, flags):
     fill(tmp_path)
     assert f"{flags[0][2:].upper().replace('-', '_')} is " in run(*flags, status=1).stderr

@@ -215,7 +215,7 @@ def test_a_kill_between_two_files_costs_nothing(call, folder):
 def test_weights_spoiled_by_the_last_step_of_an_epoch_are_not_saved(call, folder):
     call(train_network, folder, *QUICK, "--epochs", 1)
     before = (folder / "weights.hdf5").read_bytes()
-    with spoil(np.nan), pytest.raises(UserError, match="The validation loss became nan in epoch 2; weights.hdf5 is as"):
+    with spoil(np.nan), pytest.raises(UserError, match="The validation loss became nan in epoch 2; weights.hdf5 is un"):
         call(train_network, folder, *QUICK, "--epochs", 3)
     assert (folder / "weights.hdf5").read_bytes() == before
     assert "Continuing after epoch 1" in call(train_network, folder, *QUICK, "--epochs", 3)
@@ -343,7 +343,7 @@ def write(number):
             unfinished.write_text("")
 
 if __name__ == "__main__":
-    list(parallel.each(write, range(8), "Writing", 8, fewest=8))
+    list(parallel.each(write, range(8), "Writing", 8, min_parallel=8))
 """
 
 
@@ -394,13 +394,16 @@ def assert_disk_full(ended, name):
 def test_a_full_disk_in_preprocessing(tmp_path):
     many_tones(tmp_path, 40)
     assert_disk_full(run_with_limit("preprocess_data.py", cwd=tmp_path, max_file_bytes=100), "Preproc/settings.json")
-    ended = run_with_limit("preprocess_data.py", cwd=tmp_path, max_file_bytes=3000)
+    ended = run_with_limit("preprocess_data.py", cwd=tmp_path, max_file_bytes=20_000)
     assert_disk_full(ended, ended.stderr.partition(":")[0])
     assert ended.stderr.startswith("Preproc/T")
     assert not list(tmp_path.rglob("*.npy"))
     assert not unfinished(tmp_path)
     finish("preprocess_data.py", cwd=tmp_path)
     assert len(list(tmp_path.rglob("*.npy"))) == 80
+    shutil.rmtree(tmp_path / "Preproc")
+    ended = run_with_limit("preprocess_data.py", "--mels", 1, cwd=tmp_path, max_file_bytes=8_000)  # small melgrams
+    assert_disk_full(ended, "Preproc/index.csv")
 
 
 def test_a_full_disk_in_augmenting(tmp_path):

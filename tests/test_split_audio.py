@@ -12,7 +12,7 @@ import soundfile
 from conftest import ROOT, full_scale_noise, names, ramp, sine, write
 
 from audio_utils import split_audio
-from audio_utils.audio import audio_io
+from audio_utils.audio import audio_io, flac
 from audio_utils.audio.resampling import fix_length
 from audio_utils.runtime.errors import UserError
 
@@ -174,3 +174,40 @@ def test_a_long_file_is_split_in_constant_memory(call_main, tmp_path, seconds):
     assert call_main(split_audio, seconds, "a.wav")[0] == 0
     assert tracemalloc.get_traced_memory()[1] < 8_000_000  # bytes; the whole file would take 40 million
     tracemalloc.stop()
+
+
+def without_length(path):
+    """Make a FLAC file one that was written into a pipe."""
+    content = path.read_bytes()
+    path.write_bytes(content[:18] + flac.with_samples(content, 0) + content[26:])
+
+
+@pytest.mark.parametrize("seconds", ["30", "1000"])
+def test_a_flac_stream_without_a_length_is_split_in_constant_memory(call_main, tmp_path, seconds):
+    without_length(write(tmp_path / "a.flac", np.zeros((2, 5_000_000), np.int16), 8000))
+    tracemalloc.start()
+    assert call_main(split_audio, seconds, "a.flac")[0] == 0
+    assert tracemalloc.get_traced_memory()[1] < 8_000_000  # bytes
+    tracemalloc.stop()
+    assert len(names(tmp_path)) == 1 + -(-625 // int(seconds))
+
+
+def test_every_sample_of_streamed_and_joined_files_is_in_a_clip(call_main, tmp_path):
+    sound = ramp(2500)
+    without_length(write(tmp_path / "a.flac", sound, 1000))
+    joined = write(tmp_path / "b.flac", sound, 1000)
+    joined.write_bytes(joined.read_bytes() * 2)
+    assert call_main(split_audio, 1, "a.flac", "b.flac", "-r")[1].splitlines() == [
+        "a.flac: 3 clips of 1 s, the last one padded with 0.5 s of silence.", "b.flac: 5 clips of 1 s."]
+    for stem, whole, count in (("a", sound, 3), ("b", np.tile(sound, 2), 5)):
+        clips = [audio_io.read(tmp_path / f"{stem}_s{number + 1}.wav")[0] for number in range(count)]
+        assert np.array_equal(np.concatenate(clips, axis=1), fix_length(whole, 1000 * count))
+    assert not (tmp_path / "b.flac").exists()
+
+
+def test_a_header_of_absurd_length_takes_no_memory(call_main, tmp_path):
+    content = write(tmp_path / "a.flac", ramp(2500), 1000).read_bytes()
+    (tmp_path / "a.flac").write_bytes(content[:18] + flac.with_samples(content, (1 << 36) - 1) + content[26:])
+    status, _, sentence = call_main(split_audio, 1, "a.flac")
+    assert status == 1
+    assert sentence.startswith("a.flac: would become 68719477 clips; ")

@@ -15,7 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT, spoil, tones
+from conftest import ROOT, sine, spoil, tones, write
 
 import panotti_models
 import preprocess_data
@@ -192,13 +192,13 @@ def pair(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["residual", "vgg", "pair"])
-def test_resumed_training_equals_uninterrupted_training_bit_for_bit(call, folder, tmp_path, pair, network):
+@pytest.mark.parametrize(("network", "stops"), [("residual", (3, 4)), ("vgg", (1, 3, 4)), ("pair", (3, 4))])
+def test_resumed_training_equals_uninterrupted_training_bit_for_bit(call, folder, tmp_path, pair, network, stops):
     other = shutil.copytree(folder, tmp_path / "other")
     flags = (*QUICK, "--network", network, *PLATEAU, "--learning-rate", 1e-4, "--patience", 1, "--anneal-epochs", 2,
              *AUGMENTED)
     call(train_network, folder, *flags, "--epochs", 4)
-    for epochs in (1, 3, 4):
+    for epochs in stops:
         out = call(train_network, other, *flags, "--epochs", epochs)
     assert "Continuing after epoch 3" in out
     rates = [float(row["learning_rate"]) for row in rows(folder)]
@@ -245,21 +245,30 @@ def test_fresh_keeps_the_old_weights(call, trained):
 def test_a_loss_that_is_not_finite_stops_training_with_the_last_good_weights(call, trained):
     before = (trained / "weights.hdf5").read_bytes()
     with spoil(np.nan, at="start"), pytest.raises(
-            UserError, match="The loss became nan in epoch 2; weights.hdf5 is as the previous epoch left it"):
+            UserError, match="The loss became nan in epoch 2; weights.hdf5 is unchanged since the previous epoch"):
         call(train_network, trained, *QUICK, "--epochs", 9)
     assert (trained / "weights.hdf5").read_bytes() == before
 
 
+def rename_class(before, after):
+    """Rename a class, and preprocess again, in the current folder."""
+    os.rename(f"Samples/{before}", f"Samples/{after}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["preprocess_data.py"])
+        preprocess_data.main()
+
+
 @pytest.mark.parametrize(("change", "flags", "says"), [
     (lambda: None, ["--anneal-epochs", -1], "ANNEAL_EPOCHS is -1; set it to a whole number of at least 0"),
-    (lambda: os.rename("Preproc/Train/low", "Preproc/Train/lower"), [],
+    (lambda: rename_class("low", "lower"), [],
      "has the classes high, low; now there are high, lower"),
-    (lambda: None, ["--network", "residual"], "holds the network 'vgg', but NETWORK is 'residual'"),
-    (lambda: shutil.rmtree("Preproc/Train/low"), ["--fresh"], "holds only one class (high)"),
+    (lambda: None, ["--network", "residual"], "contains the network 'vgg', but NETWORK is 'residual'"),
+    (lambda: shutil.rmtree("Preproc/Train/low"), ["--fresh"], "contains only one class (high)"),
     (lambda: os.remove("Preproc/settings.json"), [], "settings.json: does not exist; run preprocess_data.py first"),
     (lambda: None, ["--fresh", "--network", "lstm"], "NETWORK is 'lstm'; choose one of"),
     (lambda: None, ["--epochs", "0"], "EPOCHS is 0"),
     (lambda: None, ["--precision", "float8"], "PRECISION is 'float8'"),
+    (lambda: None, ["--fresh", "--continue"], "FRESH and CONTINUE are both set; choose one of them."),
     (lambda: Path("weights.hdf5").write_bytes(b"rubbish"), [], "weights.hdf5: is damaged"),
     (lambda: Path("Preproc/settings.json").write_text('{"complete": false, "x'), [], "settings.json: is damaged")])
 def test_a_misfit_is_refused_and_nothing_is_changed(call, trained, monkeypatch, change, flags, says):
@@ -282,6 +291,119 @@ def test_incomplete_preprocessing_is_refused(call, folder):
     path.write_text(path.read_text().replace('"complete": true', '"complete": false'))
     with pytest.raises(UserError, match="Preproc/: is not complete; run preprocess_data.py again"):
         call(train_network, folder)
+
+
+@pytest.mark.slow
+def test_new_sounds_after_the_end_are_reported_and_trained_on_with_continue(call, folder, tmp_path):
+    flags = (*QUICK, *PLATEAU, "--learning-rate", 1e-4, "--patience", 1, "--anneal-epochs", 2)
+    call(train_network, folder, *flags)  # 2 epochs, and 2 on all clips
+    names = train_names(folder)
+    for label, hertz in (("low", 300), ("high", 600)):
+        for j in range(5):
+            write(folder / f"Samples/{label}/new{j}.wav", sine(hertz, 0.25, level=0.15 + 0.1 * j))
+    call(preprocess_data, folder)
+    os.remove(folder / f"Preproc/Train/{names[-1]}.npy")
+    count = len(set(train_names(folder)) - set(names))
+    before = (folder / "weights.hdf5").read_bytes()
+    out = call(train_network, folder, *flags, "--validation-fraction", 0.3)
+    assert f"{count} sounds are new since training ended: --fresh starts anew, --continue trains on.\n" in out
+    assert "1 sound is gone since training ended" in out
+    assert "VALIDATION_FRACTION was 0.2 and is now 0.3: validation clips stay as they are; --fresh applies it.\n" in out
+    assert "clips/s" not in out
+    assert (folder / "weights.hdf5").read_bytes() == before
+    other = shutil.copytree(folder, tmp_path / "other")
+    out = call(train_network, folder, *flags, "--continue")
+    assert "Training had ended after epoch 4 and continues, for at most 2000 epochs (EPOCHS): on all clips" in out
+    assert "Done: constant learning rate until epoch 5 (PATIENCE)" in out
+    assert validated(folder) == [True] * 2 + [False] * 5
+    assert [float(row["learning_rate"]) for row in rows(folder)[4:6]] == [1e-4, 1e-4]
+    for epochs, flag in ((1, "--continue"), (2, "--no-continue"), (2000, "--continue")):
+        resumed = call(train_network, other, *flags, "--epochs", epochs, flag)
+    assert "new since" not in resumed
+    assert history(other) == history(folder)
+    for group in ("model_weights", "panotti/last", "panotti/average", "panotti/optimizer"):
+        assert arrays(other, group) == arrays(folder, group)
+
+
+@pytest.mark.slow
+def test_weights_that_are_not_finite_are_not_saved_although_the_loss_is(call, trained, monkeypatch):
+    before = (trained / "weights.hdf5").read_bytes()
+
+    def spoil_moving_variance(trainer):
+        variance = next(each for each in trainer.model.weights if "moving_variance" in each.path)
+        variance.assign(np.full(variance.shape, np.nan))
+
+    def spoil_optimizer(trainer):
+        variable = trainer.optimizer.variables[-1]
+        variable.assign(np.full(variable.shape, -np.inf))
+
+    def spoil_average(trainer):
+        trainer.ema.weights[3] = np.full_like(trainer.ema.weights[3], np.inf)
+
+    for name, spoil_part in (("weights", spoil_moving_variance), ("optimizer's state", spoil_optimizer),
+                             ("average of the weights", spoil_average)):
+        monkeypatch.setattr("audio_utils.training.trainer.Trainer._validate", lambda trainer, _on_all, part=spoil_part:
+                            part(trainer) or {"val_loss": 0.5, "val_accuracy": 0.5})
+        with pytest.raises(UserError, match=f"The {name} became NaN or infinite in epoch 2; weights.hdf5 is unchanged"):
+            call(train_network, trained, *QUICK, "--epochs", 3)
+        assert (trained / "weights.hdf5").read_bytes() == before
+
+
+def change_state(folder, **changes):
+    """Change the training state in weights.hdf5; a value None removes an entry."""
+    with h5py.File(folder / "weights.hdf5", "r+") as file:
+        about = json.loads(file["panotti/about"][...].tobytes())
+        about["training_state"] = {name: value for name, value in (about["training_state"] | changes).items()
+                                   if value is not None}
+        del file["panotti/about"]
+        file["panotti/about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_another_backend_resumes_or_names_that_backend(call, trained):
+    assert state(trained)["backend"] == "tensorflow"
+    change_state(trained, backend="torch", precision="float32")
+    with h5py.File(trained / "weights.hdf5", "r+") as file:
+        seeds = [name for name, item in file["panotti/last"].items() if item.dtype == np.int64]
+        for name in seeds:  # as torch stores them
+            values = file[f"panotti/last/{name}"][...].astype(np.int32)
+            del file[f"panotti/last/{name}"]
+            file[f"panotti/last/{name}"] = values
+    assert seeds
+    out = call(train_network, trained, *QUICK, "--epochs", 2, "--precision", "mixed_bfloat16")
+    assert "The backend was torch until epoch 1 and is now tensorflow" in out
+    assert "The precision was float32 until epoch 1 and is now mixed_bfloat16" in out
+    assert (state(trained)["epoch"], state(trained)["backend"]) == (2, "tensorflow")
+    change_state(trained, backend="jax")
+    with h5py.File(trained / "weights.hdf5", "r+") as file:
+        del file["panotti/optimizer/00001"]
+    with pytest.raises(UserError, match="weights.hdf5: was trained with the backend jax, and tensorflow can't continue "
+                                        "it; set KERAS_BACKEND=jax, or use --fresh"):
+        call(train_network, trained, *QUICK, "--epochs", 3)
+
+
+@pytest.mark.slow
+def test_a_file_without_the_newest_fields_is_continued(call, trained, tmp_path):
+    new = shutil.copytree(trained, tmp_path / "new")
+    change_state(trained, first_epoch=None, backend=None, precision=None)
+    with h5py.File(trained / "weights.hdf5", "r+") as file:
+        about = json.loads(file["panotti/about"][...].tobytes())
+        del about["quietest_db"], about["trained_on_silence"]
+        del about["training_state"]["constants"]["VALIDATION_FRACTION"]
+        del file["panotti/about"], file["panotti/clips"]
+        file["panotti/about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    for label in ("low", "high"):
+        for j in range(6):
+            write(trained / f"Samples/{label}/new{j}.wav", sine(450, 0.25, level=0.15 + 0.1 * j))
+    call(preprocess_data, trained)
+    shutil.rmtree(new / "Preproc")
+    shutil.copytree(trained / "Preproc", new / "Preproc")
+    assert "sounds are new" not in call(train_network, trained, *QUICK, "--epochs", 2)
+    assert "sounds are new since epoch 1; they are trained on" in call(train_network, new, *QUICK, "--epochs", 2)
+    for group in ("model_weights", "panotti/last", "panotti/average", "panotti/optimizer", "panotti/clips"):
+        assert arrays(trained, group) == arrays(new, group)
+    found = checkpoint.read(trained / "weights.hdf5")
+    assert found.quietest_db == checkpoint.read(new / "weights.hdf5").quietest_db
 
 
 # --- cross-validation -----------------------------------------------------------------------------------------------
@@ -341,13 +463,13 @@ def test_cross_validation_resumes_bit_for_bit(call, folder, tmp_path):
 @pytest.mark.slow
 def test_folds_of_other_sounds_are_refused_and_kept(call, folder):
     call(train_network, folder, *QUICK, "--epochs", 1, "--folds", 2)
-    with pytest.raises(UserError, match="folds/fold_1/weights.hdf5: was trained for a fold of other sounds; set FOLDS"):
+    with pytest.raises(UserError, match="fold_1/weights.hdf5: was trained for a fold of other sounds; restore FOLDS"):
         call(train_network, folder, *QUICK, "--epochs", 2, "--folds", 3)
     before = (folder / "folds/fold_1/weights.hdf5").read_bytes()
-    call(train_network, folder, *QUICK, "--epochs", 1, "--folds", 3, "--fresh")
+    call(train_network, folder, *QUICK, "--epochs", 1, "--folds", "[02]", "--fresh")
     kept, = folder.glob("folds.2*")
     assert (kept / "fold_1/weights.hdf5").read_bytes() == before
-    assert len(fold_states(folder)) == 3
+    assert list(fold_states(folder)) == ["fold_0", "fold_2"]
 
 
 # --- GPU ------------------------------------------------------------------------------------------------------------
@@ -388,7 +510,7 @@ def test_clips_in_gpu_memory_resume_bit_for_bit(call, folder, tmp_path, gpu):
 @pytest.mark.slow
 def test_a_loss_on_a_gpu_that_is_not_finite_stops_training(call, folder, gpu):
     with spoil(np.nan, at="start"), pytest.raises(
-            UserError, match="The loss became nan in epoch 1; weights.hdf5 is as the previous epoch left it"):
+            UserError, match="The loss became nan in epoch 1; weights.hdf5 is unchanged since the previous epoch"):
         call(train_network, folder, *QUICK, "--epochs", 2)
 
 
@@ -409,7 +531,7 @@ def test_stopped_it_names_what_is_kept(folder, number, status):
     _, stderr = process.communicate(timeout=10)
     assert time.monotonic() - start < 4  # 2 where the machine has nothing else to do
     assert process.returncode == status
-    assert stderr.strip().startswith("Stopped. weights.hdf5 holds the best network so far (epoch ")
+    assert stderr.strip().startswith("Stopped. weights.hdf5 contains the best network so far (epoch ")
     assert stderr.strip().count("\n") == 0
     done = state(folder)["epoch"]
     assert f"the state after epoch {done}; the same command continues" in stderr
@@ -427,3 +549,36 @@ def test_other_backends(run, folder, backend):
     assert "accuracy" in run("eval_network.py", cwd=folder, KERAS_BACKEND=backend).stdout
     resumed = run(SCRIPT, *QUICK, "--epochs", 4, cwd=folder, KERAS_BACKEND=backend).stdout
     assert "Continuing after epoch 3" in resumed
+
+
+@pytest.mark.parametrize(("script", "flags"), [
+    (SCRIPT, ()), ("eval_network.py", ()), ("predict_class.py", ("Samples/low/0.wav",))])
+def test_a_backend_that_does_not_exist_is_one_sentence_in_every_script(run, trained, script, flags):
+    before = (trained / "weights.hdf5").read_bytes()
+    result = run(script, *flags, *(QUICK if script == SCRIPT else ()), cwd=trained, status=1, KERAS_BACKEND="nonsense")
+    assert result.stderr.startswith("KERAS_BACKEND: the backend is 'nonsense', which Panotti does not support; pip ")
+    assert result.stderr.count("\n") == 1
+    assert (trained / "weights.hdf5").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_without_a_home_folder_and_with_an_old_keras_json_the_training_is_the_same(run, trained):
+    before = rows(trained)
+    (trained / "keras").mkdir()
+    (trained / "keras/keras.json").write_text(
+        '{"backend": "theano", "image_data_format": "channels_first", "floatx": "float64", "epsilon": 0.5}')
+    result = run(SCRIPT, *QUICK, "--epochs", 1, "--fresh", cwd=trained, HOME="/nonexistent", KERAS_BACKEND="tensorflow",
+                 KERAS_HOME=trained / "keras")
+    assert result.stderr == ""
+    for name in ("loss", "val_loss"):
+        assert float(rows(trained)[0][name]) == pytest.approx(float(before[0][name]), rel=1e-3)
+
+
+def test_a_class_that_is_renamed_before_preprocessing_is_named(call, trained, monkeypatch, capsys):
+    (trained / "Samples/low").rename(trained / "Samples/deep")
+    monkeypatch.chdir(trained)
+    monkeypatch.setattr("audio_utils.training.resume.initial_state", lambda *_: pytest.fail("enough", pytrace=False))
+    with pytest.raises(pytest.fail.Exception, match="enough"):
+        call(train_network, trained, *QUICK, "--epochs", 1)
+    assert ("Samples/: has deep instead of low; run preprocess_data.py, then train_network.py --fresh."
+            in capsys.readouterr().err)

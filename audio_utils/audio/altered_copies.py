@@ -1,7 +1,7 @@
 """Augmented copies of sound files: speed, pitch, tempo, level, noise and shift, the same for all channels.
 
-Parameters are drawn first, then applied purely. Level and arrival time differences between the channels, which encode
-the direction of a source, are preserved.
+Parameters are drawn first, then applied deterministically. Level and arrival time differences between the channels,
+which encode the direction of a source, are preserved.
 """
 
 import os
@@ -10,37 +10,55 @@ from pathlib import Path
 
 import numpy as np
 
-from audio_utils.audio import audio_io
+from audio_utils.audio import audio_io, tags
 from audio_utils.audio.resampling import fix_length
+from audio_utils.runtime.errors import UserError
 
 Ranges = dict[str, tuple[float, float]]  # transformation → (lowest, highest)
 Parameters = dict[str, float]  # transformation → value, and the type and seed of the noise
 
 _BEYOND_ONE = ("FLOAT", "DOUBLE")  # the subtypes that represent values beyond ±1
-_BLOCK = 1 << 14  # samples in which channels are compared; more than the maximum delay at the highest rate
+_BLOCK = 1 << 14  # samples per block of the cross-correlation; more than the maximum delay at the highest rate
+_MAX_NAME_BYTES = 255  # of a file name, in all common file systems
 _LOWEST_RATE = 100  # Hz; at 20 Hz the stretcher's blocks are too short and it never returns
 
 
 def write_copies(path: Path, count: int, ranges: Ranges, seed: int, max_delay_ms: float, overwrite: bool) -> Counter:
-    """Write the copies <file>_aug1.<ext> … of a file that don't exist yet, or with `overwrite` all.
+    """Write the missing copies <file>_aug1.<ext> … of a file, or all of them with `overwrite`.
 
     The parameters depend only on the seed, the number of the copy and the file name. Returns the counts of "written"
     and "kept" copies, and the "seconds" of sound written.
     """
     copies = {number: path.parent / f"{path.stem}_aug{number}{path.suffix}" for number in range(1, count + 1)}
-    missing = [number for number, copy in copies.items() if overwrite or not copy.exists()]
+    if len(os.fsencode(copies[count].name)) > _MAX_NAME_BYTES:
+        raise UserError(f"{path}: the name is too long to append _aug{count}; shorten it.")
+    existing = {number for number, copy in copies.items() if copy.exists()}
+    missing = [number for number in copies if overwrite or number not in existing]
     if not missing:
         return Counter(kept=count)
     header = audio_io.info(path)
+    for number in existing.intersection(missing):
+        _require_copy(copies[number], header)
     audio, rate = audio_io.read(path)
     max_peak = np.inf if header.subtype in _BEYOND_ONE else 1.0
     ranges = _within_headroom(ranges, audio, max_peak)
+    steps = tags.steps_from(tags.AUGMENT, path)
     for number in missing:
         rng = np.random.default_rng([seed, number, *os.fsencode(path.name)])
         copy = apply(audio, rate, randomize_parameters(rng, ranges), max_delay_ms)
         copy /= max(1.0, _peak(copy) / max_peak)  # the other transformations may raise the peak slightly, too
-        audio_io.write(copies[number], copy, rate, header.subtype, header.format)
+        tags.write(copies[number], copy, rate, header.subtype, header.format, steps)
     return Counter(written=len(missing), kept=count - len(missing), seconds=len(missing) * audio.shape[1] / rate)
+
+
+def _require_copy(path: Path, header: audio_io.AudioInfo) -> None:
+    """Refuse to overwrite what is no copy of a sound with this header: a recording of 12 August, named x_aug12.wav."""
+    try:
+        found = audio_io.info(path)
+    except audio_io.AudioError:
+        return
+    if not tags.read(path) and found[:3] != header[:3]:
+        raise UserError(f"{path}: is not a copy, as its length, rate or channels differ; rename it.")
 
 
 def _within_headroom(ranges: Ranges, audio: np.ndarray, max_peak: float) -> Ranges:

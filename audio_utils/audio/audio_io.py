@@ -16,23 +16,24 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
+from audio_utils.audio.formats import HEAD, AudioError, unreadable
+from audio_utils.audio.parts_file import UNKNOWN_SAMPLES, PartsFile, open_sound
+from audio_utils.audio.quiet import silenced
 from audio_utils.runtime.errors import UNFINISHED, UserError
 from audio_utils.runtime.safe_files import replacing
 
 BLOCK = 1 << 18  # samples of each channel decoded at a time, so that memory depends on the sound, not on its header
+MAX_MAGNITUDE = 1e10  # of a sample: more than any 32-bit integer, and its power is far below the limit of float32
 HIGHEST_RATE = 1_000_000  # Hz; a header with a higher rate is damaged
-UNKNOWN_BYTES = 0x7FFFF000  # a wav header with this size or more comes from a program that wrote into a pipe
+UNKNOWN_BYTES = 0x7F000000  # a header with this size or more comes from a program that wrote into a pipe
 _CUT_SHORT = re.compile(r"\b(?:data|SSND) : (\d+) \(should be (\d+)\)")
+_CHUNK, _MAX_CHUNKS = 1 << 20, 64  # bytes read at a time, and how often, to find out why libsndfile failed
 _SYSTEM_ERROR = 2  # libsndfile's code for an error of the operating system
 _BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "ALAC_16": 16}  # the subtypes whose rounding errors are audible
 _WAV_SAMPLE_BYTES = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
 _WAV_BYTES = (1 << 32) - (1 << 16)  # a plain wav file has 32-bit sizes; 64 KiB are left for the header
 _WAV_SUBTYPES = {name: name for name in _WAV_SAMPLE_BYTES} | {
     "PCM_S8": "PCM_U8", "ALAC_16": "PCM_16", "ALAC_20": "PCM_24", "ALAC_24": "PCM_24", "ALAC_32": "PCM_32"}
-
-
-class AudioError(UserError):
-    """A file that can't be used as audio. Its text names the file and the reason."""
 
 
 class AudioInfo(NamedTuple):
@@ -57,7 +58,7 @@ def read(path: str | Path, start: int = 0, samples: int | None = None) -> tuple[
     """Decode a file, or `samples` samples of it from `start`; of a truncated file, the part that exists.
 
     Returns (audio, rate): float32 (channels, samples), and Hz.
-    Raises AudioError if the file can't be decoded, has no samples, or has NaN or infinite ones.
+    Raises AudioError if the file can't be decoded, has no samples, or has some that `checked` refuses.
     """
     with opened(path, start) as (header, blocks):
         rest = header.samples - start
@@ -75,28 +76,36 @@ def _joined(path: str | Path, header: AudioInfo, blocks: Callable[[int], Iterato
             samples: int) -> np.ndarray:
     pieces = list(blocks(samples))
     if samples > 0 and not pieces:
-        raise AudioError(f"{path}: holds no samples; replace or remove it.")
-    audio = pieces[0] if len(pieces) == 1 else np.concatenate([np.zeros((header.channels, 0), np.float32), *pieces], 1)
-    if not np.isfinite(audio.sum()) and not np.isfinite(audio).all():
-        raise AudioError(f"{path}: holds NaN or infinite samples; repair or remove it.")
-    return audio
+        raise AudioError(f"{path}: contains no samples; replace or remove it.")
+    return pieces[0] if len(pieces) == 1 else np.concatenate([np.zeros((header.channels, 0), np.float32), *pieces], 1)
+
+
+def checked(audio: np.ndarray, path: str | Path) -> np.ndarray:
+    """The same audio (channels, n). Raises AudioError if it has NaN, infinite or absurdly large samples."""
+    peak = max(audio.max(initial=0), -audio.min(initial=0))
+    if peak <= MAX_MAGNITUDE:
+        return audio
+    magnitude = f"{peak:.0e}".replace("+", "")
+    problem = f"samples of absurd magnitude ({magnitude})" if np.isfinite(peak) else "NaN or infinite samples"
+    raise AudioError(f"{path}: contains {problem}; repair or remove it.")
 
 
 @contextmanager
 def opened(path: str | Path, start: int = 0, exact: bool = False,
            block: int = BLOCK) -> Iterator[tuple[AudioInfo, Callable[[int], Iterator[np.ndarray]]]]:
-    """Open a file that may be too long for the memory. Yields (header, blocks).
+    """Open a file that may be too long for memory. Yields (header, blocks).
 
     blocks(n) decodes the next n samples, fewer at the end of the file, and yields them as arrays (channels, up to
-    `block`): float32, or with `exact` the type that represents every sample exactly. Such arrays, written to a wav file
-    of the subtype `wav_subtype(header.subtype)`, give the same samples.
+    `block`): `checked` float32, or with `exact` the type that represents every sample exactly. Such arrays, written to
+    a wav file of the subtype `wav_subtype(header.subtype)`, give the same samples.
     """
     with _open(path) as file:
         header = _info(path, file)
         if start:
             with _decoding(path):
                 file.seek(min(start, header.samples))
-        yield header, partial(_blocks, path, file, block, _exact_type(header.subtype) if exact else "float32")
+        blocks = partial(_blocks, path, file, block, _exact_type(header.subtype) if exact else "float32")
+        yield header, blocks if exact else lambda samples: (checked(each, path) for each in blocks(samples))
 
 
 def wav_subtype(subtype: str) -> str:
@@ -109,7 +118,7 @@ def _exact_type(subtype: str) -> str:
     return {"FLOAT": "float32", "DOUBLE": "float64"}.get(wav_subtype(subtype), "int32")
 
 
-def _blocks(path: str | Path, file: soundfile.SoundFile, block_samples: int, dtype: str,
+def _blocks(path: str | Path, file: soundfile.SoundFile | PartsFile, block_samples: int, dtype: str,
             samples: int) -> Iterator[np.ndarray]:
     """Yield (channels, up to block_samples) until `samples` are read or the file ends."""
     while samples > 0:
@@ -117,15 +126,18 @@ def _blocks(path: str | Path, file: soundfile.SoundFile, block_samples: int, dty
             block = _decoded(file, min(samples, block_samples), dtype)
             empty = not len(block) and not file.tell()
         if empty:
-            raise AudioError(f"{path}: holds no samples; replace or remove it.")
+            raise AudioError(f"{path}: contains no samples; replace or remove it.")
         if not len(block):
             return
         samples -= len(block)
         yield block.T
 
 
-def _decoded(file: soundfile.SoundFile, samples: int, dtype: str) -> np.ndarray:
+def _decoded(file: soundfile.SoundFile | PartsFile, samples: int, dtype: str) -> np.ndarray:
     """The next (samples, channels). NumPy converts 16 bits to float32 in two thirds of libsndfile's time."""
+    if file.format == "MP3":
+        with silenced():
+            return file.read(samples, dtype=dtype, always_2d=True)
     if dtype == "float32" and file.subtype == "PCM_16":
         return file.read(samples, dtype="int16", always_2d=True) * np.float32(1 / (1 << 15))
     return file.read(samples, dtype=dtype, always_2d=True)
@@ -135,38 +147,70 @@ def _decoded(file: soundfile.SoundFile, samples: int, dtype: str) -> np.ndarray:
 def _decoding(path: str | Path) -> Iterator[None]:
     try:
         yield
+    except OSError as error:
+        raise _refused(path, error) from None
     except (soundfile.LibsndfileError, RuntimeError) as error:
+        if getattr(error, "code", None) == _SYSTEM_ERROR:
+            _read_through(path)
         raise AudioError(f"{path}: is damaged and can't be decoded ({_reason(error)}); replace or remove it.") from None
 
 
-def _open(path: str | Path) -> soundfile.SoundFile:
+def _refused(path: str | Path, error: OSError) -> AudioError:
+    """What the operating system says about a file that it can't read."""
+    if os.path.islink(path) and not os.path.exists(path):
+        return AudioError(f"{path}: is a link to a file that does not exist; fetch it, or remove the link.")
+    if isinstance(error, FileNotFoundError):
+        return AudioError(f"{path}: does not exist; check the name.")
+    remedy = "make it readable (chmod +r)" if isinstance(error, PermissionError) else "check the disk, or remove it"
+    return AudioError(f"{path}: {(error.strerror or str(error)).lower()}; {remedy}.")
+
+
+def _read_through(path: str | Path) -> bytes:
+    """Read a file that libsndfile can't: raises AudioError if the operating system is the reason. Returns its head."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(HEAD)
+            for _ in range(_MAX_CHUNKS):
+                file.read(_CHUNK)
+    except OSError as error:
+        raise _refused(path, error) from None
+    return head
+
+
+def _open(path: str | Path) -> soundfile.SoundFile | PartsFile:
     try:
         status = os.stat(path)
-    except (OSError, ValueError):
+    except ValueError:  # a null byte in the name
         raise AudioError(f"{path}: does not exist; check the name.") from None
+    except OSError as error:
+        raise _refused(path, error) from None
     if not stat.S_ISREG(status.st_mode):
         raise AudioError(f"{path}: is not a file; give audio files.")
     if not status.st_size:
         raise AudioError(f"{path}: is empty; replace or remove it.")
     try:
-        return soundfile.SoundFile(_name(path))
-    except PermissionError:
-        raise AudioError(f"{path}: can't be read; change its permissions.") from None
-    except (soundfile.LibsndfileError, TypeError, OSError):  # TypeError: a .raw file has no header
-        raise AudioError(f"{path}: is not a readable audio file; convert it to wav or remove it.") from None
+        with silenced():
+            return open_sound(_name(path), path)
+    except OSError as error:
+        raise _refused(path, error) from None
+    except (soundfile.LibsndfileError, TypeError):  # TypeError: a .raw file has no header
+        raise unreadable(path, _read_through(path)) from None
 
 
 def _name(path: str | Path) -> bytes | str:
     return os.fsencode(path) if os.name == "posix" else os.fspath(path)  # a file name may be invalid UTF-8
 
 
-def _info(path: str | Path, file: soundfile.SoundFile) -> AudioInfo:
+def _info(path: str | Path, file: soundfile.SoundFile | PartsFile) -> AudioInfo:
     if not 0 < file.samplerate <= HIGHEST_RATE:
         raise AudioError(f"{path}: its header gives a sample rate of {file.samplerate} Hz; replace or remove it.")
     if file.frames <= 0:
-        raise AudioError(f"{path}: holds no samples; replace or remove it.")
+        raise AudioError(f"{path}: contains no samples; replace or remove it.")
+    if file.frames >= UNKNOWN_SAMPLES:
+        raise AudioError(f"{path}: is damaged and has no known length; replace or remove it.")
     sizes = _CUT_SHORT.search(file.extra_info)
     cut_short = bool(sizes) and int(sizes[2]) < int(sizes[1]) < UNKNOWN_BYTES
+    cut_short = cut_short or getattr(file, "cut_short", False)
     return AudioInfo(file.frames, file.samplerate, file.channels, cut_short, file.format, file.subtype)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from audio_utils.audio import audio_io
 from audio_utils.audio.audio_io import AudioInfo
+from audio_utils.audio.melgram import cancels, mix_powers
 from audio_utils.audio.resampling import resample
 from audio_utils.runtime.errors import UserError
 from audio_utils.runtime.safe_files import replacing
@@ -97,7 +98,7 @@ def _vectors(positions: "h5py.Dataset") -> np.ndarray:
     _require(len(shape) in (2, 3) and shape[1] == 3 and 0 < shape[0] <= _MAX_DIRECTIONS,
              f"its {name} has the shape {shape}")
     values = np.asarray(positions[..., 0] if len(shape) == 3 else positions[...], np.float64)
-    _require(np.isfinite(values).all(), f"its {name} holds NaN or infinity")
+    _require(np.isfinite(values).all(), f"its {name} contains NaN or infinity")
     if _text(positions.attrs["Type"]) == "cartesian":
         return values
     _require(_text(positions.attrs["Units"]).startswith("degree"), f"its {name} is not in degrees")
@@ -116,7 +117,7 @@ def _nearest(sofa: str, measured: np.ndarray, azimuths_deg: list[float], elevati
     _require(measured.any(axis=1).all(), "a source is at the position of its listener")
     measured = measured / np.linalg.norm(measured, axis=1, keepdims=True)
     wanted = _unit_vectors(azimuths_deg, elevation_deg)
-    tie_break = 1e-9 * measured[:, 0]  # of two equally near directions the front one: left and right stay symmetric
+    tie_break = 1e-9 * measured[:, 0]  # prefers the front one of two equally near: left and right stay symmetric
     rows = [int(np.argmax(measured @ direction + tie_break)) for direction in wanted]
     errors_deg = np.degrees(np.arccos(np.clip((measured[rows] * wanted).sum(axis=1), -1, 1)))
     worst, resolved = int(np.argmax(errors_deg)), len(set(rows))
@@ -136,7 +137,7 @@ def _responses(file: "h5py.File", rows: list[int], directions: int) -> np.ndarra
     _require(shape[:2] == (directions, 2) and 0 < shape[2] <= _MAX_TAPS, f"its Data.IR has the shape {shape}")
     with np.errstate(all="ignore"):  # values beyond float32 become infinite
         responses = np.stack([file["Data.IR"][row] for row in rows]).astype(np.float32)
-    _require(np.isfinite(responses).all(), "its Data.IR holds NaN or infinity")
+    _require(np.isfinite(responses).all(), "its Data.IR contains NaN or infinity")
     delays = np.broadcast_to(np.rint(file["Data.Delay"][...]), (directions, 2))[rows]  # samples
     _require(((delays >= 0) & (delays <= _MAX_TAPS)).all(), "its Data.Delay is out of range")
     responses = np.pad(responses, ((0, 0), (0, 0), (0, int(delays.max()))))
@@ -149,12 +150,13 @@ def _responses(file: "h5py.File", rows: list[int], directions: int) -> np.ndarra
 
 def binauralize(path: Path, collisions: dict[Path, Path], folders: list[str], responses: np.ndarray,
                 response_rate: int, overwrite: bool) -> str:
-    """Write one file from all azimuths: <folder>/<file>_<folder>.wav. Returns a sentence on the result.
+    """Write one file from all azimuths: <folder>/<file>_<folder>.wav. Returns a sentence about the result.
 
     collisions: file → an earlier file with the same outputs. folders: one per azimuth.
     """
     if path in collisions:
-        raise UserError(f"{path}: its output files would have the names of those of {collisions[path]}; rename it.")
+        raise UserError(f"{path}: its output files would have the same names as those of {collisions[path]}; "
+                        "rename it.")
     outputs = [Path(folder) / f"{path.stem}_{folder}.wav" for folder in folders]
     existing = [output for output in outputs if output.exists()]
     if existing and not overwrite:
@@ -162,33 +164,35 @@ def binauralize(path: Path, collisions: dict[Path, Path], folders: list[str], re
     header = audio_io.info(path)
     if header.rate < _LOWEST_RATE:
         raise UserError(f"{path}: its sample rate of {header.rate} Hz is too low for directions; leave it out.")
-    peak = max(float(np.abs(block).max(initial=0)) for block in _render(path, responses, response_rate))
+    powers = np.zeros(2)
+    peak = max(float(np.abs(block).max(initial=0)) for block in _render(path, responses, response_rate, powers))
     gain = _FULL_SCALE / max(peak, _FULL_SCALE)
-    _write(outputs, (block * np.float32(gain) for block in _render(path, responses, response_rate)), header)
+    _write(outputs, (block * np.float32(gain) for block in _render(path, responses, response_rate, np.zeros(2))),
+           header)
     return (f"{path}: {len(outputs)} azimuths"
             + (f", {header.channels} channels mixed to mono" if header.channels > 1 else "")
+            + (", which cancel each other out: invert or remove one of them" if cancels(*powers) else "")
             + (f", attenuated by {-20 * math.log10(gain):.1f} dB to prevent clipping" if gain < 1 else "") + ".")
 
 
-def _render(path: Path, responses: np.ndarray, response_rate: int) -> Iterator[np.ndarray]:
-    """Yield (azimuths, 2, n): a file from all azimuths, in blocks."""
+def _render(path: Path, responses: np.ndarray, response_rate: int, powers: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield (azimuths, 2, n): a file from all azimuths, in blocks; adds its `mix_powers` to `powers`."""
     with audio_io.opened(path, block=_BATCH // (2 * len(responses))) as (header, blocks):
         filters, lead = resample_responses(responses, response_rate, header.rate)
-        yield from _convolve(_mono(path, blocks(header.samples)), filters, lead)
+        yield from _convolve(_mono(blocks(header.samples), powers), filters, lead)
 
 
-def _mono(path: Path, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def _mono(blocks: Iterable[np.ndarray], powers: np.ndarray) -> Iterator[np.ndarray]:
     """Yield blocks (channels, n) as (1, n)."""
     for block in blocks:
-        if not np.isfinite(block).all():
-            raise UserError(f"{path}: holds NaN or infinite samples; repair or remove it.")
+        powers += mix_powers(block)
         yield block.mean(axis=0, keepdims=True)
 
 
 def resample_responses(responses: np.ndarray, from_rate: int, to_rate: int) -> tuple[np.ndarray, int]:
     """Resample responses (azimuths, 2, taps). Returns them, and the number of samples by which they begin early.
 
-    A resampled response also rings before its beginning; silence on both sides makes room for that. The gain
+    A resampled response also rings before its beginning, so silence is added on both sides first. The gain
     compensates for the number of samples that are summed in the convolution.
     """
     if from_rate == to_rate:

@@ -19,9 +19,10 @@ from audio_utils.audio.audio_io import AudioError
 from audio_utils.audio.resampling import fix_length, resample
 from audio_utils.runtime.errors import UserError
 
-FORMAT_VERSION = 1  # of Preproc/; raised when the same settings give different melgrams
+FORMAT_VERSION = 1  # of Preproc/; incremented when the same settings give different melgrams
 AMIN = 1e-10  # the lowest power, -100 dB: librosa's default
 TOP_DB = 80  # dB between the maximum and the minimum of each channel
+CANCELED_DB = 40  # by which a mono mix is below its channels; independent sounds in two channels lose 3 dB
 RESAMPLING_MARGIN = 0.1  # seconds read beyond the end of a clip, for the filter of the resampling
 _FRAMES, _BANDS = 64, 8  # computed at a time; with all at once, memory allocation takes longer than the arithmetic
 _HZ_PER_MEL = 200 / 3  # below the knee (Slaney's Auditory Toolbox, 1998)
@@ -107,7 +108,7 @@ class MelgramSettings:
         except (KeyError, TypeError):
             valid = False
         if not valid or settings.window > settings.fft or values.get("format_version") != FORMAT_VERSION:
-            raise UserError(f"{path}: holds no settings of this version of Panotti; "
+            raise UserError(f"{path}: contains no settings of this version of Panotti; "
                             "delete it and run preprocess_data.py again.")
         return settings
 
@@ -148,7 +149,7 @@ class MelgramSettings:
 
 
 def of_file(path: str | Path, settings: MelgramSettings) -> tuple[np.ndarray, str]:
-    """The melgram (mels, frames, channels) of one file, and a warning if it is silent or truncated, else "".
+    """The melgram (mels, frames, channels) of one file, and a warning, or "": silent, truncated, canceled out.
 
     Raises AudioError if the file can't be used.
     """
@@ -157,9 +158,22 @@ def of_file(path: str | Path, settings: MelgramSettings) -> tuple[np.ndarray, st
     warning = ""
     if not audio.any():
         warning = f"{path}: is silent; kept."
+    elif settings.channels == 1 and cancels(*mix_powers(audio)):
+        warning = f"{path}: its channels cancel each other out in the mono mix; invert or remove one of them."
     elif header.cut_short or audio.shape[1] < min(header.samples, math.ceil(seconds * header.rate)):
         warning = f"{path}: is truncated; the available part is used."
     return melgram(conform(audio, header.rate, settings, path), settings), warning
+
+
+def mix_powers(audio: np.ndarray) -> np.ndarray:
+    """(2,): the mean energy of the channels of (channels, samples), and the energy of their mono mix."""
+    mix = audio.mean(axis=0)
+    return np.array([np.vdot(audio, audio) / len(audio), np.vdot(mix, mix)], np.float64)
+
+
+def cancels(channels: float, mix: float) -> bool:
+    """Whether channels cancel each other out, as if one is inverted; from their `mix_powers`."""
+    return mix < 10 ** (-CANCELED_DB / 10) * channels
 
 
 def conform(audio: np.ndarray, rate: int, settings: MelgramSettings, path: str | Path = "the sound") -> np.ndarray:

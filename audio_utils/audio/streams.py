@@ -10,12 +10,16 @@ import os
 import stat
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
 import soundfile
 
-from audio_utils.audio.audio_io import HIGHEST_RATE, UNKNOWN_BYTES, AudioError
+from audio_utils.audio.audio_io import HIGHEST_RATE, UNKNOWN_BYTES, checked
+from audio_utils.audio.formats import AudioError
+from audio_utils.audio.parts_file import PartsFile, open_sound
+from audio_utils.audio.quiet import silenced
 
 _SUBTYPES = {(1, 8): "PCM_U8", (1, 16): "PCM_16", (1, 24): "PCM_24", (1, 32): "PCM_32",
              (3, 32): "FLOAT", (3, 64): "DOUBLE"}  # (format tag, bits) → libsndfile's subtype
@@ -32,16 +36,26 @@ def streamed(descriptor: int, name: str) -> tuple[int, int, Callable[[int], Iter
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # libsndfile opens a regular file (`< sound.flac`) as any other
         layout, samples = _parse_header(descriptor, name)
     try:
-        file = soundfile.SoundFile(descriptor, closefd=False, **layout)
+        with silenced():
+            file = soundfile.SoundFile(descriptor, closefd=False, **layout) if layout else open_sound(descriptor, name)
     except (soundfile.LibsndfileError, TypeError):
         raise AudioError(f"{name}: is not a readable audio file; convert it to wav.") from None
-    return file.samplerate, file.channels, partial(_blocks, file, samples)
+    return file.samplerate, file.channels, partial(_blocks, file, name, samples)
 
 
-def _blocks(file: soundfile.SoundFile, samples: float, block_samples: int) -> Iterator[np.ndarray]:
-    while samples > 0 and len(block := file.read(min(samples, block_samples), dtype="float32", always_2d=True)):
+def _blocks(file: soundfile.SoundFile | PartsFile, name: str, samples: float,
+            block_samples: int) -> Iterator[np.ndarray]:
+    while samples > 0 and len(block := _read_block(file, name, min(samples, block_samples))):
         samples -= len(block)
-        yield block.T
+        yield checked(block.T, name)
+
+
+def _read_block(file: soundfile.SoundFile | PartsFile, name: str, samples: int) -> np.ndarray:
+    try:
+        with silenced() if file.format == "MP3" else nullcontext():
+            return file.read(samples, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, RuntimeError, OSError):
+        raise AudioError(f"{name}: is damaged and can't be decoded; send another.") from None
 
 
 def _parse_header(descriptor: int, name: str) -> tuple[dict[str, int | str], float]:

@@ -1,4 +1,4 @@
-"""Problems of a data set that names, sizes and headers show, without decoding anything."""
+"""Problems of a data set that are detected from names, sizes and headers, without decoding."""
 
 import hashlib
 import os
@@ -12,26 +12,33 @@ from typing import Any
 import numpy as np
 
 from audio_utils.audio.audio_io import AudioInfo
-from audio_utils.data.sounds import SAMPLES, Sound
-from audio_utils.data.split import is_augmented
+from audio_utils.data.sounds import SAMPLES, Skipped, Sound, parent_of
 
-FEW_SOUNDS = 10  # of a class; with fewer, only one or two are left for testing, and the score is luck
+FEW_SOUNDS = 10  # of a class; with fewer, only one or two are left for testing, and the score is mostly chance
 IMBALANCE = 3  # times the smallest class; always predicting the larger of two is then right 3 times in 4
 UNEVEN_LENGTHS = 4  # times the median length of the shortest class; the padding alone then separates the classes
-_MAX_NAMED = 10  # files named in one sentence
-_PROBE = 1 << 12  # bytes compared of files of one size before any is read completely
+_MAX_NAMED = 3  # files named in one sentence; skipped.csv has all
+_VERBS = ("is ", "has ", "contains ", "can't ", "does ", "needs ", "crashes ")  # reasons that need a singular subject
+_PROBE = 1 << 12  # bytes compared between files of equal size before any is read completely
+
+_EQUAL = {"in several classes": "so the network learns contradictory labels",  # where files are equal → the effect
+          "in Train and in Test": "so the score is too optimistic",
+          "several times": "so the score is too optimistic"}
 
 
-def check_headers(sounds: list[Sound], headers: dict[Path, AudioInfo]) -> list[str]:
-    """A sentence on each problem.
+def check_headers(sounds: list[Sound], headers: dict[Path, AudioInfo], equal: list[list[Sound]] | None = None,
+                  sample_rate: int | None = None, mono: bool = False) -> list[str]:
+    """A sentence about each problem.
 
-    sounds: those that can be read. headers: path → AudioInfo, of all of them or of the new ones.
+    sounds: those that can be read. headers: path → AudioInfo, of all of them or of the new ones. equal: as
+    `equal_files` finds. sample_rate, mono: the constants of preprocess_data.py, with which files may differ.
     """
     known = {sound: headers[sound.path] for sound in sounds if sound.path in headers}
-    rates = {sound: info.rate for sound, info in known.items()}
-    channels = {sound: info.channels for sound, info in known.items()}
+    rates = {sound: info.rate for sound, info in known.items() if not sample_rate}
+    channels = {sound: info.channels for sound, info in known.items() if not mono}
     seconds = {sound: info.samples / info.rate for sound, info in known.items()}
-    return [*few_sounds(sounds), *imbalance(sounds), *duplicates(sounds), *uneven_lengths(seconds),
+    return [*few_sounds(sounds), *imbalance(sounds), *duplicates(equal_files(sounds) if equal is None else equal),
+            *uneven_lengths(seconds), *copies(sounds),
             *mixed_values(rates, "sample rate", f"SAMPLE_RATE = {min(rates.values(), default=0)}"),
             *mixed_values(channels, "channel count", "MONO = True")]
 
@@ -43,6 +50,20 @@ def named(things: Iterable[Any]) -> str:
     return ", ".join(things[:_MAX_NAMED]) + others
 
 
+def summarize(skipped: list[Skipped]) -> list[str]:
+    """A sentence about each reason for which files or folders are not used."""
+    paths = defaultdict(list)
+    for each in skipped:
+        paths[each.reason.rstrip(".")].append(each.path)
+    return [f"{_named_paths(group)}: {'each ' if len(group) > 1 and reason.startswith(_VERBS) else ''}{reason}."
+            for reason, group in paths.items()]
+
+
+def _named_paths(paths: list[Path]) -> str:
+    shown = [f"{path}/" if path.is_dir() else path for path in paths[:_MAX_NAMED]]
+    return named([*shown, *paths[_MAX_NAMED:]])
+
+
 def by_class(values: dict[Sound, Any]) -> dict[str, list]:
     """Sound → value as class → values."""
     found = defaultdict(list)
@@ -52,15 +73,15 @@ def by_class(values: dict[Sound, Any]) -> dict[str, list]:
 
 
 def few_sounds(sounds: list[Sound]) -> Iterator[str]:
-    """A sentence on the classes with few sounds."""
-    counts = Counter(sound.class_name for sound in sounds if not is_augmented(sound.name))
+    """A sentence about the classes with few sounds."""
+    counts = Counter(sound.class_name for sound in sounds if not sound.copy_of)
     small = [f"{name} ({count})" for name, count in sorted(counts.items()) if count < FEW_SOUNDS]
     if small:
         yield f"{named(small)}: fewer than {FEW_SOUNDS} sounds, too few to measure accuracy; add more."
 
 
 def imbalance(sounds: list[Sound]) -> Iterator[str]:
-    """A sentence on classes of unequal size."""
+    """A sentence about classes of unequal size."""
     counts = Counter(sound.class_name for sound in sounds)
     largest, smallest = _extremes(counts)
     if counts[largest] > IMBALANCE * counts[smallest]:
@@ -74,17 +95,17 @@ def _extremes(values: dict) -> tuple:
 
 
 def uneven_lengths(seconds: dict[Sound, float]) -> Iterator[str]:
-    """A sentence on classes whose sounds differ in length."""
+    """A sentence about classes whose sounds differ in length."""
     medians = defaultdict(float, {name: np.median(lengths) for name, lengths in by_class(seconds).items()})
     longest, shortest = _extremes(medians)
     if medians[longest] > UNEVEN_LENGTHS * medians[shortest]:
         yield (f"{longest}: has sounds of {medians[longest]:.3g} s (median) but {shortest} of "
                f"{medians[shortest]:.3g} s, so a network can separate them by length alone; split the long ones "
-               "(audio_utils/split_audio.py).")
+               "(audio_utils/split_audio.py --remove).")
 
 
 def mixed_values(values: dict[Sound, int], title: str, remedy: str) -> Iterator[str]:
-    """A sentence on sounds whose headers differ; values: Sound → sample rate or channel count."""
+    """A sentence about sounds whose headers differ; values: Sound → sample rate or channel count."""
     counts, of_class = Counter(values.values()), {name: set(found) for name, found in by_class(values).items()}
     if any(one.isdisjoint(other) for one, other in combinations(of_class.values(), 2)):
         listed = named(f"{name}: {' and '.join(map(str, sorted(found)))}" for name, found in of_class.items())
@@ -97,24 +118,66 @@ def mixed_values(values: dict[Sound, int], title: str, remedy: str) -> Iterator[
                f"convert all to one {title} ({remedy}), or keep {'it' if len(others) == 1 else 'them'}.")
 
 
-def duplicates(sounds: list[Sound]) -> Iterator[str]:
-    """A sentence on each kind of files with equal content. Augmented copies are always in their parent's split."""
+def copies(sounds: list[Sound]) -> Iterator[str]:
+    """A sentence about files that are named as copies but have no tag, and whether they are copies."""
+    taken = [sound.path for sound in sounds if sound.by_name]
+    if taken:
+        yield (f"{named(taken)}: named as a copy of a sound with the same sample rate and channel count, but without a "
+               "tag; used as a copy, so never tested; rename recordings, or write copies again (augment_data.py "
+               "--overwrite) to tag them.")
+    yield from about_recordings([sound.path for sound in sounds if not sound.copy_of and parent_of(sound.path.name)])
+
+
+def about_recordings(paths: list[Path]) -> Iterator[str]:
+    """A sentence about files that are named as copies, but are not."""
+    if paths:
+        yield (f"{named(paths)}: named as a copy, but without a tag and not beside a file that it could be a copy of; "
+               "used as a recording.")
+
+
+# --- equal files ----------------------------------------------------------------------------------------------------
+
+def equal_files(sounds: list[Sound]) -> list[list[Sound]]:
+    """Groups of sounds with equal content, without augmented copies: these are always in their parent's split."""
+    return same_bytes([sound for sound in sounds if not sound.copy_of])
+
+
+def duplicates(equal: list[list[Sound]]) -> Iterator[str]:
+    """A sentence about each kind of groups of files with equal content."""
     kinds = defaultdict(list)
-    for group in same_bytes([sound for sound in sounds if not is_augmented(sound.path.name)]):
-        several_classes = len({sound.class_name for sound in group}) > 1
-        both_splits = len({sound.split for sound in group}) > 1
-        kind = "in several classes" if several_classes else "in Train and in Test" if both_splits else ""
-        kinds[kind].append(" = ".join(str(sound.path) for sound in group))
-    for kind, groups in sorted(kinds.items(), reverse=True):
-        effect = "the network learns contradictory labels" if kind == "in several classes" else \
-            "the score is too optimistic"
-        yield f"{named(groups)}: the same file {kind or 'several times'}, so {effect}; keep one."
+    for group in equal:
+        kinds[_kind(group)].append(group)
+    for kind, groups in sorted(kinds.items(), key=lambda item: list(_EQUAL).index(item[0])):
+        yield f"{_named_groups(groups)}: the same file {kind}, {_EQUAL[kind]}; keep one."
+
+
+def list_duplicates(equal: list[list[Sound]]) -> list[Skipped]:
+    """Each file of the groups but the first of each, with the name of that."""
+    return [Skipped(sound.path, f"is used, but is the same file as {group[0].path} {_kind(group)}; keep one")
+            for group in equal for sound in group[1:]]
+
+
+def _kind(group: list[Sound]) -> str:
+    if len({sound.class_name for sound in group}) > 1:
+        return "in several classes"
+    return "in Train and in Test" if len({sound.split for sound in group}) > 1 else "several times"
+
+
+def _named_groups(groups: list[list[Sound]]) -> str:
+    """The names of whole groups, at most as many as are named in a sentence, and the number of the other files."""
+    count, shown = 0, []
+    for group in groups:
+        if not shown or count + len(group) <= _MAX_NAMED:
+            shown.append(" = ".join(str(sound.path) for sound in group[:_MAX_NAMED]))
+            count += min(len(group), _MAX_NAMED)
+    others = sum(map(len, groups)) - count
+    return ", ".join(shown) + (f" and {others} more" if others else "")
 
 
 def same_bytes(sounds: list[Sound]) -> list[list[Sound]]:
     """Sounds with equal content, in groups of two or more."""
     groups = [sounds]
-    for key in (_size, _middle, _digest):  # each reads only what the ones before could not separate
+    for key in (_size, _middle, _digest):  # each key is computed only for files that the previous keys did not separate
         parts = defaultdict(list)
         for i, group in enumerate(groups):
             for sound in group:

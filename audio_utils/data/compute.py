@@ -1,41 +1,66 @@
 """Melgrams of sounds, computed on all cores: into Preproc/, or into memory."""
 
+import errno
 import shutil
 import time
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from audio_utils.audio import melgram
 from audio_utils.audio.melgram import MelgramSettings
-from audio_utils.data import preproc
+from audio_utils.data import checks, index, preproc
 from audio_utils.data.clips import Clips, one_hot
-from audio_utils.data.plan import Plan, PlannedClip, modified_ns
+from audio_utils.data.index import Entry
+from audio_utils.data.plan import Plan, PlannedClip
+from audio_utils.data.sounds import Skipped, Sound
 from audio_utils.runtime import parallel, safe_files
 from audio_utils.runtime.console import say, warn
 from audio_utils.runtime.errors import UserError, sentence
 
 # --- Preproc/ -------------------------------------------------------------------------------------------------------
 
-def compute(plan: Plan, folder: Path, overwrite: bool, jobs: int | None) -> None:
-    """Compute the stale melgrams and write them to `folder`; name the sounds that can't be used."""
-    paths = {clip: preproc.melgram_path(folder, clip.split, clip.name) for clip in plan.stale}
-    for each in {folder, *(preproc.melgram_path(folder, *key).parent for key in plan.existing)}:
-        safe_files.sweep(each)
-    if overwrite:
-        preproc.invalidate(folder)  # first, so that after a kill no melgram of the old settings looks current
+def compute(plan: Plan, folder: Path, jobs: int | None, prune: bool) -> list[Entry]:
+    """Bring the melgrams and the index in `folder` up to date; returns the entries whose melgrams are used.
+
+    prune: delete the melgrams of sounds that are gone.
+    """
     _require_space(folder, len(plan.stale) * plan.settings.bytes)
-    preproc.write_settings(folder, plan.record | {"complete": not plan.stale})
-    for each in {path.parent for path in paths.values()}:
-        each.mkdir(parents=True, exist_ok=True)
-    if plan.stale:
-        plan.settings.tables  # noqa: B018  computed here once, they are sent to the workers with the settings
-    for _, result in parallel.each(_write, list(paths.items()), "Melgrams", jobs, (plan.settings,)):
-        if isinstance(result, OSError):
-            raise result
-        if result:
-            warn(str(result))
+    entries = {entry.path: entry for entry in [*plan.gone, *plan.entries.values()]}
+    before, _ = index.read(folder)
+    changed = bool(plan.stale or plan.moved) or entries != before
+    if changed:
+        preproc.write_settings(folder, plan.record | {"complete": False})
+        index.write(folder, [*entries.values(), *(entry._replace(status=index.MOVED) for entry in plan.moved)])
+    for name in _folders(plan):
+        safe_files.sweep(folder / name)
+    for entry in plan.moved:
+        preproc.melgram_path(folder, entry.split, entry.name).unlink(missing_ok=True)
+    entries |= {entry.path: entry for entry in _compute_stale(plan, folder, jobs)}
+    if prune:
+        entries |= {entry.path: entry for entry in _prune(plan.gone, folder)}
+    if changed or entries != before:
+        index.write(folder, entries.values())
+    preproc.write_skipped(folder, plan.skipped + checks.list_duplicates(_equal_sounds(plan, entries)))
     preproc.write_settings(folder, plan.record | {"complete": True})
+    return [entry for entry in entries.values() if index.is_used(entry, index.settings_id(plan.settings))]
+
+
+def _equal_sounds(plan: Plan, entries: dict[str, Entry]) -> list[list[Sound]]:
+    """Groups of sounds with equal content; entries: all of them, by path."""
+    groups = defaultdict(list)
+    for clip, entry in plan.entries.items():
+        if not entry.copy_of:
+            groups[entries[entry.path].content].append(clip.sound)
+    groups.pop(index.UNKNOWN_CONTENT, None)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _folders(plan: Plan) -> set[str]:
+    """The folders of Preproc/ that may hold unfinished files, and Preproc/ itself."""
+    return {"", *(f"{clip.split}/{clip.sound.class_name}" for clip in plan.clips)}
 
 
 def _require_space(folder: Path, needed: int) -> None:
@@ -45,31 +70,57 @@ def _require_space(folder: Path, needed: int) -> None:
                         "make room, or shorten the clips (CLIP_SECONDS).")
 
 
-def _write(job: tuple[PlannedClip, Path], settings: MelgramSettings) -> str:
-    """Compute and write the melgram of one sound; returns a warning or ""."""
-    clip, path = job
-    time_ns = modified_ns(clip.sound)
-    result, warning = melgram.of_file(clip.path, settings)
-    preproc.write_melgram(path, result, time_ns)
-    return warning
+def _compute_stale(plan: Plan, folder: Path, jobs: int | None) -> Iterator[Entry]:
+    """Compute what is missing, append it to the index, and yield the entries; report sounds that can't be used."""
+    missing = [(clip, entry) for clip, entry in plan.entries.items()
+               if not entry.settings or entry.content == index.UNKNOWN_CONTENT]
+    if not missing:
+        return
+    for name in _folders(plan):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    plan.settings.tables  # noqa: B018  computed once here, then sent to the workers with the settings
+    with index.appending(folder) as appender:
+        for (clip, _), result in parallel.each(_update, missing, "Melgrams", jobs, (folder, plan.settings)):
+            if isinstance(result, OSError) and result.errno == errno.ENAMETOOLONG:
+                result = UserError(f"{clip.path}: has a name too long for its melgram's; shorten it.")
+            if isinstance(result, OSError) and result.filename != str(clip.path):
+                raise result
+            if isinstance(result, Exception):
+                warn(sentence(result))
+                plan.skipped.append(Skipped.of(clip.path, sentence(result)))
+                continue
+            entry, warning = result
+            if warning:
+                warn(warning)
+            appender.add(entry)
+            yield entry
 
 
-def remove_orphans(plan: Plan, folder: Path, prune: bool) -> None:
-    """Name the melgrams whose sound is gone, or is now in the other split; remove them if `prune`."""
-    for key in plan.orphans:
-        path = preproc.melgram_path(folder, *key)
-        if prune:
+def _update(job: tuple[PlannedClip, Entry], folder: Path, settings: MelgramSettings) -> tuple[Entry, str]:
+    """Compute the hashes and, unless it is current, the melgram of a sound: (its entry, a warning or "")."""
+    clip, entry = job
+    stat, content, warning = index.Stat.of(clip.path), index.content_of(clip.path), ""
+    if not entry.settings:
+        result, warning = melgram.of_file(clip.path, settings)
+        preproc.write_melgram(preproc.melgram_path(folder, clip.split, clip.name), result)
+    return entry._replace(stat=stat, content=content, settings=index.settings_id(settings)), warning
+
+
+def _prune(gone: list[Entry], folder: Path) -> Iterator[Entry]:
+    """Delete the melgrams of entries without a sound; the entries stay, and with them the split."""
+    for entry in gone:
+        path = preproc.melgram_path(folder, entry.split, entry.name)
+        if path.exists():
             path.unlink()
             say(f"{path}: removed.")
-        else:
-            warn(f"{path}: its sound is gone or in the other split; the melgram is still used; --prune removes it.")
+        yield entry._replace(status=index.LEFT_OUT, settings="")
 
 
 # --- memory ---------------------------------------------------------------------------------------------------------
 
 def compute_in_memory(plan: Plan, split: str, class_names: list[str] | None,
                       jobs: int | None) -> tuple[Clips, list[str]]:
-    """The Clips of a split, and a sentence on each sound that can't be used."""
+    """The Clips of a split, and a sentence about each sound that can't be used."""
     start = time.monotonic()
     clips = [clip for clip in plan.clips if clip.split == split]
     class_names = class_names or sorted({clip.sound.class_name for clip in clips})

@@ -21,9 +21,10 @@ class Dataset(NamedTuple):
     settings: MelgramSettings
     preprocessing: dict  # settings.json, or what it would hold
     source: Callable[[str, list[str] | None], tuple[Clips, list[str]]]
+    copy_of: dict[str, str] | None  # augmented copy → recording; None without an index: their names tell
 
     def load(self, split: str, class_names: list[str] | None = None) -> Clips:
-        """The Clips of "Train" or "Test"; names on stderr the files that can't be used."""
+        """The Clips of "Train" or "Test"; reports the files that can't be used on stderr."""
         clips, warnings = self.source(split, class_names)
         for sentence in warnings:
             warn(sentence)
@@ -48,18 +49,20 @@ def open_dataset(options: Namespace, settings: MelgramSettings | None = None) ->
         raise UserError(f"{PREPROC}/: is not complete; run preprocess_data.py again.")
     require_same(settings or found, found, PREPROC / preproc.SETTINGS)
     return Dataset(found, preprocessing,
-                   lambda split, class_names: preproc.load(PREPROC, split, found, class_names))
+                   lambda split, class_names: preproc.load(PREPROC, split, found, class_names),
+                   preproc.copies(PREPROC))
 
 
 def _open_samples(options: Namespace, settings: MelgramSettings | None) -> Dataset:
     split.check_group_by(options.group_by)
     plan = make_plan(options, SAMPLES, settings=settings)
-    return Dataset(plan.settings, plan.record, functools.partial(compute.compute_in_memory, plan, jobs=options.jobs))
+    return Dataset(plan.settings, plan.record, functools.partial(compute.compute_in_memory, plan, jobs=options.jobs),
+                   {clip.name: clip.sound.copy_of for clip in plan.clips if clip.sound.copy_of})
 
 
 def require_same(wanted: MelgramSettings, found: MelgramSettings, path: Path) -> None:
-    """Refuse settings that differ from the network's, naming the first difference."""
+    """Reject settings that differ from the network's, naming the first difference."""
     for (name, value), other in zip(wanted.to_dict().items(), found.to_dict().values(), strict=True):
         if value != other:
             raise UserError(f"{path}: has {name} = {other}, the network in weights.hdf5 was trained with {value}; "
-                            "preprocess with that again, or train anew (train_network.py --fresh).")
+                            "preprocess with that again, or train again (train_network.py --fresh).")

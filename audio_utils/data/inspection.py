@@ -1,4 +1,4 @@
-"""Statistics of decoded sounds, and the problems that they show."""
+"""Statistics of decoded sounds, and problems that are detected from them."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,12 +16,13 @@ _FULL_SCALE = 0.99  # the highest amplitude of 8-bit samples
 
 
 class SoundStatistics(NamedTuple):
-    """The decoded content of one sound."""
+    """The statistics of one decoded sound."""
     info: audio_io.AudioInfo
     active_seconds: float  # not silent
     level_db: float  # root mean square over all channels, dBFS; at least -80
     clipped: float  # fraction of the samples that are clipped
     silent_channels: int  # channels that are silent while another is not
+    dc_channels: int  # channels whose DC offset exceeds their AC level
 
     @property
     def seconds(self) -> float:
@@ -33,7 +34,7 @@ class SoundStatistics(NamedTuple):
 
 def measure_all(sounds: list[Sound], silent_db: float, jobs: int | None) -> tuple[
         dict[Sound, SoundStatistics], list[str]]:
-    """Decode all sounds: the statistics of those that can be decoded, and a sentence on each of the others."""
+    """Decode all sounds: the statistics of those that can be decoded, and a sentence about each of the others."""
     threshold = 10 ** (silent_db / 20)
     results = dict(parallel.each(measure, [sound.path for sound in sounds], "Decoding", jobs, (threshold,)))
     failed = [errors.sentence(results[sound.path]) for sound in sounds
@@ -45,23 +46,28 @@ def measure_all(sounds: list[Sound], silent_db: float, jobs: int | None) -> tupl
 def measure(path: Path, threshold: float) -> SoundStatistics:
     """Decode a sound block by block; threshold: the amplitude below which it is silent.
 
-    Raises AudioError if it can't be decoded or has NaN or infinite samples.
+    Raises AudioError if it can't be decoded or has NaN, infinite or absurdly large samples.
     """
-    peaks, squares, clipped, active, samples = 0, 0.0, 0, 0, 0
+    peaks, sums, squares, clipped, active, samples = 0, 0.0, 0.0, 0, 0, 0  # the first three: of each channel
     with audio_io.opened(path) as (info, blocks):
         for block in blocks(info.samples):
             magnitude = np.abs(block)
-            if not np.isfinite(magnitude).all():
-                raise audio_io.AudioError(f"{path}: holds NaN or infinite samples; repair or remove it.")
-            peaks = np.maximum(peaks, magnitude.max(axis=1))  # of each channel
-            squares += np.square(block, dtype=np.float64).sum()
+            peaks = np.maximum(peaks, magnitude.max(axis=1))
+            sums += block.sum(axis=1, dtype=np.float64)
+            squares += np.square(block, dtype=np.float64).sum(axis=1)
             clipped += clipped_samples(block, magnitude)
             active += _active_samples(magnitude.max(axis=0) > threshold, max(1, round(_FRAME_SECONDS * info.rate)))
             samples += block.shape[1]
     info = info._replace(samples=samples, cut_short=info.cut_short or samples < info.samples)
     values = samples * info.channels
-    return SoundStatistics(info, active / info.rate, 10 * np.log10(max(squares / values, 1e-8)), clipped / values,
-                           sum(peaks <= threshold) if max(peaks) > threshold else 0)
+    return SoundStatistics(info, active / info.rate, 10 * np.log10(max(squares.sum() / values, 1e-8)), clipped / values,
+                           sum(peaks <= threshold) if max(peaks) > threshold else 0,
+                           _dc_channels(sums / samples, squares / samples, threshold))
+
+
+def _dc_channels(means: np.ndarray, mean_squares: np.ndarray, threshold: float) -> int:
+    """The number of channels whose DC offset exceeds the threshold and the AC level (root mean square)."""
+    return int((np.square(means) > np.maximum(threshold ** 2, mean_squares - np.square(means))).sum())
 
 
 def clipped_samples(block: np.ndarray, magnitude: np.ndarray) -> int:
@@ -94,20 +100,22 @@ def find_problems(statistics: dict[Sound, SoundStatistics], nearly_empty: float,
     return {"silent": [sound for sound in statistics if not active[sound]],
             "empty": [sound for sound in statistics if 0 < active[sound] < nearly_empty * median[sound.class_name]],
             "clipped": [sound for sound, each in statistics.items() if each.clipped > clipped],
-            "silent channel": [sound for sound, each in statistics.items() if each.silent_channels]}
+            "silent channel": [sound for sound, each in statistics.items() if each.silent_channels],
+            "DC offset": [sound for sound, each in statistics.items() if each.dc_channels]}
 
 
 def describe_problems(problems: dict[str, list[Sound]], silent_db: float) -> list[str]:
-    """A sentence on each problem that sounds have."""
+    """A sentence about each problem that sounds have."""
     texts = {"silent": f"silent, never above {silent_db:g} dBFS; remove",
              "empty": "nearly empty, much shorter than others of the class without silence; check",
              "clipped": "clipped at full scale; record again with less gain, or keep",
-             "silent channel": "silent in some but not all channels; repair or remove"}
+             "silent channel": "silent in some but not all channels; repair or remove",
+             "DC offset": "a DC offset larger than the sound itself; apply a high-pass filter to"}
     return [sentence for problem, sounds in problems.items()
             for sentence in about_files([sound.path for sound in sounds], texts[problem])]
 
 
 def about_files(paths: Iterable[Path], problem: str) -> list[str]:
-    """A sentence on these files, ending in "it" or "them"; none if there are no files."""
+    """A sentence about these files, ending in "it" or "them"; none if there are no files."""
     paths = list(paths)
     return [f"{named(paths)}: {problem} {'it' if len(paths) == 1 else 'them'}."] if paths else []

@@ -1,4 +1,4 @@
-"""Names that older settings.json and weights.hdf5 files use for what has another name today."""
+"""Old names in settings.json and weights.hdf5 files, and their current names."""
 
 from typing import Any
 
@@ -10,5 +10,5 @@ TRAINING_STATE = {"steps": "step", "averaged": "ema_updates", "marked_loss": "pl
 
 
 def renamed(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """The same dictionary with today's keys."""
+    """The same dictionary with the current names as keys."""
     return {names.get(name, name): value for name, value in values.items()}

@@ -1,5 +1,6 @@
-"""Preproc/: settings.json and a .npy file for each melgram."""
+"""Preproc/: settings.json, skipped.csv and a .npy file for each melgram."""
 
+import csv
 import functools
 import io
 import os
@@ -10,14 +11,15 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from audio_utils.audio.melgram import MelgramSettings
-from audio_utils.data import old_names
+from audio_utils.data import index, old_names
+from audio_utils.data.checks import named
 from audio_utils.data.clips import Clips, one_hot
-from audio_utils.data.sounds import SPLITS, class_of, visible
+from audio_utils.data.sounds import SPLITS, Skipped, class_of, visible
 from audio_utils.runtime import safe_files
 from audio_utils.runtime.errors import UserError
 
 PREPROC = Path("Preproc")
-SETTINGS = "settings.json"
+SETTINGS, SKIPPED = "settings.json", "skipped.csv"
 MAX_MELGRAM_BYTES = 1 << 31  # settings for larger melgrams are a mistake, or damaged
 _SCRIPT = "preprocess_data.py"
 
@@ -31,7 +33,7 @@ def read_settings(preproc: str | Path) -> tuple[MelgramSettings, dict]:
         raise UserError(f"{path}: does not exist; run {_SCRIPT} first.")
     values = safe_files.read_json(path, _SCRIPT)
     values["constants"] = _constants(values.get("constants", {}))
-    if values["constants"] is None:
+    if values["constants"] is None or not isinstance(values.get("defaults", {}), dict):
         raise UserError(f"{path}: is damaged; delete it and run {_SCRIPT} again.")
     settings = MelgramSettings.from_dict(values, path)
     if settings.bytes > MAX_MELGRAM_BYTES:
@@ -41,7 +43,7 @@ def read_settings(preproc: str | Path) -> tuple[MelgramSettings, dict]:
 
 
 def _constants(values: object) -> dict | None:
-    """The constants of preprocess_data.py by today's names; None where they are something else."""
+    """The constants of preprocess_data.py with their current names; None if they are not valid."""
     try:
         values = old_names.renamed(values, old_names.CONSTANTS)
         re.compile(values.get("GROUP_BY", ""))
@@ -51,7 +53,7 @@ def _constants(values: object) -> dict | None:
 
 
 def write_settings(preproc: str | Path, values: dict) -> None:
-    """Write settings.json, unless it holds these values already."""
+    """Write settings.json, unless it contains these values already."""
     path = Path(preproc) / SETTINGS
     if not path.exists() or safe_files.read_json(path, _SCRIPT) != values:
         safe_files.write_json(path, values)
@@ -84,10 +86,9 @@ def _scan(folder: Path) -> list[os.DirEntry]:
         return sorted(entries, key=lambda entry: entry.name)
 
 
-def is_current(found: os.stat_result | None, sound_time_ns: int, settings: MelgramSettings) -> bool:
-    """Whether a melgram's file (None: there is none) belongs to a sound modified at that time."""
-    size = len(_header(settings)) + settings.bytes
-    return found is not None and found.st_mtime_ns == sound_time_ns and found.st_size == size
+def melgram_file_bytes(settings: MelgramSettings) -> int:
+    """The size of a melgram's .npy file."""
+    return len(_header(settings)) + settings.bytes
 
 
 @functools.lru_cache
@@ -98,37 +99,78 @@ def _header(settings: MelgramSettings) -> bytes:
     return file.getvalue()
 
 
-def invalidate(preproc: str | Path) -> None:
-    """Make all melgrams look out of date."""
-    for split, name in find_melgrams(preproc):
-        os.utime(melgram_path(preproc, split, name), ns=(1, 1))  # 0 is the date of every sound in some archives
-
-
-def write_melgram(path: Path, melgram: np.ndarray, sound_time_ns: int) -> None:
-    """Write one melgram as a plain .npy with the modification time of its sound, which marks it as current."""
+def write_melgram(path: Path, melgram: np.ndarray) -> None:
+    """Write one melgram as a plain .npy."""
     content = io.BytesIO()  # np.save's own message about a full disk gives a number of bytes, but no reason
     np.save(content, melgram, allow_pickle=False)
     with safe_files.replacing(path) as unfinished:
         unfinished.write_bytes(content.getbuffer())
-        os.utime(unfinished, ns=(sound_time_ns, sound_time_ns))
+
+
+# --- the index ------------------------------------------------------------------------------------------------------
+
+def current_settings_id(preproc: str | Path) -> str:
+    """The id of the settings in settings.json, "" if there is none."""
+    return index.settings_id(read_settings(preproc)[0]) if (Path(preproc) / SETTINGS).is_file() else ""
+
+
+def used_melgrams(preproc: str | Path, split: str, settings: MelgramSettings) -> tuple[list[str], list[str]]:
+    """The names of the melgrams of a split that the index has in use, and a sentence about the others.
+
+    Without an index, all melgrams are used.
+    """
+    names = [name for found_split, name in find_melgrams(preproc) if found_split == split]
+    if not index.exists(preproc):
+        return names, []
+    entries = {entry.name: entry for entry in index.read(preproc)[0].values() if entry.split == split}
+    settings_id = index.settings_id(settings)
+    gone = [name for name in names if name in entries and entries[name].status == index.LEFT_OUT]
+    used = [name for name in names if name in entries and index.is_used(entries[name], settings_id)]
+    unknown = sorted(set(names) - set(used) - set(gone))
+    folder, warnings = Path(preproc) / split, []
+    if gone:
+        warnings.append(f"{named(gone)}: melgrams of sounds that are gone in {folder}/; left out; {_SCRIPT} --prune "
+                        "deletes them.")
+    if unknown:
+        warnings.append(f"{named(unknown)}: melgrams that the index does not have in {folder}/; left out; run "
+                        f"{_SCRIPT} again.")
+    return used, warnings
+
+
+def copies(preproc: str | Path) -> dict[str, str] | None:
+    """The augmented copies in the index: copy → recording. None without an index."""
+    if not index.exists(preproc):
+        return None
+    return {entry.name: entry.copy_of for entry in index.read(preproc)[0].values() if entry.copy_of}
+
+
+def write_skipped(preproc: str | Path, skipped: list[Skipped]) -> None:
+    """Write skipped.csv, a line for each file that is not used, unless it holds them already."""
+    path, text = Path(preproc) / SKIPPED, io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["file", "reason"])
+    table.writerows(sorted((str(each.path), each.reason) for each in skipped))
+    content = text.getvalue().encode(errors="surrogateescape")
+    if not path.exists() or path.read_bytes() != content:
+        safe_files.write_bytes(path, content)
 
 
 # --- Preproc/ → clips -----------------------------------------------------------------------------------------------
 
 def load(preproc: str | Path, split: str, settings: MelgramSettings,
          class_names: list[str] | None = None) -> tuple[Clips, list[str]]:
-    """All melgrams of a split as Clips, and a sentence on each file that can't be used.
+    """All melgrams of a split as Clips, and a sentence about each file that can't be used.
 
     class_names: the classes of a network, in its order; other classes are left out.
     """
-    warnings = []
     folder = Path(preproc) / split
-    names = [name for found_split, name in find_melgrams(preproc) if found_split == split]
+    names, warnings = used_melgrams(preproc, split, settings)
     known = list(class_names) if class_names is not None else sorted({class_of(name) for name in names})
-    index = {name: i for i, name in enumerate(known)}
+    index_of = {name: i for i, name in enumerate(known)}
     for unknown in sorted({class_of(name) for name in names} - set(known)):
-        warnings.append(f"{folder / unknown}/: is not a class of the network and is left out; train anew to add it.")
-    names = [name for name in names if class_of(name) in index]
+        warnings.append(f"{folder / unknown}/: is not a class of the network and is left out; to add it, put some of "
+                        "its sounds into Train and run train_network.py --fresh.")
+    names = [name for name in names if class_of(name) in index_of]
     melgrams = np.empty((len(names), *settings.shape), np.float32)
     good = []
     for name in names:
@@ -140,7 +182,7 @@ def load(preproc: str | Path, split: str, settings: MelgramSettings,
             warnings.append(str(error))
         except OSError as error:
             warnings.append(f"{path}: can't be read ({error.strerror}).")
-    targets = one_hot([index[class_of(name)] for name in good], len(known))
+    targets = one_hot([index_of[class_of(name)] for name in good], len(known))
     return Clips(melgrams[:len(good)], targets, good, known), warnings
 
 
@@ -150,4 +192,4 @@ def _read_into(path: str, header: bytes, melgram: np.ndarray) -> None:
         if file.read(len(header)) != header or file.readinto(memoryview(melgram).cast("B")) < melgram.nbytes:
             raise UserError(f"{path}: is not a melgram of shape {melgram.shape}; delete it and run {_SCRIPT} again.")
     if not np.isfinite(melgram.sum()):
-        raise UserError(f"{path}: holds NaN or infinite values; delete it and run {_SCRIPT} again.")
+        raise UserError(f"{path}: contains NaN or infinite values; delete it and run {_SCRIPT} again.")

@@ -3,25 +3,60 @@
 A sound is named by its class and its file, `class/file.wav`, in every split and in every report.
 """
 
+import os
+import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from audio_utils.audio import audio_io, tags
+from audio_utils.audio.tags import Step
 from audio_utils.runtime.errors import UserError
 
 SAMPLES = Path("Samples")
 SPLITS = ("Train", "Test")
+AUGMENTED = re.compile(r"_aug[1-9]\d*(?=_|$)")  # in the names of the copies that augment_data.py writes
+
+_VALIDATION = ("val", "valid", "validation")
+_UNREADABLE = "can't be read; change its permissions (chmod -R u+rX)"
+_NO_SOUND = "contains no sound; the class is left out"
+_SYSTEM_NAMES = {"__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "lost+found", "thumbs.db", "ehthumbs.db",
+                 "desktop.ini", "icon\r", "system volume information"}  # lower case; of macOS, Windows, Linux and NAS
+_TEXT_NAMES = {"readme", "license", "licence", "copying", "authors", "changelog", "attribution"}  # without extension
+# Extensions of what lies beside sounds and is none: annotations, text, tables, pictures, caches, programs
+_NOT_AUDIO = {f".{each}" for each in """
+    csv tsv txt md rst json jsonl geojson ndjson xml yaml yml toml ini cfg conf log html htm css rtf tex bib pdf doc
+    docx odt xls xlsx ods ppt pptx textgrid lab eaf trs srt vtt phn wrd rttm stm ctm jams cue m3u m3u8 pls gpx kml sv
+    svl png jpg jpeg jpe gif bmp tif tiff svg webp heic heif ico eps ps psd
+    npy npz pkl pickle mat h5 hdf5 parquet feather db sqlite sql asd sfk pk peak reapeaks
+    py pyc ipynb sh bat ps1 r m js md5 sha1 sha256 sfv lnk url""".split()}
 
 
 class Sound(NamedTuple):
     """One file of Samples/."""
     class_name: str
     path: Path
-    split: str | None = None  # "Train" or "Test" where the user's own split has it
+    split: str | None = None  # "Train" or "Test" in the user's own split
+    copy_of: str | None = None  # name of the recording of which it is an augmented copy; it may no longer exist
+    by_name: bool = False  # it is a copy by its name alone, without a tag
 
     @property
     def name(self) -> str:
         return f"{self.class_name}/{self.path.name}"
+
+
+class Skipped(NamedTuple):
+    """A file or folder that is not used."""
+    path: Path
+    reason: str  # what follows its name in a sentence: "is empty; replace or remove it"
+
+    @classmethod
+    def of(cls, path: Path, sentence: str) -> "Skipped":
+        """From a sentence that begins with the path, or with that of another file."""
+        start = f"{path}: "
+        name, _, reason = (path, "", sentence[len(start):]) if sentence.startswith(start) else sentence.partition(": ")
+        return cls(Path(name), reason.rstrip("."))
 
 
 def class_of(name: str) -> str:
@@ -29,56 +64,201 @@ def class_of(name: str) -> str:
     return name.rpartition("/")[0]
 
 
-def find_sounds(samples: str | Path) -> tuple[list[Sound], list[str]]:
-    """All files of the class folders, sorted by name, and a sentence on each file or folder that is ignored.
+# --- folders --------------------------------------------------------------------------------------------------------
 
-    If `samples` holds exactly the folders Train and Test, each with class folders, they are the user's own split.
-    Hidden files (.DS_Store) are ignored silently. Raises UserError where there is no sound.
+def find_sounds(samples: str | Path) -> tuple[list[Sound], list[Skipped]]:
+    """All sounds of the class folders, sorted by name, and the files and folders that are not used.
+
+    If `samples` contains exactly the folders Train and Test (in any case), each with class folders, they are the user's
+    own split. Hidden files, folders of the system (__MACOSX), annotations, text and pictures are ignored silently.
+    Raises UserError if there is no sound.
     """
     samples = Path(samples)
     if not samples.is_dir():
         raise UserError(f"{samples}/: does not exist; create it, with a folder of sounds for each class.")
-    ignored = []
-    if _is_own_split(samples):
-        sounds = [sound for split in SPLITS for sound in _find_in_classes(samples / split, split, ignored)]
+    skipped = []
+    own = _own_split(samples)
+    if own:
+        sounds = [sound for split in SPLITS for sound in _find_in_classes(own[split], split, skipped)]
+        sounds = _without_untrained(sounds, own["Test"], skipped)
     else:
-        sounds = _find_in_classes(samples, None, ignored)
+        sounds = _find_in_classes(samples, None, skipped)
     if not sounds:
-        raise UserError(f"{samples}/: holds no folder with sounds; create one for each class and put its sounds there.")
-    return sounds, ignored
-
-
-def _is_own_split(samples: Path) -> bool:
-    folders = [path for path in visible(samples) if path.is_dir()]
-    return sorted(path.name for path in folders) == sorted(SPLITS) and all(
-        any(inner.is_dir() for inner in visible(folder)) for folder in folders)
+        why = next((f" ({each.path.name} {each.reason})" for each in skipped if each.reason != _NO_SOUND), "")
+        raise UserError(f"{samples}/: contains no folder with sounds{why}; create one for each class and put its "
+                        "sounds there.")
+    return mark_copies(sounds), skipped
 
 
 def visible(folder: Path) -> list[Path]:
-    """The entries of a folder that are not hidden, sorted by name."""
-    return sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=lambda path: path.name)
+    """The entries of a folder that are neither hidden nor of the system, sorted by name."""
+    return [Path(entry) for entry in _entries(folder)]
 
 
-def _find_in_classes(folder: Path, split: str | None, ignored: list[str]) -> list[Sound]:
+def _entries(folder: Path) -> list[os.DirEntry]:
+    with os.scandir(folder) as entries:
+        return sorted((entry for entry in entries if not entry.name.startswith(".")
+                       and entry.name.lower() not in _SYSTEM_NAMES), key=lambda entry: entry.name)
+
+
+def _own_split(samples: Path) -> dict[str, Path] | None:
+    """The folders of the user's own split, "Train" and "Test" → folder; None if there is none."""
+    try:
+        folders = [Path(entry) for entry in _entries(samples) if _is_folder(entry)]
+        found = {path.name.lower(): path for path in folders}
+        if "train" not in found or not {*found} <= {"train", "test", *_VALIDATION} or \
+                not all(any(map(_is_folder, _entries(path))) for path in folders):
+            return None
+    except PermissionError as error:
+        raise UserError(f"{error.filename}/: {_UNREADABLE}.") from None
+    if problem := _problem_of(samples, found, len(folders)):
+        raise UserError(problem)
+    return {split: found[split.lower()] for split in SPLITS}
+
+
+def _problem_of(samples: Path, found: dict[str, Path], folders: int) -> str:
+    """A sentence about a split that is not exactly Train and Test; found: lower-case name → folder."""
+    validation = next((found[name] for name in _VALIDATION if name in found), None)
+    if len(found) < folders:
+        return f"{samples}/: contains two folders whose names differ only in case; merge them."
+    if "test" not in found and validation:
+        return f"{validation}/: is beside {found['train'].name}/, but there is no Test/; rename it to Test."
+    if validation:
+        return (f"{validation}/: a validation folder is not supported yet; move its sounds into the class folders of "
+                f"{found['train']}/, from which training takes VALIDATION_FRACTION to validate.")
+    if "test" not in found:
+        return (f"{found['train']}/: there is no Test/ beside it; move its class folders up into {samples}/, "
+                "or create Test/ with folders of the same names.")
+    return ""
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    with suppress(OSError):  # a link to itself
+        return entry.is_dir()
+    return False
+
+
+def _find_in_classes(folder: Path, split: str | None, skipped: list[Skipped]) -> list[Sound]:
     sounds = []
-    for entry in visible(folder):
-        if not entry.is_dir():
-            if entry.name != "README.md":
-                ignored.append(f"{entry}: is beside the class folders and is not used; move it into one.")
-            continue
-        inside = visible(entry)
-        ignored += [f"{path}/: is a folder inside a class and is not used; move its sounds up into {entry}/."
-                    for path in inside if path.is_dir()]
-        files = [path for path in inside if not path.is_dir()]
-        if not files:
-            ignored.append(f"{entry}/: holds no sound; the class is left out.")
-        sounds += [Sound(entry.name, path, split) for path in files]
+    for entry in _entries(folder):
+        if _is_folder(entry):
+            sounds += _find_in_class(Path(entry), split, skipped)
+        elif may_be_audio(entry.name):
+            skipped.append(Skipped(Path(entry), "is not in a class folder and is not used; move it into one"))
     return sounds
 
 
+def _find_in_class(folder: Path, split: str | None, skipped: list[Skipped]) -> list[Sound]:
+    try:
+        entries = _entries(folder)
+    except OSError as error:
+        skipped.append(Skipped(folder, _UNREADABLE if isinstance(error, PermissionError) else
+                               f"can't be read ({error.strerror})"))
+        return []
+    sounds = []
+    for entry in entries:
+        if _is_folder(entry):
+            skipped.append(Skipped(Path(entry), "is a folder inside a class and is not used; move its sounds up into "
+                                                "the class folder"))
+        elif entry.is_symlink() and not os.path.exists(entry):
+            skipped.append(Skipped(Path(entry), "is a link to a file that does not exist; fetch the file (git annex "
+                                                "get), or remove the link"))
+        elif may_be_audio(entry.name):
+            sounds.append(Sound(folder.name, Path(entry), split))
+    if not sounds:
+        skipped.append(Skipped(folder, _NO_SOUND))
+    return sounds
+
+
+def may_be_audio(name: str) -> bool:
+    """Whether a file of this name is not an annotation, text, a picture or the like."""
+    stem, extension = os.path.splitext(name.lower())
+    return extension not in _NOT_AUDIO and (extension or stem not in _TEXT_NAMES)
+
+
+def _without_untrained(sounds: list[Sound], test: Path, skipped: list[Skipped]) -> list[Sound]:
+    """The sounds without the classes that are in Test alone."""
+    trained = {sound.class_name for sound in sounds if sound.split == "Train"}
+    skipped += [Skipped(test / name, "is a class without sounds in Train and is left out; add sounds of it there")
+                for name in sorted({sound.class_name for sound in sounds} - trained)]
+    return [sound for sound in sounds if sound.class_name in trained]
+
+
 def require_classes(class_names: Iterable[str], folder: str | Path) -> None:
-    """Refuse fewer than two classes."""
+    """Reject fewer than two classes."""
     class_names = sorted(class_names)
     if len(class_names) < 2:
         found = f"only one class ({class_names[0]})" if class_names else "no class with sounds"
-        raise UserError(f"{folder}/: holds {found}; at least two folders of sounds are needed.")
+        raise UserError(f"{folder}/: contains {found}; at least two folders of sounds are needed.")
+
+
+# --- augmented copies -----------------------------------------------------------------------------------------------
+
+def mark_copies(sounds: list[Sound]) -> list[Sound]:
+    """The sounds, with `copy_of` and `by_name` of those that are augmented copies.
+
+    A copy is what augment_data.py has tagged. Without a tag (it was written by an older version) a file named _aug<N>
+    is a copy only if its recording is there, with the same sample rate and channel count.
+    """
+    paths = {sound.name: sound.path for sound in sounds}
+    parents, by_name, lost = {}, set(), {}
+    for sound in sounds:
+        steps, parent = tags.read(sound.path), parent_of(sound.name)
+        if step := tags.copied(steps):
+            source = f"{sound.class_name}/{step.source}"
+            candidates = [source, parent] if steps[0].tool == tags.AUGMENT else [parent, source]  # or a copy was split
+            parents[sound.path] = next((name for name in candidates if name in paths), source)
+            if parents[sound.path] not in paths:
+                lost[sound.path] = step
+        elif not steps and parent in paths and is_same_format(sound.path, paths[parent]):
+            parents[sound.path] = parent
+            by_name.add(sound.path)
+    parents |= _find_by_content(lost, sounds)
+    chains = {sound.name: parents[sound.path] for sound in sounds if sound.path in parents}
+    return [sound._replace(copy_of=_recording(chains, parents[sound.path]), by_name=sound.path in by_name)
+            if sound.path in parents else sound for sound in sounds]
+
+
+def is_copy_on_disk(path: Path) -> bool:
+    """Whether a file is an augmented copy, by its tag, or by its name and the file beside it."""
+    steps, parent = tags.read(path), parent_of(path.name)
+    return tags.copied(steps) is not None or bool(
+        not steps and parent and path.with_name(parent).is_file() and is_same_format(path, path.with_name(parent)))
+
+
+def parent_of(name: str) -> str | None:
+    """The name of the recording of which a file is a copy by its name, None if it is not named _aug<N>."""
+    class_name, slash, file = name.rpartition("/")
+    stem, extension = os.path.splitext(file)
+    found = list(AUGMENTED.finditer(stem))
+    return class_name + slash + stem[:found[-1].start()] + stem[found[-1].end():] + extension if found else None
+
+
+def is_same_format(path: Path, other: Path) -> bool:
+    """Whether two files have the same sample rate and channel count, or one of them is no audio."""
+    try:
+        one, two = audio_io.info(path), audio_io.info(other)
+    except UserError:
+        return True
+    return (one.rate, one.channels) == (two.rate, two.channels)
+
+
+def _find_by_content(lost: dict[Path, Step], sounds: list[Sound]) -> dict[Path, str]:
+    """Path of a copy → recording, of recordings that were moved or renamed after they were copied."""
+    wanted = {(step.size, step.digest) for step in lost.values()}
+    sizes, names = {size for size, _ in wanted}, {}
+    for sound in sounds if wanted else ():
+        with suppress(OSError):
+            size = os.stat(sound.path).st_size
+            if size in sizes:
+                names[size, tags.digest_of(sound.path)] = sound.name
+    return {path: names[step.size, step.digest] for path, step in lost.items() if (step.size, step.digest) in names}
+
+
+def _recording(parents: dict[str, str], name: str) -> str:
+    """The name at the end of a chain of copies that begins with this one; parents: copy → recording."""
+    passed = set()
+    while name in parents and name not in passed:
+        passed.add(name)
+        name = parents[name]
+    return name

@@ -1,42 +1,44 @@
-"""Which sounds are for training, which for testing or validation: stratified, grouped, seeded, and stable."""
+"""Assign sounds to training, testing or validation: stratified, grouped, seeded and stable."""
 
 import re
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 
-from audio_utils.data.sounds import Sound, class_of
+from audio_utils.data.sounds import AUGMENTED, Sound, class_of
 from audio_utils.runtime.errors import UserError
 
-AUGMENTED = re.compile(r"_aug\d+(?=_|$)")  # in the names of the copies that augment_data.py writes
 
+def is_augmented(name: str, copy_of: Mapping[str, str] | None = None) -> bool:
+    """Whether a sound is a copy written by augment_data.py.
 
-def is_augmented(name: str) -> bool:
-    """Whether a name is that of a copy written by augment_data.py."""
-    return bool(AUGMENTED.search(Path(name).stem))
+    copy_of: copy → recording, of all copies; None: decide by the name alone.
+    """
+    return bool(AUGMENTED.search(Path(name).stem)) if copy_of is None else name in copy_of
 
 
 def check_group_by(pattern: str) -> None:
-    """Refuse a GROUP_BY that is not a regular expression."""
+    """Reject a GROUP_BY that is not a regular expression."""
     try:
         re.compile(pattern)
     except (re.error, TypeError):
         raise UserError(f"GROUP_BY is {pattern!r}, which is not a regular expression; correct it.") from None
 
 
-def group_of(name: str, group_by: str = "") -> str:
+def group_of(name: str, group_by: str = "", copy_of: Mapping[str, str] | None = None) -> str:
     """The group of a sound "class/file.wav"; the sounds of a group are always in one split.
 
     Augmented copies, and files that differ only in the extension, are in the group of their parent.
     group_by: a regular expression. With a group in it, files are grouped by the text that the group matches; without
     one, by their names with the match removed. Such a group may span several classes.
+    copy_of: as for `is_augmented`.
     """
-    class_name, _, file = name.rpartition("/")
-    stem = AUGMENTED.sub("", Path(file).stem)
+    class_name, _, file = (name if copy_of is None else copy_of.get(name, name)).rpartition("/")
+    stem = AUGMENTED.sub("", Path(file).stem) if copy_of is None else Path(file).stem
     found = re.search(group_by, stem) if group_by else None
     if not found:
         return f"{class_name}/{stem}"
@@ -51,37 +53,43 @@ def split_sounds(sounds: list[Sound], assigned: dict[str, str], fraction: float,
 
     assigned: name → split of the sounds that have melgrams already; they keep it. A user's own split is kept as it is.
     """
+    copy_of = {sound.name: sound.copy_of for sound in sounds if sound.copy_of}
     if sounds and sounds[0].split:
-        tested = {group_of(sound.name, group_by) for sound in sounds if sound.split == "Test"}
-        return [None if is_augmented(sound.name) and group_of(sound.name, group_by) in tested else sound.split
-                for sound in sounds]
+        tested = {_own_group(sound, group_by) for sound in sounds if sound.split == "Test"}
+        return [None if sound.copy_of and _own_group(sound, group_by) in tested else sound.split for sound in sounds]
     held_out = hold_out([sound.name for sound in sounds], {name: split == "Test" for name, split in assigned.items()},
-                        fraction, seed, group_by)
+                        fraction, seed, group_by, copy_of)
     return [{True: "Test", False: "Train", None: None}[held_out[sound.name]] for sound in sounds]
 
 
-def hold_out(names: Iterable[str], assigned: dict[str, bool], fraction: float, seed: int,
-             group_by: str = "") -> dict[str, bool | None]:
+def _own_group(sound: Sound, group_by: str) -> str:
+    """The group of a sound in the user's own split, where a name may be in both folders."""
+    return group_of(sound.copy_of or sound.name, group_by, {})
+
+
+def hold_out(names: Iterable[str], assigned: dict[str, bool], fraction: float, seed: int, group_by: str = "",
+             copy_of: Mapping[str, str] | None = None) -> dict[str, bool | None]:
     """Choose which sounds are held out, for Test or for validation.
 
     Stratified: `fraction` of each class, at least one of two sounds (none if the fraction is 0), never all; whole
     groups. The order depends on the seed and the names alone. Augmented copies are never held out and don't count.
     assigned: name → bool of the sounds that are assigned already; they stay, and the rest of their group follows.
+    copy_of: copy → recording, of all copies; None: decide by the name alone.
     Returns name → True if held out, False if not, None for an augmented copy of a sound that is held out.
     """
     groups = defaultdict(list)
     for name in names:
-        if not is_augmented(name):
-            groups[group_of(name, group_by)].append(name)
+        if not is_augmented(name, copy_of):
+            groups[group_of(name, group_by, copy_of)].append(name)
     assigned_groups = defaultdict(bool)
     for name, is_held_out in assigned.items():
-        assigned_groups[group_of(name, group_by)] |= is_held_out
+        assigned_groups[group_of(name, group_by, copy_of)] |= is_held_out
     held_out = {group for group, is_held_out in assigned_groups.items() if is_held_out}
     _fill(held_out, assigned_groups, groups, fraction, seed)
 
     def decide(name: str) -> bool | None:
-        in_held_out_group = group_of(name, group_by) in held_out
-        if is_augmented(name):
+        in_held_out_group = group_of(name, group_by, copy_of) in held_out
+        if is_augmented(name, copy_of):
             return None if in_held_out_group else False
         return assigned.get(name, in_held_out_group)
 
@@ -126,24 +134,24 @@ def _hash(group: str, seed: int) -> bytes:
 # --- folds ----------------------------------------------------------------------------------------------------------
 
 def check_folds(rule: str) -> None:
-    """Refuse a FOLDS that is neither a number nor a regular expression."""
+    """Reject a FOLDS that is neither a number nor a regular expression."""
     try:
         re.compile(rule)
     except (re.error, TypeError):
         raise UserError(f"FOLDS is {rule!r}; set it to a number, as text, or to a regular expression.") from None
 
 
-def assign_folds(names: list[str], rule: str, seed: int,
-                 group_by: str = "") -> tuple[list[str], dict[str, str | None]]:
+def assign_folds(names: list[str], rule: str, seed: int, group_by: str = "",
+                 copy_of: Mapping[str, str] | None = None) -> tuple[list[str], dict[str, str | None]]:
     """Assign sounds to folds, each to be held out once: the names of the folds, and the fold of each sound or None.
 
     rule: the number of folds, stratified and grouped, in an order that depends on the seed; or a regular expression on
     the file's name: sounds for which its group (or all of it) matches the same text form a fold. Sounds that it does
     not match have no fold, and neither have augmented copies: they are never tested.
     """
-    tested = [name for name in names if not is_augmented(name)]
+    tested = [name for name in names if not is_augmented(name, copy_of)]
     if rule.isdecimal():
-        groups = [group_of(name, group_by) for name in tested]
+        groups = [group_of(name, group_by, copy_of) for name in tested]
         indices = _stratified_folds(tested, groups, int(rule), seed)
         fold_of = {name: str(index + 1) for name, index in zip(tested, indices, strict=True)}
     else:

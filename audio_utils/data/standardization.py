@@ -1,4 +1,4 @@
-"""The mean and variance of each mel band, with which a network standardizes its input."""
+"""The mean and variance of each mel band, for standardizing the input of a network."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -8,7 +8,7 @@ import numpy as np
 
 class Standardization(NamedTuple):
     """Mean and variance of each mel band over the training clips; a part of the network."""
-    mean: np.ndarray  # (mels,), dB above the clip's maximum
+    mean: np.ndarray  # (mels,), dB relative to the clip's maximum
     variance: np.ndarray  # (mels,), dB²
 
     @classmethod

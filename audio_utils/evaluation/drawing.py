@@ -1,6 +1,6 @@
 """The style of all plots: color-blind safe, legible with 2 and with 50 classes.
 
-Matplotlib is imported only when something is drawn, and needs no screen.
+Matplotlib is imported only when something is drawn, and needs no display.
 """
 
 import functools
@@ -24,7 +24,7 @@ DPI = 120
 _STYLE = {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "lines.linewidth": 1.7,
           "svg.fonttype": "none", "svg.hashsalt": "panotti"}
 _FONTS = ("Noto Sans CJK JP", "Hiragino Sans", "PingFang SC", "Yu Gothic", "Microsoft YaHei", "Malgun Gothic",
-          "Noto Sans Devanagari", "Noto Sans Thai", "Arial Unicode MS")  # for letters that DejaVu Sans lacks
+          "Noto Sans Devanagari", "Noto Sans Thai", "Arial Unicode MS")  # for characters that DejaVu Sans lacks
 
 
 def styled(draw: Callable[..., Result]) -> Callable[..., Result]:
@@ -42,7 +42,7 @@ def styled(draw: Callable[..., Result]) -> Callable[..., Result]:
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure, size in inches; made without pyplot, which looks for a screen."""
+    """An empty figure, size in inches; made without pyplot, which may require a display."""
     from matplotlib.figure import Figure
     figure = Figure((width, height), dpi=DPI, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # inches

@@ -26,7 +26,7 @@ def bootstrap(labels: np.ndarray, probabilities: np.ndarray, resamples: int = RE
 
 
 def resample(labels: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each clip occurs in each resample: float32 (clips, resamples)."""
+    """The number of times that each clip occurs in each resample: float32 (clips, resamples)."""
     weights = np.empty((len(labels), resamples), np.float32)
     for label in np.unique(labels):
         indices = np.flatnonzero(labels == label)

@@ -14,7 +14,7 @@ from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.evaluation.panels import melgram_png
 from audio_utils.runtime.errors import UserError
 
-MAX_SECONDS = 30  # of audio on one card, so that the page can be sent by mail
+MAX_SECONDS = 30  # of audio on one card, so that the page can be sent by email
 MAX_CHANNELS = 8  # of a melgram on one card
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz
 
@@ -87,7 +87,7 @@ def hz_ticks(settings: MelgramSettings, min_distance: float = 0.11) -> list[tupl
 
 
 def time_ticks(settings: MelgramSettings, frames: int) -> list[tuple[float, str]]:
-    """(fraction of the width, label) of round times on a melgram of so many frames."""
+    """(fraction of the width, label) of round times on a melgram with this number of frames."""
     from matplotlib.ticker import MaxNLocator
     times = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(0, frames * settings.hop / settings.sample_rate)
     ticks = [((time * settings.sample_rate / settings.hop + 0.5) / frames, f"{time:g} s") for time in times]

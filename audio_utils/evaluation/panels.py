@@ -1,4 +1,4 @@
-"""Panels that both the PNG files and report.html show, each with its finding in one sentence; images of melgrams."""
+"""Panels of the PNG files and of report.html, each with its finding in one sentence; images of melgrams."""
 
 import io
 from typing import TYPE_CHECKING
@@ -47,7 +47,7 @@ def history_finding(history: list[dict]) -> str:
 
 
 def validated_epochs(history: list[dict]) -> int:
-    """The number of epochs with validation; the final ones have none if they train on the validation clips, too."""
+    """The number of epochs with validation; the final ones have none if the validation clips are used for training."""
     return sum(epoch["val_loss"] is not None for epoch in history)
 
 

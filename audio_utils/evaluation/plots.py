@@ -28,7 +28,7 @@ def training_curves(path: str | Path, history: list[dict]) -> None:
 
 @styled
 def roc_curves(path: str | Path, curves: dict[str, RocCurve], macro_auc: float | None) -> None:
-    """ROC curves. With many classes only the lowest are named; if all are good, their corner is enlarged as well."""
+    """ROC curves. With many classes, only the lowest are labeled; if all are good, the corner is also enlarged."""
     corner = panels.corner_size(curves)
     figure = new_figure(14 if corner else 8.6, 5.4)
     axes_of_panels = figure.subplots(1, 2 if corner else 1, squeeze=False)[0]

@@ -1,6 +1,6 @@
 """report.html: one self-contained page with the scores, the plots and the mistakes; eval_network.py writes it.
 
-The page embeds everything it shows and loads nothing, so it can be sent by mail and archived.
+The page embeds everything it shows and loads nothing, so it can be sent by email and archived.
 """
 
 import base64
@@ -14,7 +14,7 @@ import numpy as np
 
 from audio_utils.audio.melgram import MelgramSettings
 from audio_utils.data.clips import Clips
-from audio_utils.data.preproc import find_melgrams
+from audio_utils.data.preproc import used_melgrams
 from audio_utils.data.sounds import Sound, class_of, find_sounds
 from audio_utils.data.split import split_sounds
 from audio_utils.evaluation import drawing, intervals, mistake_cards, panels, plots
@@ -41,10 +41,10 @@ class Findings(NamedTuple):
 def write(path: Path, findings: Findings, max_mistakes: int, samples: Path, preproc: Path) -> str:
     """Write the page with up to `max_mistakes` mistakes, the most confident first. Returns a sentence about it.
 
-    samples, preproc: the folders of sounds and melgrams; the page leaves out whatever they lack.
+    samples, preproc: the folders of sounds and melgrams; missing files are left out of the page.
     """
     sounds = _sounds_of(samples)
-    paths = {sound.name: sound.path for sound in sounds}  # Test comes after Train: its file wins
+    paths = {sound.name: sound.path for sound in sounds}  # Test comes after Train, so its file takes precedence
     mistakes = findings.evaluation.mistakes
     shown = mistakes[:max_mistakes]
     frames = mistake_cards.frames_to_show(findings.clips.melgrams[shown])
@@ -53,7 +53,7 @@ def write(path: Path, findings: Findings, max_mistakes: int, samples: Path, prep
     page = _render({
         "folder": Path.cwd().name, "written": datetime.now(), "scores": findings.scores,
         "mistakes": cards, "mistake_count": len(mistakes), "about": about(findings, sounds),
-        "classes": class_table(findings, training_files(sounds, preproc, findings.preprocessing)),
+        "classes": class_table(findings, training_files(sounds, preproc, findings)),
         "hz_ticks": mistake_cards.hz_ticks(findings.settings),
         "time_ticks": mistake_cards.time_ticks(findings.settings, frames),
         "color_scale": panels.melgram_png(np.linspace(-panels.MELGRAM_DB, 0, panels.MELGRAM_DB)[None], 0),
@@ -68,7 +68,7 @@ def write(path: Path, findings: Findings, max_mistakes: int, samples: Path, prep
 # --- the template ---------------------------------------------------------------------------------------------------
 
 def _render(content: dict[str, Any]) -> str:
-    """The page; it states its own size."""
+    """The page, which states its own size."""
     import jinja2
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
                                      trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
@@ -170,11 +170,11 @@ def _sounds_of(samples: Path) -> list[Sound]:
         return []
 
 
-def training_files(sounds: list[Sound], preproc: Path, preprocessing: dict[str, Any]) -> Counter:
+def training_files(sounds: list[Sound], preproc: Path, findings: Findings) -> Counter:
     """Class → training files: those with melgrams or, if nothing is preprocessed, those that the split assigns."""
-    names = [name for split, name in find_melgrams(preproc) if split == "Train"]
+    names, _ = used_melgrams(preproc, "Train", findings.settings)
     if not names and sounds:
-        constants = preprocessing.get("constants", {})
+        constants = findings.preprocessing.get("constants", {})
         splits = split_sounds(sounds, {}, constants.get("TEST_FRACTION", 0.2), constants.get("SEED", 1),
                               constants.get("GROUP_BY", ""))
         names = [sound.name for sound, split in zip(sounds, splits, strict=True) if split == "Train"]
@@ -182,7 +182,7 @@ def training_files(sounds: list[Sound], preproc: Path, preprocessing: dict[str, 
 
 
 def about(findings: Findings, sounds: list[Sound]) -> list[tuple[str, str]]:
-    """(name, text) of what determined this network."""
+    """(name, text) of each property of the network and its data."""
     settings, constants = findings.settings, findings.preprocessing.get("constants", {})
     ms = 1000 / settings.sample_rate
     group_by = constants.get("GROUP_BY")
@@ -202,7 +202,7 @@ def _about_training(history: list[dict], validation: list[str]) -> list[tuple[st
         return []
     count, validated = len(history), panels.validated_epochs(history)
     evaluated = f"epoch {panels.best_epoch(history)['epoch']}, the best, is evaluated here" if validated == count else \
-        f"the last {count - validated} on all training files; the last is evaluated here"
+        f"the last {count - validated} on all training files; the last one is evaluated here"
     return [("Epochs", f"{count}; {evaluated}"),
             ("Learning rate", f"{history[0]['learning_rate']:g}, {history[-1]['learning_rate']:g} at the end"),
             ("Validation", f"{len(validation):,} of the training files")]

@@ -1,17 +1,19 @@
 """weights.hdf5, read and written without Keras; nothing in the file is ever executed.
 
-Keras's own part (model_config, model_weights) holds the best network, so that
-`keras.saving.load_model("weights.hdf5")` opens it. The group "panotti" beside it holds
+Keras's own part (model_config, model_weights) contains the best network, so that
+`keras.saving.load_model("weights.hdf5")` opens it. The group "panotti" beside it contains
   about       JSON: network, class names, settings, training state, the paths of the best network's weights
   scaling     mean and variance of each mel band
   last        the variables of the network after the last epoch, including the seeds of dropout
   average     the exponential moving average of its weights
   optimizer   the variables of the optimizer
+  clips       hashes that identify the clips in Train at the last epoch, and at any epoch
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +39,8 @@ class Checkpoint(NamedTuple):
     standardization: Standardization
     training_state: dict  # epoch, best loss, counters, history
     weights: list[str]  # paths in the file of the best network's weights, in the order of model.weights
+    quietest_db: float | None = None  # maximum of the quietest training melgram that is not silent; None: unknown
+    trained_on_silence: bool = False  # whether a training clip was digital silence
 
     @property
     def preprocessing_constants(self) -> dict:
@@ -45,10 +49,10 @@ class Checkpoint(NamedTuple):
 
 
 class InMemory(h5py.File):
-    """An HDF5 file in memory, for Keras and others to write to; `image` is the bytes that belong on the disk.
+    """An HDF5 file in memory, for Keras and others to write to; `image` returns the bytes to write to the disk.
 
-    HDF5 itself must not write to a disk that may be full: it fails when it closes the file, and crashes when Python
-    ends. `model.save` takes the object for a path because of its str().
+    HDF5 itself must not write to the disk: if that is full, HDF5 fails when it closes the file, and crashes when Python
+    exits. `model.save` accepts the object as a path because of its str().
     """
 
     def __init__(self, name: str = WEIGHTS.name) -> None:
@@ -80,6 +84,12 @@ def write(target: h5py.File | str | Path, checkpoint: Checkpoint, **state: list[
                 group[f"{name}/{i:05}"] = array
 
 
+def name_hashes(names: Iterable[str]) -> np.ndarray:
+    """uint64 (names,): a hash of each text; a million names would make the JSON too long."""
+    digests = b"".join(blake2b(name.encode(errors="surrogateescape"), digest_size=8).digest() for name in names)
+    return np.frombuffer(digests, "<u8").astype(np.uint64)
+
+
 # --- reading --------------------------------------------------------------------------------------------------------
 
 def read(path: str | Path) -> Checkpoint:
@@ -107,6 +117,11 @@ def _check(checkpoint: Checkpoint) -> None:
         raise TypeError("dictionaries")
     if not isinstance(checkpoint.preprocessing.setdefault("constants", {}), dict):
         raise TypeError("constants")
+    quietest = checkpoint.quietest_db
+    if not (quietest is None or (isinstance(quietest, float) and np.isfinite(quietest))):
+        raise TypeError("quietest_db")
+    if not isinstance(checkpoint.trained_on_silence, bool):
+        raise TypeError("trained_on_silence")
     if checkpoint.settings.bytes > preproc.MAX_MELGRAM_BYTES:
         raise ValueError("size of a melgram")
     if not np.isfinite(checkpoint.standardization).all() or checkpoint.standardization.variance.min() <= 0:
@@ -114,7 +129,7 @@ def _check(checkpoint: Checkpoint) -> None:
 
 
 def _with_new_names(checkpoint: Checkpoint) -> Checkpoint:
-    """The names in a file of an older version as they are called today."""
+    """The checkpoint with the current names instead of those of an older version."""
     constants = old_names.renamed(checkpoint.preprocessing_constants, old_names.CONSTANTS)
     state = old_names.renamed(checkpoint.training_state, old_names.TRAINING_STATE)
     if isinstance(state.get("constants"), dict):
@@ -134,11 +149,29 @@ def read_state(path: str | Path, name: str, like: list[Any]) -> list[np.ndarray]
         return _matching(file, [f"panotti/{name}/{i:05}" for i in range(len(_find(file, f"panotti/{name}")))], like)
 
 
+def read_clip_hashes(path: str | Path, any_epoch: bool = False) -> np.ndarray | None:
+    """The hashes of the clips in Train at the last epoch, or at any; None in a file of an older version."""
+    with _reading(path) as file:
+        if "clips" not in _find(file, "panotti"):
+            return None
+        return _dataset(file, f"panotti/clips/{any_epoch:05}", np.uint64, None)
+
+
 def _matching(file: h5py.File, paths: list[str], like: list[Any]) -> list[np.ndarray]:
     if len(paths) != len(like):
         raise ValueError("number of arrays")
-    return [_dataset(file, path, np.dtype(str(array.dtype)), tuple(array.shape))
-            for path, array in zip(paths, like, strict=True)]
+    return [_array_like(file, path, array) for path, array in zip(paths, like, strict=True)]
+
+
+def _array_like(file: h5py.File, path: str, like: Any) -> np.ndarray:
+    """An array of the shape and type of another; integers are converted, as each backend has its own type of seeds."""
+    dtype, stored = np.dtype(str(like.dtype)), getattr(_find(file, path), "dtype", None)
+    both_integer = dtype.kind in "iu" and getattr(stored, "kind", "") in ("i", "u")
+    array = _dataset(file, path, stored if both_integer else dtype, tuple(like.shape))
+    converted = array.astype(dtype)
+    if (converted != array).any():
+        raise ValueError(path)
+    return converted
 
 
 def _dataset(file: h5py.File, path: str, dtype: Any, shape: tuple | None) -> np.ndarray:
@@ -156,12 +189,12 @@ def _dataset(file: h5py.File, path: str, dtype: Any, shape: tuple | None) -> np.
         raise ValueError(path)
     array = found[...]
     if not np.isfinite(array).all():
-        raise ValueError(f"{path} holds NaN or infinite values")
+        raise ValueError(f"{path} contains NaN or infinite values")
     return array
 
 
 def _find(file: h5py.File, path: str) -> Any:
-    """The object at a path of hard links only: other kinds of links lead to other files."""
+    """The object at a path of hard links only: other kinds of links can lead to other files."""
     found = file
     for name in path.split("/"):
         if not isinstance(found, h5py.Group) or not isinstance(found.get(name, getlink=True), h5py.HardLink):
@@ -182,4 +215,4 @@ def _reading(path: str | Path) -> Iterator[h5py.File]:
         raise UserError(f"{path}: can't be read; change its permissions.") from None
     except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
         raise UserError(f"{path}: is damaged or not a weights file of this version of Panotti ({error}); "
-                        "move it away and train anew.") from None
+                        "move it away and train again.") from None

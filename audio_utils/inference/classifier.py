@@ -18,13 +18,13 @@ from tqdm import tqdm
 from audio_utils.audio import audio_io, melgram
 from audio_utils.audio.audio_io import AudioError
 from audio_utils.inference import checkpoint as checkpoints
-from audio_utils.inference import windows
+from audio_utils.inference import levels, windows
 from audio_utils.inference.windows import Clip, Segment
 from audio_utils.runtime import parallel
 from audio_utils.runtime.console import warn
 from audio_utils.runtime.errors import UserError
 
-NONE_OF_THESE = "none of these"  # the answer if no class is probable enough
+NONE_OF_THESE = "none of these"  # the prediction if no class is probable enough
 _NAME = "the sound"  # of an array or a stream, in messages
 
 
@@ -35,11 +35,11 @@ class Result(NamedTuple):
 
 
 class Classifier:
-    """A trained network, and the settings of the sounds it was trained on; Keras is imported when it is first used.
+    """A trained network, and the settings of the sounds it was trained on; Keras is imported on first use.
 
-    weights: the file that train_network.py writes. hop_seconds: from window to window of a long sound, by default half
-    a window. min_probability: if the most probable class has less, the segment is "none of these". batch_size: clips;
-    changes the memory needed, not the probabilities.
+    weights: the file that train_network.py writes. hop_seconds: between windows of a long sound, by default half a
+    window. min_probability: if no class has at least this probability, the segment is "none of these". batch_size:
+    clips; affects the memory needed, not the probabilities.
     class_names: in the order of the probabilities. settings: the MelgramSettings.
     Raises UserError if the file can't be used.
     """
@@ -78,7 +78,7 @@ class Classifier:
         windows.require_channels(len(audio), self.settings, _NAME)
         samples = audio.shape[1]
         if not samples:
-            raise AudioError(f"{_NAME}: holds no samples.")
+            raise AudioError(f"{_NAME}: contains no samples.")
         if windows.fits_in_clip(samples, sample_rate, self.settings):
             conformed = melgram.conform(audio, sample_rate, self.settings)
             return list(self._classify([Clip(0.0, samples / sample_rate, melgram.melgram(conformed, self.settings))]))
@@ -115,7 +115,7 @@ class Classifier:
         blocks: float32 (channels, n), read in advance by a thread. name: for messages.
         """
         windows.require_channels(channels, self.settings, name)
-        arriving = windows.prefetched(blocks)  # the network takes seconds to load; meanwhile blocks are kept
+        arriving = windows.prefetched(blocks)  # blocks are buffered while the network is loaded, which takes seconds
         _ = self.model
         return self._classify(self._windows(arriving, sample_rate, name), 1)
 
@@ -128,7 +128,7 @@ class Classifier:
             for clip, probabilities in zip(batch, predictions, strict=True):
                 probable = probabilities.max() >= self.min_probability
                 name = self.class_names[probabilities.argmax()] if probable else NONE_OF_THESE
-                yield Segment(clip.start, clip.end, name, probabilities)
+                yield Segment(clip.start, clip.end, name, probabilities, levels.status(clip.melgram, self.checkpoint))
 
     def _classify_batch(self, found: dict[str | Path, Clip | Exception | None]) -> dict:
         """The same dictionary with Results for Clips."""
@@ -143,7 +143,7 @@ class Classifier:
             return error
 
     def _classify_long(self, path: str | Path) -> Result:
-        """The timeline of a file that may be too long for the memory."""
+        """The timeline of a file that may be too long for memory."""
         with audio_io.opened(path) as (header, blocks):
             seconds = header.samples / header.rate
             segments = self._classify(self._windows(blocks(header.samples), header.rate, path))

@@ -1,4 +1,4 @@
-"""The device that the backend computes on, its number type, and a faster batch normalization for processors."""
+"""The device that the backend uses, its precision, and a faster batch normalization for CPUs."""
 
 import subprocess
 from collections.abc import Callable
@@ -19,7 +19,7 @@ def on_gpu() -> bool:
 
 
 def best_precision() -> str:
-    """A dtype policy: bfloat16 where the hardware multiplies it and the backend makes use of that, else float32."""
+    """A dtype policy: mixed bfloat16 if the hardware and the backend support it, else float32."""
     if on_gpu():
         return "mixed_bfloat16" if compute_capability() >= 8 else "float32"
     if keras.config.backend() == "tensorflow":
@@ -40,10 +40,10 @@ def compute_capability() -> float:
 
 
 def fuse_batch_normalization(model: keras.Model) -> None:
-    """Let batch normalization train with TensorFlow's single kernel for it, if the model runs on the processor.
+    """Train batch normalization with TensorFlow's fused kernel, if the model runs on the CPU.
 
     Keras composes it of a dozen operations, which take a third of an epoch's time. The result is the same, except that
-    the moving variance is that of n - 1 values, not n. The saved layers stay Keras's own.
+    the moving variance is the unbiased one (n - 1, not n). The layers are saved as ordinary Keras layers.
     """
     if keras.config.backend() == "tensorflow" and not on_gpu():
         for layer in model.layers:

@@ -1,4 +1,4 @@
-"""A trained network in the formats of other programs, checked against the original; needs TensorFlow as the backend."""
+"""Export a trained network to other formats, and check it against the original; needs TensorFlow as the backend."""
 
 import importlib.util
 import io
@@ -85,7 +85,7 @@ def load(path: str | Path, checkpoint: Checkpoint, melgrams: np.ndarray, batch_s
 
 
 def _without_normalization_layer(model: Any, standardization: Standardization) -> Any:
-    """The same network without its first Normalization layer, whose mean and variance tf2onnx 1.17 makes inputs."""
+    """The same network without its first Normalization layer, which tf2onnx 1.17 exports with extra inputs."""
     import keras
     normalization = next(layer for layer in model.layers if isinstance(layer, keras.layers.Normalization))
     before = keras.Model(model.input, normalization.input)
@@ -99,7 +99,7 @@ def _without_normalization_layer(model: Any, standardization: Standardization) -
 
 def export(name: str, model: Any, melgrams: np.ndarray, expected: np.ndarray, batch_size: int,
            tolerance: float) -> float:
-    """Write one format, and put it in place if its probabilities are as expected; returns the maximum difference.
+    """Write one format if its probabilities are as expected; returns the maximum difference.
 
     model, expected: from `load`. Raises UserError if the conversion fails or a difference exceeds the tolerance.
     """

@@ -19,7 +19,7 @@ def load(path: str | Path, checkpoint: Checkpoint) -> keras.Model:
     require_network(path, checkpoint.network)
     arguments = (checkpoint.network, checkpoint.settings.shape, len(checkpoint.class_names),
                  checkpoint.standardization)
-    with keras.StatelessScope(initialize_variables=False):  # only its shapes: a damaged file may ask for any size
+    with keras.StatelessScope(initialize_variables=False):  # only its shapes: a damaged file may specify any size
         outline = panotti_models.build(*arguments)
     best = checkpoints.read_best(path, checkpoint, outline.weights)
     model = panotti_models.build(*arguments)
@@ -28,10 +28,10 @@ def load(path: str | Path, checkpoint: Checkpoint) -> keras.Model:
 
 
 def require_network(path: str | Path, name: str) -> None:
-    """Refuse a network that is not in NETWORKS."""
+    """Reject a network that is not in NETWORKS."""
     if name not in panotti_models.NETWORKS:
-        raise UserError(f"{path}: holds the network {name!r}, which panotti_models.py does not define "
-                        f"({', '.join(panotti_models.NETWORKS)}); put it back or train anew.")
+        raise UserError(f"{path}: contains the network {name!r}, which panotti_models.py does not define "
+                        f"({', '.join(panotti_models.NETWORKS)}); restore it or train again.")
 
 
 def predict(model: keras.Model, melgrams: np.ndarray, batch_size: int = 64,

@@ -31,6 +31,7 @@ class Segment(NamedTuple):
     end: float  # seconds
     name: str  # of the class, or "none of these"
     probabilities: np.ndarray  # (classes,)
+    status: str = ""  # "silence" or "very quiet" (levels.py), if the class is not reliable
 
 
 def fits_in_clip(samples: int, rate: int, settings: MelgramSettings) -> bool:
@@ -39,7 +40,7 @@ def fits_in_clip(samples: int, rate: int, settings: MelgramSettings) -> bool:
 
 
 def require_channels(channels: int, settings: MelgramSettings, name: str | Path) -> None:
-    """Refuse a sound with more channels than the training clips; a network for mono takes any number."""
+    """Reject a sound with more channels than the training clips; a network for mono takes any number."""
     if channels > settings.channels > 1:
         raise AudioError(f"{name}: has {channels} channels, the network {settings.channels}; remove some.")
 
@@ -57,7 +58,7 @@ def windows(blocks: Iterable[np.ndarray], rate: int, settings: MelgramSettings, 
             name: str | Path) -> Iterator[Clip]:
     """The windows of a sound that arrives in blocks, float32 (channels, n) at `rate` Hz.
 
-    hop_samples: from window to window, at the sample rate of the settings. Raises AudioError for NaN or infinite
+    hop_samples: between windows, at the sample rate of the settings. Raises AudioError for NaN or infinite
     samples.
     """
     matched = (melgram.match_channels(require_finite(block, name), settings.channels, name) for block in blocks)
@@ -69,7 +70,7 @@ def windows(blocks: Iterable[np.ndarray], rate: int, settings: MelgramSettings, 
 def require_finite(audio: np.ndarray, name: str | Path) -> np.ndarray:
     """The same audio; raises AudioError if it has NaN or infinite samples."""
     if not np.isfinite(audio).all():
-        raise AudioError(f"{name}: holds NaN or infinite samples; repair or remove it.")
+        raise AudioError(f"{name}: contains NaN or infinite samples; repair or remove it.")
     return audio
 
 
@@ -94,12 +95,12 @@ def cut(blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterator[tuple[f
 
 
 def merge(segments: Iterable[Segment]) -> Iterator[Segment]:
-    """Join neighbors of the same class; their probabilities are averaged over time."""
-    for name, group in itertools.groupby(segments, key=lambda segment: segment.name):
+    """Join adjacent segments of the same status and class; their probabilities are averaged over time."""
+    for (status, name), group in itertools.groupby(segments, key=lambda segment: (segment.status, segment.name)):
         same = list(group)
         seconds = [segment.end - segment.start for segment in same]
         probabilities = np.average([segment.probabilities for segment in same], axis=0, weights=seconds)
-        yield Segment(same[0].start, same[-1].end, name, probabilities)
+        yield Segment(same[0].start, same[-1].end, name, probabilities, status)
 
 
 def prefetched(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

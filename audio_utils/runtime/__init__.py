@@ -1,1 +1,1 @@
-"""What any script needs, whatever it does: flags, errors, signals, atomic files, processes."""
+"""The infrastructure of all scripts: flags, errors, signals, atomic files, processes."""

@@ -4,14 +4,16 @@ import argparse
 import ast
 import glob
 import io
+import math
 import os
 import re
 import sys
 import tokenize
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from audio_utils.runtime.errors import UserError
 
@@ -19,7 +21,7 @@ File = TypeVar("File", str, Path)
 
 
 class Limits(NamedTuple):
-    """The numbers that a constant may be."""
+    """The range of values that a constant may have."""
     kind: type  # int or float
     lowest: float | None = None
     highest: float | None = None
@@ -30,17 +32,39 @@ class Limits(NamedTuple):
         if self.optional and value is None:
             return
         valid = isinstance(value, (int, self.kind)) and not isinstance(value, bool)
+        valid = valid and (isinstance(value, int) or math.isfinite(value))
         if not valid or (self.lowest is not None and not value >= self.lowest) \
                 or (self.highest is not None and not value <= self.highest):
             wanted = "a whole number" if self.kind is int else "a number"
             bounds = " and ".join(f"{word} {bound}" for word, bound in
                                   (("at least", self.lowest), ("at most", self.highest)) if bound is not None)
-            raise UserError(f"{name} is {value!r}; set it to {wanted}{' of ' + bounds if bounds else ''}.")
+            comma = self.kind is float and isinstance(value, tuple) and len(value) == 2  # Python reads 2,5 as (2, 5)
+            hint = "; write {}.{}".format(*value) if comma else ""
+            raise UserError(f"{name} is {value!r}; set it to {wanted}{' of ' + bounds if bounds else ''}{hint}.")
+
+
+class Options(argparse.Namespace):
+    """The constants of a script in lower case, as its flags have changed them, and its positional arguments."""
+    __slots__ = ("defaults", "given", "limits")  # which are no options themselves
+
+    def __init__(self, defaults: dict[str, Any], given: dict[str, Any], limits: dict[str, Limits]) -> None:
+        self.defaults = defaults  # the constants as they are in the script
+        self.given = given  # those that were given as flags, and positional arguments
+        self.limits = limits  # raises UserError unless the values are within these
+        super().__init__(**defaults | given)
+        for name, allowed in limits.items():
+            allowed.check(name, getattr(self, name.lower()))
+
+    def with_values(self, values: dict[str, Any]) -> "Options":
+        """The same, except that constants that were not given as flags have these values."""
+        changed = Options(self.defaults, values | self.given, self.limits)
+        changed.given = self.given
+        return changed
 
 
 def parse(constants: dict[str, Any], limits: dict[str, Limits] | None = None,
           positional: Iterable[tuple[str, dict]] = (), short: dict[str, str] | None = None,
-          argv: list[str] | None = None) -> argparse.Namespace:
+          argv: list[str] | None = None) -> Options:
     """Read the command line of a script.
 
     constants: the script's `globals()`. Every UPPER_CASE name assigned at its top level, except _PRIVATE ones, becomes
@@ -50,21 +74,21 @@ def parse(constants: dict[str, Any], limits: dict[str, Limits] | None = None,
     short: constant → a one-letter flag besides the long one: {"REMOVE": "-r"}.
     Returns a namespace with one lower-case attribute per constant and positional argument.
     """
-    parser = argparse.ArgumentParser(description=constants["__doc__"], allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _Parser(description=constants["__doc__"], allow_abbrev=False,
+                     formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, keywords in positional:
-        parser.add_argument(name, **keywords)
-    for name, comment in _commented_constants(constants["__file__"]):
+        kind = keywords.get("type")
+        parser.add_argument(name, **keywords | ({"type": _reader(None, kind)} if kind in (int, float) else {}))
+    commented = _commented_constants(constants["__file__"])
+    for name, comment in commented:
         value = constants[name]
         flags = [(short or {}).get(name), "--" + name.lower().replace("_", "-")]
-        text = f"{comment} (now: {_shown(value)})".replace("%", "%%")
+        text = f"{comment} (default: {_shown(value)})".replace("%", "%%")
         kind = {"action": argparse.BooleanOptionalAction} if isinstance(value, bool) else \
-            {"type": _reader(value), "metavar": "VALUE"}
-        parser.add_argument(*filter(None, flags), default=value, help=text, **kind)
-    options = parser.parse_args(_with_dashes(sys.argv[1:] if argv is None else argv))
-    for name, allowed in (limits or {}).items():
-        allowed.check(name, getattr(options, name.lower()))
-    return options
+            {"type": _reader(value, limits[name].kind if limits and name in limits else None), "metavar": "VALUE"}
+        parser.add_argument(*filter(None, flags), default=argparse.SUPPRESS, help=text, **kind)
+    given = parser.parse_args(_with_dashes(sys.argv[1:] if argv is None else argv))
+    return Options({name.lower(): constants[name] for name, _ in commented}, vars(given), limits or {})
 
 
 def _with_dashes(arguments: list[str]) -> list[str]:
@@ -74,13 +98,11 @@ def _with_dashes(arguments: list[str]) -> list[str]:
             for each in arguments[:end]] + arguments[end:]
 
 
-def constants(script: ModuleType, overrides: dict[str, Any]) -> argparse.Namespace:
-    """The constants of another script, in lower case, some of them overridden; checked as in its own command line."""
+def constants(script: ModuleType, overrides: dict[str, Any]) -> Options:
+    """The constants of another script, some of them overridden; checked as on its own command line."""
     values = {name: value for name, value in vars(script).items() if name.isupper() and not name.startswith("_")}
     values |= {name: value for name, value in overrides.items() if name in values}
-    for name, allowed in script._LIMITS.items():
-        allowed.check(name, values[name])
-    return argparse.Namespace(**{name.lower(): value for name, value in values.items()})
+    return Options({name.lower(): value for name, value in values.items()}, {}, script._LIMITS)
 
 
 def _commented_constants(script: str) -> list[tuple[str, str]]:
@@ -113,25 +135,63 @@ def _shown(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else repr(value) if value == "" else str(value)
 
 
-def _reader(default: Any) -> Callable[[str], Any]:
-    """A function that converts a flag's text to the type of the constant."""
+class _Parser(argparse.ArgumentParser):
+    """Reports a mistake in one sentence, without the usage of all flags."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; --help explains the arguments.\n")
+
+
+def _reader(default: Any, kind: type | None) -> Callable[[str], Any]:
+    """A function that converts a flag's text to the type of the constant.
+
+    kind: int or float if its Limits say so; None: the type of the default, or of the text where that is None.
+    """
     def read(text: str) -> Any:
         if text.lower() == "none":
             return None
         if isinstance(default, tuple):
-            return tuple(type(part)(piece) for part, piece in zip(default, text.split(","), strict=True))
-        if default is None:
-            return float(text) if "." in text or "e" in text.lower() else int(text)
-        return type(default)(text)
+            return _numbers(text, default)
+        return default_type(text) if default_type is str else _number(text, kind or default_type)
 
-    read.__name__ = {int: "whole number", float: "number"}.get(type(default), "value")  # for argparse's message
+    default_type = None if default is None else type(default)
     return read
 
 
-def expand(patterns: Iterable[str]) -> list[str]:
-    """The files named, each once, with `*`, `?` and `[…]` expanded where the shell (Windows) did not.
+def _numbers(text: str, default: tuple) -> tuple:
+    try:
+        return tuple(_number(piece, type(part)) for part, piece in zip(default, text.split(","), strict=True))
+    except (ValueError, argparse.ArgumentTypeError):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {len(default)} numbers separated by commas; write them with "
+                                         f"decimal points, such as {_shown(default)}") from None
 
-    A file that has such a name is taken literally; a pattern without a match is kept, to be reported by its name.
+
+def _number(text: str, kind: type | None) -> int | float:
+    """Read a number; kind None: float if the text has a point or an exponent. Limits refuse NaN and infinity."""
+    kind = kind or (float if "." in text or "e" in text.lower() else int)
+    with suppress(ValueError):
+        return kind(text)
+    wanted = "whole number" if kind is int else "number"
+    corrected = " or ".join(dict.fromkeys(_corrections(text, kind)))
+    raise argparse.ArgumentTypeError(f"{text[:50]!r} is not a {wanted}" + (f"; write {corrected}" if corrected else ""))
+
+
+def _corrections(text: str, kind: type) -> Iterator[str]:
+    """A number with a decimal comma, commas between thousands or an exponent, as it must be written."""
+    for candidate, condition in ((text, ""), (text.replace(",", "."), r"[-+]?\d*,\d+"),
+                                 (text.replace(",", ""), r"[-+]?\d{1,3}(,\d{3})+(\.\d*)?"),
+                                 (text.replace(".", "").replace(",", "."), r"[-+]?\d{1,3}(\.\d{3})+(,\d*)?")):
+        if not condition or re.fullmatch(condition, text):
+            with suppress(ValueError, OverflowError):
+                value = float(candidate)
+                if math.isfinite(value) and (kind is float or value.is_integer()):
+                    yield str(int(value)) if kind is int else candidate
+
+
+def expand(patterns: Iterable[str]) -> list[str]:
+    """The given files, each once, with `*`, `?` and `[…]` expanded if the shell did not expand them (Windows).
+
+    The name of an existing file is taken literally; a pattern without a match is kept, to be reported as missing.
     """
     names = {}
     for pattern in patterns:

@@ -1,14 +1,14 @@
-"""Lines for the person at the terminal."""
+"""Messages on the terminal."""
 
 import sys
 
 
 def say(text: str = "") -> None:
-    """Print a line at once, also into a pipe."""
+    """Print a line immediately, even into a pipe."""
     print(text, flush=True)
 
 
 def warn(text: str) -> None:
-    """Print a sentence on stderr."""
+    """Print a line to stderr."""
     sys.stdout.flush()
     print(text, file=sys.stderr, flush=True)

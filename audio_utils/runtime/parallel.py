@@ -1,4 +1,4 @@
-"""One function over many files on many cores, with a progress bar; no worker process outlives its parent."""
+"""Apply one function to many files on all cores, with a progress bar; no worker process outlives its parent."""
 
 import ctypes
 import multiprocessing
@@ -22,11 +22,11 @@ from audio_utils.runtime.errors import UserError, sentence
 
 Item = TypeVar("Item")
 
-FEWEST = 64  # files; with fewer, starting processes takes longer than it saves (about half a second each)
+MIN_PARALLEL = 64  # files; with fewer, starting processes takes longer than it saves (about half a second each)
 PREFETCHED_CHUNKS = 4  # chunks queued per worker: enough to keep it busy, few enough to keep memory flat
 MAX_CHUNK = 32  # files in a chunk
 MAX_CRASHES = 10  # files that may crash the process that works on them; with more, the files are not the cause
-_EXIT_SECONDS = 1  # a worker that has lost its parent may stay inside a library for this long
+_EXIT_SECONDS = 1  # maximum time that a worker without a parent may stay inside a library
 
 
 def cores() -> int:
@@ -35,17 +35,18 @@ def cores() -> int:
 
 
 def each(function: Callable[..., Any], items: list[Item], title: str, jobs: int | None = None, shared: tuple = (),
-         fewest: int = FEWEST) -> Iterator[tuple[Item, Any]]:
+         min_parallel: int = MIN_PARALLEL) -> Iterator[tuple[Item, Any]]:
     """Call function(item, *shared) for each item, in any order; yield (item, result).
 
     A UserError or OSError that the function raises is the result for its item, and so is the crash of a library: one
     bad file does not stop the others. Other exceptions are raised here. function and items must be picklable; shared
     is sent to each worker once.
-    title: of the progress bar. jobs: processes, by default one per core; fewer items than `fewest` run in this process.
+    title: of the progress bar. jobs: processes, by default one per core; fewer items than `min_parallel` run
+    in this process.
     """
     keep_memory()
-    jobs = min(jobs or cores(), len(items) if len(items) >= fewest else 1)
-    done = _in_processes(function, items, shared, jobs) if jobs > 1 else (
+    jobs = min(jobs or cores(), len(items) if len(items) >= min_parallel else 1)
+    done = _in_processes(function, items, shared, jobs) if jobs > 1 and environment.has_semaphores() else (
         (item, _attempt(function, item, shared)) for item in items)
     with tqdm(total=len(items), desc=title, unit=" files", disable=None, leave=False, smoothing=0.1) as bar:
         for pair in done:
@@ -67,7 +68,7 @@ def report(results: Iterable[tuple[Any, str | Exception]]) -> int:
 
 
 def keep_memory() -> None:
-    """Keep freed memory for the next file: getting it from Linux again takes as long as the arithmetic."""
+    """Keep freed memory for the next file: allocating it again takes as long as the computation."""
     with suppress(AttributeError, TypeError):  # not glibc
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(-1, 256 << 20)  # M_TRIM_THRESHOLD
@@ -157,7 +158,7 @@ def _start_worker(function: Callable[..., Any], shared: tuple) -> None:
 
 
 def _end_with_parent() -> None:
-    """Exit from the main thread, which then starts no further file; from this thread if a library blocks that one."""
+    """Exit from the main thread, so that it starts no further file; if a library blocks it, exit from this thread."""
     multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
     if hasattr(signal, "pthread_kill"):  # not Windows
         signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)

@@ -1,16 +1,23 @@
 """Atomic files and locks: a file is written beside its final path and renamed, so it is never half-written."""
 
+import errno
+import hashlib
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from audio_utils.runtime.console import warn
 from audio_utils.runtime.errors import UNFINISHED, UserError
 
 LONGEST_JSON = 1 << 24  # bytes; a larger file is not one of ours
+_SHORTEST_MAX_NAME = 143  # bytes, in eCryptfs; most file systems allow 255
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EBADF)
 _being_written = set()
+_said = set()
 
 
 @contextmanager
@@ -23,7 +30,7 @@ def replacing(path: str | Path, durable: bool = False) -> Iterator[Path]:
     older file.
     """
     path = Path(path)
-    unfinished = path.with_name(UNFINISHED + path.name)
+    unfinished = path.with_name(_unfinished_name(path.name))
     _being_written.add(unfinished)
     try:
         yield unfinished
@@ -34,12 +41,24 @@ def replacing(path: str | Path, durable: bool = False) -> Iterator[Path]:
         if durable:
             _sync_folder(path.parent)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a failed write has a reason, but no file name
+        if error.filename in (None, str(unfinished)):  # a failed write has a reason, but no file name
+            error.filename = str(path)
         raise
+    except UserError as error:
+        raise type(error)(str(error).replace(unfinished.name.removeprefix(UNFINISHED), path.name)) from None
     finally:
         with suppress(FileNotFoundError):
             unfinished.unlink()
         _being_written.discard(unfinished)
+
+
+def _unfinished_name(name: str) -> str:
+    """The name while a file is being written; hashed where the prefix would make it too long, with its extension."""
+    if len(os.fsencode(UNFINISHED + name)) <= _SHORTEST_MAX_NAME:
+        return UNFINISHED + name
+    extension = os.path.splitext(name)[1]
+    return UNFINISHED + hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest() + (
+        extension if len(os.fsencode(extension)) < 16 else "")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -55,15 +74,15 @@ def _sync_folder(folder: Path) -> None:
 def locked(*folders: str | Path) -> Iterator[None]:
     """Lock the folders' common parent for this process; raises UserError if another process holds the lock.
 
-    The lock is on the folder itself: it leaves no file behind, and ends with the process, however that ends.
-    Without such locks (Windows, some network file systems) nothing is refused.
+    The lock is on the folder itself: it leaves no file behind, and is released when the process ends, for any reason.
+    If such locks are not available (Windows, some network file systems), nothing is locked; the latter is said once.
     """
     descriptor = None
     try:
         import fcntl
         folder = os.path.commonpath(map(os.path.abspath, folders))
         descriptor = os.open(folder, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(fcntl, descriptor, folder)
     except BlockingIOError:
         os.close(descriptor)
         raise UserError(f"{folder}/: another run is writing here; wait until it ends, or stop it.") from None
@@ -76,8 +95,19 @@ def locked(*folders: str | Path) -> Iterator[None]:
             os.close(descriptor)
 
 
+def _lock(fcntl: ModuleType, descriptor: int, folder: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        if "locks" not in _said:
+            warn(f"{folder}/: the file system has no locks; do not start two runs here at the same time.")
+        _said.add("locks")
+
+
 def sweep(folder: str | Path) -> None:
-    """Remove what a killed run left unfinished in a folder; call it with the folder locked."""
+    """Remove the unfinished files of a killed run from a folder; the folder must be locked."""
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in list(entries):
             if entry.name.startswith(UNFINISHED):

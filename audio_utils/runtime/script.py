@@ -13,11 +13,16 @@ from audio_utils.runtime import signals
 from audio_utils.runtime.console import warn
 from audio_utils.runtime.errors import UserError, describe_os_error
 
-_NO_MEMORY = "Not enough memory; use fewer or shorter clips (CLIP_SECONDS), or a smaller BATCH_SIZE."
+_REMEDIES = {"CLIP_SECONDS": "--clip-seconds", "BATCH_SIZE": "--batch-size", "JOBS": "--jobs"}  # against lack of memory
 
 
 def guard_imports(name: str) -> None:
-    """Make ^C during a script's imports one sentence; name: the script's `__name__`."""
+    """Print one sentence on ^C during a script's imports, not a traceback; name: the script's `__name__`.
+
+    It also turns off the locks of HDF5, which refuses to read where the file system has none; our files are replaced
+    atomically.
+    """
+    os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
     if name == "__main__" and not in_notebook():
         sys.excepthook = _report_interrupt
 
@@ -30,7 +35,7 @@ def _report_interrupt(kind: type[BaseException], error: BaseException, traceback
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Run a script's `main()`, and leave with its exit status; a user's mistake becomes one sentence.
+    """Run a script's `main()` and exit with its status; a user's mistake is printed as one sentence.
 
     In a notebook (`%run script.py`) there are no handlers: an interrupt raises KeyboardInterrupt, and success returns.
     """
@@ -44,14 +49,21 @@ def run(main: Callable[[], int | None]) -> None:
     except UserError as error:
         status = _fail(str(error))
     except MemoryError:
-        status = _fail(_NO_MEMORY)
-    except BrokenPipeError:  # `| head` has seen enough
+        status = _fail(_describe_no_memory(main))
+    except BrokenPipeError:  # the reader has ended, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except OSError as error:
         status = _fail(describe_os_error(error))
     if status or not notebook:
         sys.exit(status)
+
+
+def _describe_no_memory(main: Callable[[], int | None]) -> str:
+    """One sentence, with the flags of this script that help."""
+    flags = [flag for name, flag in _REMEDIES.items() if name in main.__globals__]
+    smaller = f", or a smaller {' or '.join(flags)}" if flags else ""
+    return f"Not enough memory; use fewer or shorter sounds{smaller}."
 
 
 def _fail(sentence: str) -> int:
@@ -66,7 +78,7 @@ def in_notebook() -> bool:
 
 
 def _open_closed_streams() -> None:
-    """Give the script its three standard streams where the caller closed some, and let them take any file name."""
+    """Open the standard streams that the caller closed, and make all of them accept any file name."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)

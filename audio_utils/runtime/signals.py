@@ -1,4 +1,4 @@
-"""^C and SIGTERM: a script says in one sentence what is kept, and ends at once."""
+"""^C and SIGTERM: a script prints one sentence about what is kept, and ends immediately."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from audio_utils.runtime import safe_files
 STOPPED = "Stopped. Finished work is kept; run the same command again to continue."
 _sentence = STOPPED
 _deferred = None  # a list of the signals that `deferred` holds back, or None
-_stderr = 2  # the stream for the sentence, also while the script has silenced a library's stderr
+_stderr = 2  # the stream for the sentence, even while the script has silenced a library's stderr
 
 
 def on_stop(sentence: str) -> None:
@@ -44,7 +44,7 @@ def deferred() -> Iterator[None]:
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
-    """Leave at once: an exception could be swallowed by whatever library is running."""
+    """Exit immediately: the library that is running could swallow an exception."""
     if _deferred is not None:
         _deferred.append(number)
         return

@@ -1,8 +1,8 @@
 """Augmentation of training clips: parameters are drawn at random first, by NumPy, and then applied.
 
 Batches are melgrams, float32 (clips, mels, frames, channels), in dB. All channels of a clip are treated alike, which
-keeps the differences between them. `apply` takes `ops`, NumPy or keras.ops, and runs on either. A new augmentation is
-one class here, entered in AUGMENTATIONS, and one constant in train_network.py.
+keeps the differences between them. `apply` takes `ops`, NumPy or keras.ops, and runs on either. To add an
+augmentation, write a class here, add it to AUGMENTATIONS, and add its constant to train_network.py.
 """
 
 from abc import ABC, abstractmethod
@@ -25,13 +25,13 @@ class Augmentation(ABC):
     def of(cls, options: Namespace, band_hz: np.ndarray, fill: np.ndarray) -> "Augmentation | None":
         """From the constants of train_network.py; None if they switch it off.
 
-        band_hz: (mels,), the center frequency of each band. fill: (mels,), the value of masked bands, in dB above the
-        clip's maximum.
+        band_hz: (mels,), the center frequency of each band. fill: (mels,), the value of masked bands, in dB relative to
+        the clip's maximum.
         """
 
     @abstractmethod
     def randomize_parameters(self, rng: np.random.Generator, clips: int, mels: int, frames: int) -> Parameters:
-        """Draw the parameters for so many clips."""
+        """Draw the parameters for this number of clips."""
 
     @abstractmethod
     def apply(self, ops: ModuleType, batch: Any, parameters: dict[str, Any]) -> Any:
@@ -144,7 +144,7 @@ def _in_range(indices: Any, ranges: Any) -> Any:
 
 
 def _gather(ops: ModuleType, batch: Any, indices: Any, axis: int) -> Any:
-    """Of each clip, the entries at its row of indices (clips, n), along an axis of the batch."""
+    """For each clip, the entries at its row of indices (clips, n), along an axis of the batch."""
     if ops is np:  # several times as fast as np.take_along_axis
         return np.stack([clip.take(row, axis - 1) for clip, row in zip(batch, indices, strict=True)])
     return ops.take_along_axis(batch, indices[(slice(None), *[None] * (axis - 1), slice(None), *[None] * (3 - axis))],
@@ -171,7 +171,7 @@ class Augmenter:
                 for name, array in parameters.items()}
 
     def batch(self, melgrams: np.ndarray, parameters: Parameters) -> np.ndarray:
-        """The batch with these parameters, by NumPy; melgrams: those of all clips."""
+        """The batch with these parameters, computed by NumPy; melgrams: those of all clips."""
         batch = melgrams[parameters["index"]]
         for each in self.augmentations:
             batch = each.apply(np, batch, parameters).astype(np.float32, copy=False)

@@ -28,10 +28,10 @@ def cross_validate(options: Namespace, dataset: Dataset, constants: dict[str, An
     if options.fresh and FOLDS.exists():
         resume.put_away(FOLDS)
     clips = dataset.load("Train")
-    folds, fold_of = split.assign_folds(clips.names, options.folds, options.seed, dataset.group_by)
+    folds, fold_of = split.assign_folds(clips.names, options.folds, options.seed, dataset.group_by, dataset.copy_of)
     unassigned = [name for name in clips.names if name in fold_of and not fold_of[name]]
     if unassigned:
-        say(f"{len(unassigned)} sounds are in no fold, {unassigned[0]} the first: they are always trained on.")
+        say(f"{len(unassigned)} sounds are in no fold, such as {unassigned[0]}; they are always used for training.")
     results = {}
     for number, fold in enumerate(folds, 1):
         say(f"Fold {fold}, {number} of {len(folds)}:")

@@ -1,5 +1,6 @@
-"""When the learning rate begins to decay, which network is kept, and when training ends."""
+"""Early stopping: start the decay of the learning rate, choose the network to keep, and end training."""
 
+from argparse import Namespace
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,15 +9,20 @@ from audio_utils.training.state import TrainingState
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """Keras's EarlyStopping, but a plateau starts the annealing, and its counters are in the TrainingState."""
+    """Like Keras's EarlyStopping, but a plateau starts the annealing, and the counters are in the TrainingState."""
     epochs: int  # the maximum
     patience: int  # epochs
     min_delta: float  # nats
     loss_target: float  # nats
     anneal_epochs: int
 
+    @classmethod
+    def of(cls, options: Namespace) -> "EarlyStopping":
+        """From the constants of train_network.py."""
+        return cls(options.epochs, options.patience, options.min_delta, options.loss_target, options.anneal_epochs)
+
     def on_epoch_end(self, state: TrainingState, logs: dict[str, Any]) -> bool:
-        """Record an epoch's logs, by the names of state.COLUMNS; True if its network is the one to keep.
+        """Record an epoch's logs, with the names of state.COLUMNS as keys; True if its network is the one to keep.
 
         val_loss is None if the epoch was trained on all clips; its network is then the best one.
         """
@@ -40,13 +46,16 @@ class EarlyStopping:
 
     def stop_reason(self, state: TrainingState) -> str:
         """Why training has ended, or "" if it has not."""
-        if state.epoch >= self.epochs:
-            reason = f"{state.epoch} epochs (EPOCHS)"
+        epochs = state.epoch - state.first_epoch
+        if epochs >= self.epochs:
+            reason = f"{epochs} epochs (EPOCHS)"
         elif state.best_loss < self.loss_target and self._on_plateau(state):
             reason = f"the validation loss is below {self.loss_target} (LOSS_TARGET) and no longer improves"
         elif state.decay_end and state.epoch >= state.decay_end:
-            reason = (f"no improvement of the validation loss until epoch {state.decay_start} (PATIENCE); the learning "
-                      "rate has decayed to 0 since then (ANNEAL_EPOCHS)")
+            validated = state.history[state.decay_start - 1]["val_loss"] is not None
+            plateau = "no improvement of the validation loss until" if validated else "constant learning rate until"
+            reason = (f"{plateau} epoch {state.decay_start} (PATIENCE); the learning rate has decayed to 0 since then "
+                      "(ANNEAL_EPOCHS)")
         else:
             return ""
         return f"Done: {reason}; epoch {state.best_epoch} is kept."

@@ -18,7 +18,7 @@ class EMA:
     weights: list[np.ndarray]  # in the order of model.weights
 
     def is_due(self, state: TrainingState, steps: int) -> bool:
-        """Whether these next steps pass a multiple of `every`."""
+        """Whether the next `steps` steps reach a multiple of `every`."""
         return (state.step + steps) // self.every > state.step // self.every
 
     def update(self, state: TrainingState, weights: list[np.ndarray]) -> None:

@@ -1,6 +1,6 @@
-"""How batches reach the network: augmented by NumPy and sent one by one, or augmented on the device.
+"""Feed batches to the network: augmented by NumPy and sent one by one, or augmented on the device.
 
-Both remain until the second has been measured on a GPU: on a processor it is slower, as a graph gathers frames element
+Both are kept until the second has been measured on a GPU: on a CPU it is slower, because a graph gathers frames element
 by element. Both draw the same parameters in the same order.
 """
 
@@ -15,13 +15,13 @@ from panotti_models import keras
 
 
 class StepCallbacks(Protocol):
-    """What a feed calls during an epoch."""
+    """The functions that a feed calls during an epoch."""
 
     def on_train_batch_begin(self, epoch_fraction: float) -> None:
-        """Before a step, or several, when this fraction of the epoch is done."""
+        """Called before one or more steps, when this fraction of the epoch is done."""
 
     def on_train_batch_end(self, steps: int) -> None:
-        """After so many steps."""
+        """Called after this number of steps."""
 
 
 class _Feed:

@@ -1,4 +1,4 @@
-"""Where a training starts: at the beginning, or where weights.hdf5 left it; and which clips train and validate it."""
+"""Start training or resume it from weights.hdf5, and choose the training and validation clips."""
 
 from argparse import Namespace
 from datetime import datetime
@@ -15,11 +15,18 @@ from audio_utils.inference.checkpoint import Checkpoint
 from audio_utils.runtime import signals
 from audio_utils.runtime.console import say
 from audio_utils.runtime.errors import UserError
+from audio_utils.training import known_clips
+from audio_utils.training.early_stopping import EarlyStopping
 from audio_utils.training.state import TrainingState
+
+_NO_VALIDATION = "none of the validation clips any more; restore those sounds, or use --fresh to start over."
+_FEW_FOR_VALIDATION = "too few sounds for validation; add more to each class."
+_WITHOUT_VALIDATION = (": on all clips, because the validation clips have been trained on; the learning rate is "
+                       "constant for PATIENCE epochs and decays for ANNEAL_EPOCHS")
 
 
 def read_checkpoint(path: Path, fresh: bool) -> Checkpoint | None:
-    """The checkpoint to continue from; None if there is none, or training is to start anew."""
+    """The checkpoint to continue from; None if there is none, or training is to start over."""
     exists = path.exists() and not fresh
     signals.on_stop(f"Stopped before the first epoch was complete; {path} is unchanged; the same command "
                     f"{'continues' if exists else 'starts again'}.")
@@ -27,7 +34,7 @@ def read_checkpoint(path: Path, fresh: bool) -> Checkpoint | None:
 
 
 def put_away(path: Path) -> Path:
-    """Rename an old file or folder to one with today's date beside it."""
+    """Rename an old file or folder by adding today's date; returns the new path."""
     kept = path.with_stem(f"{path.stem}.{datetime.now():%Y-%m-%d}")
     if kept.exists():
         kept = path.with_stem(f"{path.stem}.{datetime.now():%Y-%m-%d-%H%M%S}")
@@ -40,33 +47,77 @@ def put_away(path: Path) -> Path:
 
 def initial_state(path: Path, checkpoint: Checkpoint | None, options: Namespace, clips: Clips, held_out: list[str],
                   constants: dict[str, Any]) -> TrainingState:
-    """The state of the checkpoint, or a new one; refuses a checkpoint that these clips or options do not fit.
+    """The state of the checkpoint, or a new one; rejects a checkpoint that does not match the clips or options.
 
-    held_out: names of the clips that test this fold. constants: those of train_network.py that the state records; a
-    message names each that has changed.
+    held_out: names of the test clips of this fold. constants: those of train_network.py that the state records; a
+    message reports each that has changed.
     """
     require_classes(clips.class_names, "Preproc/Train")
     if not checkpoint:
         return TrainingState(constants, held_out=list(held_out))
     if checkpoint.class_names != clips.class_names:
         raise UserError(f"{path}: has the classes {', '.join(checkpoint.class_names)}; now there are "
-                        f"{', '.join(clips.class_names)}; give --fresh to start anew (the old file is kept).")
+                        f"{', '.join(clips.class_names)}; use --fresh to start over (the old file is kept).")
     try:
         state = TrainingState.from_dict(checkpoint.training_state)
     except (TypeError, KeyError):
-        raise UserError(f"{path}: holds no training that this version can continue; give --fresh.") from None
+        raise UserError(f"{path}: contains no training state that this version can continue; use --fresh.") from None
     if checkpoint.network != options.network:
-        raise UserError(f"{path}: holds the network {checkpoint.network!r}, but NETWORK is {options.network!r}; "
-                        "set it back, or give --fresh to start anew (the old file is kept).")
+        raise UserError(f"{path}: contains the network {checkpoint.network!r}, but NETWORK is {options.network!r}; "
+                        "set it back, or use --fresh to start over (the old file is kept).")
     if sorted(state.held_out) != sorted(held_out):
-        raise UserError(f"{path}: was trained for a fold of other sounds; set FOLDS, SEED and the sounds back, "
-                        "or give --fresh to start all folds anew (the old ones are kept).")
+        raise UserError(f"{path}: was trained for a fold of other sounds; restore FOLDS, SEED and the sounds, "
+                        "or use --fresh to start all folds over (the old ones are kept).")
+    ended = bool(EarlyStopping.of(options).stop_reason(state))
+    continues = ended and getattr(options, "continue")
+    if continues:
+        state.continue_training(options.patience, options.anneal_epochs)
+        say(f"Training had ended after epoch {state.epoch} and continues, for at most {options.epochs} epochs (EPOCHS)"
+            f"{_WITHOUT_VALIDATION if state.decay_end else ''}.")
+    known_clips.report_changes(path, clips, state.epoch, ended and not continues)
+    state.constants = report_changed_constants(state, constants)
+    return state
+
+
+def report_changed_constants(state: TrainingState, constants: dict[str, Any]) -> dict[str, Any]:
+    """Say which constants have changed since the last epoch; returns those to record.
+
+    A constant that acts only at the start of training keeps its recorded value, so that each run says it again.
+    """
+    recorded = dict(constants)
+    if "VALIDATION_FRACTION" not in state.constants:  # of an older version
+        recorded.pop("VALIDATION_FRACTION", None)
     for name, before in state.constants.items():
         now = constants.get(name, before)
-        if now != before:
-            say(f"{name} was {before} and is now {now}.")
-    state.constants = constants
-    return state
+        if now == before:
+            continue
+        effect = _not_applied(name, state, max(before, now) if name == "WARM_UP" else 0)
+        say(f"{name} was {before} and is now {now}{f': {effect}; --fresh applies it' if effect else ''}.")
+        if effect:
+            recorded[name] = before
+    return recorded
+
+
+def _not_applied(name: str, state: TrainingState, warm_up: int) -> str:
+    """What a changed constant no longer affects, or "" if it applies from now on."""
+    if name == "VALIDATION_FRACTION":
+        return "validation clips stay as they are"
+    if name == "SEED":
+        return "validation clips and initial weights stay as they are, only the order of the clips changes"
+    if name == "WARM_UP" and state.step >= warm_up:
+        return "the warm-up is over"
+    if name in ("PATIENCE", "MIN_DELTA", "ANNEAL_EPOCHS") and state.decay_end:
+        return f"the learning rate decays to 0 in epoch {state.decay_end} as before"
+    if name == "FINISH_ON_ALL" and state.trained_on_validation:
+        return "the validation clips have been trained on already"
+    return ""
+
+
+def report_changed_groups(checkpoint: Checkpoint, group_by: str) -> None:
+    """Say if preprocess_data.py now groups sounds in another way than when training began."""
+    before = checkpoint.preprocessing_constants.get("GROUP_BY", group_by)
+    if before != group_by:
+        say(f"GROUP_BY was {before!r} and is now {group_by!r}: validation clips stay as they are; --fresh applies it.")
 
 
 # --- training and validation clips ----------------------------------------------------------------------------------
@@ -75,7 +126,7 @@ class TrainValSplit(NamedTuple):
     """Indices of clips."""
     training: np.ndarray
     validation: np.ndarray
-    validation_copies: np.ndarray  # augmented copies of validation clips, which are trained on only with these
+    validation_copies: np.ndarray  # augmented copies of validation clips; used for training only together with these
 
     @property
     def all(self) -> np.ndarray:
@@ -83,13 +134,14 @@ class TrainValSplit(NamedTuple):
 
 
 def train_val_split(names: list[str], state: TrainingState, resumed: bool, fraction: float, seed: int,
-                    group_by: str) -> TrainValSplit:
-    """Choose the validation clips as the Test clips were chosen, and enter them in the state.
+                    group_by: str, copy_of: dict[str, str] | None = None) -> TrainValSplit:
+    """Choose the validation clips as the Test clips were chosen, and store their names in the state.
 
-    In a resumed run, clips stay where they were. Clips that the fold holds out, and their copies, are left out.
+    In a resumed run, clips stay where they were, also if they are gone for some time. Clips that the fold holds out,
+    and their copies, are left out. copy_of: as of the Dataset.
     """
     def group_of(name: str) -> str:
-        return split.group_of(name, group_by)
+        return split.group_of(name, group_by, copy_of)
 
     held_out = set(map(group_of, state.held_out))
     available = [name for name in names if group_of(name) not in held_out]
@@ -97,9 +149,14 @@ def train_val_split(names: list[str], state: TrainingState, resumed: bool, fract
     groups = set(map(group_of, before))
     assigned = {name: name in before for name in available
                 if name in before or group_of(name) not in groups} if resumed else {}
-    validates = split.hold_out(available, assigned, fraction, seed, group_by)
-    state.validation = [name for name in available if validates[name]]
-    if not state.validation:
-        raise UserError("Preproc/Train: holds too few sounds for validation; add more to each class.")
+    validates = split.hold_out(available, assigned, fraction, seed, group_by, copy_of)
+    present = [name for name in available if validates[name]]
+    gone = [name for name in state.validation if name not in validates]
+    if not present:
+        raise UserError(f"Preproc/Train: contains {_NO_VALIDATION if gone else _FEW_FOR_VALIDATION}")
+    if gone:
+        say(f"{len(gone)} of {len(state.validation)} validation clips are gone, such as {gone[0]}; the validation loss "
+            "is that of the others.")
+    state.validation = present + gone
     return TrainValSplit(*(np.array([i for i, name in enumerate(names) if name in validates
                                      and validates[name] is part], int) for part in (False, True, None)))

@@ -13,7 +13,7 @@ class Sampler:
     batch_size: int
 
     def passes(self, clips: int) -> int:
-        """How often an epoch passes over so many clips."""
+        """The number of passes over this number of clips in an epoch."""
         return math.ceil(self.epoch_clips / clips)
 
     def batches(self, indices: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:

@@ -24,5 +24,5 @@ class LearningRateSchedule:
         """The factor of the final decay, 1 before it begins."""
         if not state.decay_end:
             return 1.0
-        elapsed = state.epoch + epoch_fraction - state.decay_start
-        return 1 - math.sqrt(elapsed / (state.decay_end - state.decay_start))
+        elapsed = max(0, state.epoch + epoch_fraction - state.decay_start)
+        return 1 - math.sqrt(elapsed / max(1, state.decay_end - state.decay_start))

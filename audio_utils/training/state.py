@@ -1,4 +1,4 @@
-"""The state of a training, kept in weights.hdf5 so that a resumed run continues exactly; and history.csv."""
+"""The training state, saved in weights.hdf5 so that a resumed run continues exactly; and history.csv."""
 
 import csv
 import math
@@ -24,9 +24,12 @@ class TrainingState:
     plateau_epoch: int = 0
     decay_start: int = 0  # the epoch after which the learning rate decays,
     decay_end: int = 0  # and the epoch in which it reaches 0; 0 if the decay has not begun
-    held_out: list = field(default_factory=list)  # names of the clips that test this fold
+    held_out: list = field(default_factory=list)  # names of the test clips of this fold
     validation: list = field(default_factory=list)  # names of the validation clips
     history: list = field(default_factory=list)  # a dictionary per epoch
+    first_epoch: int = 0  # number of epochs done when CONTINUE last took effect
+    backend: str = ""  # of Keras, in the last epoch
+    precision: str = ""  # the dtype policy in the last epoch
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainingState":
@@ -45,7 +48,21 @@ class TrainingState:
     @property
     def trained_on_validation(self) -> bool:
         """Whether the validation clips have been trained on, and so can no longer validate."""
-        return bool(self.history) and self.history[-1]["val_loss"] is None
+        return any(row["val_loss"] is None for row in self.history)
+
+    def continue_training(self, patience: int, anneal_epochs: int) -> None:
+        """Train on after the end: with new plateau counters, and a new decay of the learning rate.
+
+        If the validation clips have been trained on, no loss can show a plateau: the decay begins after `patience`
+        epochs, and all clips are trained on.
+        """
+        self.first_epoch = self.plateau_epoch = self.epoch
+        self.plateau_loss = math.inf
+        self.decay_start = self.decay_end = 0
+        if self.trained_on_validation:
+            self.best_loss = math.inf
+            self.decay_start = self.epoch + patience
+            self.decay_end = self.decay_start + anneal_epochs
 
 
 def write_history(path: Path, history: list[dict[str, Any]]) -> None:

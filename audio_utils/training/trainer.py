@@ -17,13 +17,13 @@ from audio_utils.data.standardization import Standardization
 from audio_utils.evaluation import plots
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference import checkpoint as checkpoints
-from audio_utils.inference import device, network
+from audio_utils.inference import device, levels, network
 from audio_utils.inference.checkpoint import Checkpoint
 from audio_utils.inference.network import arrays
 from audio_utils.runtime import signals
 from audio_utils.runtime.console import say
 from audio_utils.runtime.errors import UserError
-from audio_utils.training import checkpointing, resume
+from audio_utils.training import checkpointing, known_clips, resume
 from audio_utils.training.augmentation import Augmenter
 from audio_utils.training.early_stopping import EarlyStopping
 from audio_utils.training.ema import EMA
@@ -46,24 +46,27 @@ class Trainer:
                  checkpoint: Checkpoint | None) -> None:
         if options.network not in panotti_models.NETWORKS:
             raise UserError(f"NETWORK is {options.network!r}; choose one of {', '.join(panotti_models.NETWORKS)}.")
-        keras.utils.clear_session()  # layers are numbered from one, as in a process of its own
+        keras.utils.clear_session()  # layers are numbered from one, as in a new process
         keras.utils.set_random_seed(options.seed)
         self.options, self.clips, self.state = options, clips, state
         self.weights, self.history, self.curves = (
             folder / name for name in (checkpoints.WEIGHTS, "history.csv", "training_curves.png"))
         self.split = resume.train_val_split(clips.names, state, bool(checkpoint), options.validation_fraction,
-                                            options.seed, dataset.group_by)
+                                            options.seed, dataset.group_by, dataset.copy_of)
         self.checkpoint = checkpoint or Checkpoint(
             options.network, clips.class_names, dataset.settings, dataset.preprocessing,
             Standardization.of(clips.melgrams, self.split.training), {}, [])
+        self.checkpoint = levels.include(self.checkpoint, (clips.melgrams[i] for i in self.split.all))
+        self.clip_hashes = known_clips.hashes(self.weights if checkpoint else None, clips)
         self.sampler = Sampler(options.epoch_clips, options.batch_size)
         self.schedule = LearningRateSchedule(options.learning_rate, options.warm_up)
-        self.early_stopping = EarlyStopping(options.epochs, options.patience, options.min_delta, options.loss_target,
-                                            options.anneal_epochs)
+        self.early_stopping = EarlyStopping.of(options)
         self._build_model()
         self._plotted = time.monotonic()
         if checkpoint:
+            resume.report_changed_groups(checkpoint, dataset.group_by)
             self.best, self.ema.weights = checkpointing.restore(self.weights, checkpoint, self.model, self.optimizer)
+        self._record_arithmetic()
 
     def _build_model(self) -> None:
         options, known = self.options, self.checkpoint
@@ -82,6 +85,14 @@ class Trainer:
         self.optimizer = keras.optimizers.AdamW(options.learning_rate, weight_decay=options.weight_decay)
         self.compiled.compile(self.optimizer, "categorical_crossentropy", metrics=["accuracy"],
                               steps_per_execution=self.feed.steps_per_execution)
+
+    def _record_arithmetic(self) -> None:
+        for name, value in (("backend", keras.config.backend()), ("precision", self.precision)):
+            before = getattr(self.state, name)
+            if before not in ("", value):
+                say(f"The {name} was {before} until epoch {self.state.epoch} and is now {value}; the results may "
+                    "differ slightly from training with one.")
+            setattr(self.state, name, value)
 
     # --- the whole training ----------------------------------------------------------------------------------------
 
@@ -106,8 +117,9 @@ class Trainer:
             f"{mels} mels, {frames} frames, {channels} channel{'s' * (channels > 1)}, in "
             f"{len(self.clips.class_names)} classes.")
         if self.state.epoch:
-            say(f"Continuing after epoch {self.state.epoch}; epoch {self.state.best_epoch} is kept so far, the best "
-                f"validation loss is {self.state.best_loss:.4f}.")
+            best = self.state.best_loss
+            loss = f", the best validation loss is {best:.4f}" if math.isfinite(best) else ""
+            say(f"Continuing after epoch {self.state.epoch}; epoch {self.state.best_epoch} is kept so far{loss}.")
 
     @property
     def _on_all(self) -> bool:
@@ -128,6 +140,7 @@ class Trainer:
         logs, clips = self._train_epoch()
         seconds = time.monotonic() - start
         logs |= self._validate(on_all)
+        self._require_finite_weights()  # training and validation can have a finite loss with NaN in the weights
         logs["learning_rate"] = self.options.learning_rate * self.schedule.decay(self.state, 0)
         improved = self.early_stopping.on_epoch_end(self.state, logs)
         if improved:
@@ -138,7 +151,7 @@ class Trainer:
     def _train_epoch(self) -> tuple[dict[str, Any], int]:
         """The logs of training and the number of clips; random numbers depend on the seed and the epoch alone."""
         rng = np.random.default_rng([self.options.seed, self.state.epoch])
-        if keras.config.backend() == "torch":  # its dropout has no state that is saved; TensorFlow would need 0.4 s
+        if keras.config.backend() == "torch":  # its dropout state is not saved; with TensorFlow, this would take 0.4 s
             keras.utils.set_random_seed(int(rng.integers(1 << 32)))
         batches = self.sampler.batches(self._epoch_indices, rng)
         with tqdm(total=len(batches), desc=f"epoch {self.state.epoch + 1:4}", disable=None, unit=" steps", leave=False,
@@ -173,16 +186,26 @@ class Trainer:
 
     def _require_finite(self, loss: float, name: str) -> None:
         if not math.isfinite(loss):
-            raise UserError(f"The {name} became {loss} in epoch {self.state.epoch + 1}; {self.weights} is as the "
-                            "previous epoch left it: lower LEARNING_RATE or set PRECISION to float32, and run again.")
+            self._refuse(f"The {name} became {loss}")
+
+    def _require_finite_weights(self) -> None:
+        state = {"weights": arrays(self.model.weights), "average of the weights": self.ema.weights,
+                 "optimizer's state": arrays(self.optimizer.variables)}
+        for name, values in state.items():
+            if not all(np.isfinite(value).all() for value in values):
+                self._refuse(f"The {name} became NaN or infinite")
+
+    def _refuse(self, problem: str) -> None:
+        raise UserError(f"{problem} in epoch {self.state.epoch + 1}; {self.weights} is unchanged since the previous "
+                        "epoch; lower LEARNING_RATE or set PRECISION to float32, and run again.")
 
     # --- files and messages ----------------------------------------------------------------------------------------
 
     def _save(self) -> None:
         checkpointing.save(self.weights, self.checkpoint._replace(training_state=asdict(self.state)), self.model,
-                           self.best, self.ema.weights, self.optimizer)
+                           self.best, self.ema.weights, self.optimizer, self.clip_hashes)
         command = "the same command without --fresh" if self.options.fresh else "the same command"
-        signals.on_stop(f"Stopped. {self.weights} holds the best network so far (epoch {self.state.best_epoch}) and "
+        signals.on_stop(f"Stopped. {self.weights} contains the best network so far (epoch {self.state.best_epoch}) and "
                         f"the state after epoch {self.state.epoch}; {command} continues from there.")
         write_history(self.history, self.state.history)
         if time.monotonic() - self._plotted > _PLOT_SECONDS:

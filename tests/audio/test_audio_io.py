@@ -1,5 +1,7 @@
 """Audio files: samples are read as they were written, and unusable files are reported by name."""
 
+import errno
+import io
 import os
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 import soundfile
 from conftest import sine, write
 
-from audio_utils.audio import audio_io
+from audio_utils.audio import audio_io, parts_file
 from audio_utils.audio.audio_io import AudioError
 
 
@@ -63,7 +65,7 @@ def test_a_pipe_is_refused_without_waiting(tmp_path):
 
 def test_a_file_without_samples_is_refused(tmp_path):
     path = write(tmp_path / "x.wav", np.zeros((1, 0)))
-    with pytest.raises(AudioError, match="holds no samples"):
+    with pytest.raises(AudioError, match="contains no samples"):
         audio_io.read(path)
 
 
@@ -110,3 +112,87 @@ def test_written_samples_are_read_back_and_no_other_file_is_left(tmp_path):
     assert np.array_equal(audio_io.read(tmp_path / "x.wav")[0], sine(channels=3))
     assert soundfile.info(tmp_path / "x.wav").subtype == "FLOAT"
     assert [path.name for path in tmp_path.iterdir()] == ["x.wav"]
+
+
+# --- refusals of the operating system --------------------------------------------------------------------------------
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
+def test_missing_permission_is_named(tmp_path):
+    path = write(tmp_path / "folder/x.wav", sine())
+    if os.geteuid() == 0:
+        for folder in (tmp_path, *tmp_path.parents[:3]):
+            folder.chmod(0o755)
+    for locked in (path, path.parent):
+        mode = locked.stat().st_mode
+        locked.chmod(0)
+        try:
+            if os.geteuid() == 0:  # root may read everything
+                os.seteuid(65534)
+            for read in (audio_io.info, audio_io.read):
+                with pytest.raises(AudioError, match=r"x.wav: permission denied; make it readable \(chmod \+r\)\."):
+                    read(path)
+        finally:
+            if os.getuid() == 0:
+                os.seteuid(0)
+            locked.chmod(mode)
+
+
+@pytest.mark.parametrize("extension", ["wav", "flac", "ogg", "mp3"])
+def test_an_input_error_is_named_not_taken_for_another_format(tmp_path, monkeypatch, extension):
+    class Failing(io.BytesIO):
+        def read(self, *_count):
+            raise OSError(errno.EIO, "Input/output error")
+
+    path = write(tmp_path / f"x.{extension}", sine())
+    monkeypatch.setattr(audio_io, "open_sound", lambda *_: (_ for _ in ()).throw(soundfile.LibsndfileError(1)))
+    monkeypatch.setattr(audio_io, "open", lambda *_: Failing(), raising=False)
+    with pytest.raises(AudioError, match=f"x.{extension}: input/output error; check the disk"):
+        audio_io.info(path)
+
+
+def test_an_input_error_within_a_joined_file_is_named(tmp_path, monkeypatch, capfd):
+    class Failing(io.FileIO):
+        def read(self, *_count):
+            raise OSError(errno.EIO, "Input/output error")
+
+    path = write(tmp_path / "x.ogg", sine())
+    path.write_bytes(path.read_bytes() * 2)
+    with audio_io.opened(path) as (header, blocks):
+        monkeypatch.setattr(parts_file, "_opened", Failing)
+        monkeypatch.setattr(audio_io, "open", lambda *_: Failing(path), raising=False)
+        with pytest.raises(AudioError, match="x.ogg: input/output error"):
+            list(blocks(header.samples))
+    assert capfd.readouterr().err == ""
+
+
+def test_a_dangling_link_is_named(tmp_path):
+    (tmp_path / "x.wav").symlink_to(tmp_path / "gone.wav")
+    with pytest.raises(AudioError, match=r"x.wav: is a link to a file that does not exist"):
+        audio_io.info(tmp_path / "x.wav")
+
+
+# --- absurd samples --------------------------------------------------------------------------------------------------
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("value", "text"), [(3e38, r"samples of absurd magnitude \(3e38\)"),
+                                             (-3e38, r"samples of absurd magnitude \(3e38\)"),
+                                             (1e11, r"samples of absurd magnitude \(1e11\)"),
+                                             (1e300, "NaN or infinite"), (np.nan, "NaN or infinite")])
+@pytest.mark.parametrize("count", [1, 8000])
+def test_absurd_samples_are_refused_without_warnings(tmp_path, value, text, count):
+    audio = sine().astype(np.float64)
+    audio[0, :count] = value
+    path = write(tmp_path / "x.wav", audio, subtype="DOUBLE")
+    for read in (audio_io.read, lambda path: audio_io.read_beginning(path, 1)):
+        with pytest.raises(AudioError, match=f"x.wav: contains {text}"):
+            read(path)
+
+
+def test_samples_are_checked_in_every_block_unless_copied_exactly(tmp_path):
+    audio = sine(seconds=3)
+    audio[0, -1] = 3e38
+    path = write(tmp_path / "x.wav", audio, subtype="FLOAT")
+    with audio_io.opened(path, block=1000) as (header, blocks), pytest.raises(AudioError, match="absurd"):
+        list(blocks(header.samples))
+    with audio_io.opened(path, exact=True) as (header, blocks):
+        assert np.array_equal(np.concatenate(list(blocks(header.samples)), axis=1), audio)

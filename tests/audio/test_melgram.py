@@ -125,7 +125,7 @@ def test_settings_survive_json_and_invalid_ones_are_refused():
     assert MelgramSettings.from_dict(good, "s.json") == settings
     for bad in ({}, good | {"fft": "2048"}, good | {"mels": 0}, good | {"hop": 1e9}, good | {"format_version": 99},
                 good | {"channels": True}, good | {"window": 4096}, {**good, "clip_samples": None}):
-        with pytest.raises(UserError, match="s.json: holds no settings"):
+        with pytest.raises(UserError, match="s.json: contains no settings"):
             MelgramSettings.from_dict(bad, "s.json")
 
 
@@ -136,3 +136,35 @@ def test_band_of_hz_equals_librosa_and_inverts_band_hz(rate):
         expected = librosa.hz_to_mel(hz) / librosa.hz_to_mel(rate / 2) * 97 - 1
         assert settings.band_of_hz(hz) == expected
     assert [settings.band_of_hz(hz) for hz in settings.band_hz] == pytest.approx(range(96), abs=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("rate", [8000, 44100])  # 44100 is resampled
+@pytest.mark.parametrize(("scale", "window_ms"), [(2.0 ** 31, 46.44), (9e9, 46.44), (9e9, 100_000)])
+def test_melgrams_of_integers_stored_as_floats_are_finite(tmp_path, rate, scale, window_ms):
+    noise = np.random.default_rng(0).choice([-1.0, 1.0], (2, rate)) * scale
+    path = write(tmp_path / "x.wav", noise, rate, subtype="FLOAT")
+    settings = MelgramSettings.of(8000, 8000, 2, 40, window_ms, 20)
+    found, warning = melgram.of_file(path, settings)
+    assert np.isfinite(found).all()
+    assert warning == ""
+
+
+@pytest.mark.parametrize(("extension", "subtype"), [("wav", "PCM_16"), ("wav", "FLOAT"), ("flac", "PCM_16"),
+                                                    ("ogg", "VORBIS"), ("mp3", None)])
+def test_channels_that_cancel_each_other_are_named(tmp_path, extension, subtype):
+    tone = sine(rate=44100)  # Vorbis changes the phase of high frequencies, so that noise would not cancel
+    rounding = np.random.default_rng(1).uniform(-1, 1, tone.shape).astype(np.float32) * 2 ** -15
+    path = write(tmp_path / f"x.{extension}", np.concatenate([tone, rounding - tone]), 44100, subtype=subtype)
+    text = f"{path}: its channels cancel each other out in the mono mix; invert or remove one of them."
+    assert melgram.of_file(path, settings_for())[1] == text
+    assert melgram.of_file(path, settings_for(channels=2))[1] == ""
+
+
+@pytest.mark.parametrize("mix", [[[1, 0], [0, 1]], [[1, 0], [0.9, 0.1]], [[1, 0], [-0.9, 0.1]], [[1, 0], [1, 0]],
+                                 [[1, 0], [0, 0]], [[1, 0], [0, 0.001]]])
+def test_other_channels_do_not_cancel(tmp_path, mix):
+    noise = np.random.default_rng(0).normal(0, 0.1, (2, 8000))
+    path = write(tmp_path / "x.wav", np.array(mix) @ noise)
+    assert melgram.of_file(path, settings_for(8000))[1] == ""

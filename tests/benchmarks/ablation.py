@@ -1,7 +1,7 @@
 """Ablation of training: train with different flags and several seeds, and compare.
 
-Reads   Preproc/      in the working folder
-Writes  ablation/<flags>/<seed>/, a working folder per training run; a table to stdout
+Reads   Preproc/      in the working directory
+Writes  ablation/<flags>/<seed>/, a working directory per training run; a table to stdout
 
     python tests/benchmarks/ablation.py '' '--mixup 0.3' '--time-shift 0'      # '': the default constants
     python tests/benchmarks/ablation.py --seeds 5 -- '--precision float32' '--precision mixed_bfloat16'

@@ -1,7 +1,7 @@
 """Compare the accuracy of the networks and of the SVM baseline, with 95% intervals: on one split, or over folds.
 
-Reads   the data sets named: folders with a folder of sounds per class (or with Train/ and Test/ that hold these)
-Writes  accuracy/<data set>/<network>/, a working folder for the suite's scripts; a table to stdout
+Reads   the given data sets: folders with a folder of sounds per class (or with Train/ and Test/ that hold these)
+Writes  accuracy/<data set>/<network>/, a working directory for the suite's scripts; a table to stdout
 
     python tests/benchmarks/accuracy.py ~/fsdd/Samples
     python tests/benchmarks/accuracy.py ~/esc10/Samples --folds '^\\d' '--preprocess=--group-by=-[A-Z]$'

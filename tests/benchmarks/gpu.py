@@ -1,7 +1,7 @@
 """The parts of gpu.sh that measure one backend of Keras; gpu.sh runs them, each within a time limit.
 
-Reads   Preproc/ in the working folder
-Writes  RESULTS/<part>-<backend>.json, which gpu_table.py reads; training runs in folders of the working folder
+Reads   Preproc/ in the working directory
+Writes  RESULTS/<part>-<backend>.json, which gpu_table.py reads; training runs in folders of the working directory
 
     gpu.py train jax     train_network.py for SECONDS: speed, accuracy over time, GPU memory
     gpu.py steps jax     the stages of a training step, timed within this process
@@ -31,12 +31,12 @@ from audio_utils.runtime import command_line, script
 
 RESULTS = "results"    # folder
 SECONDS = 90.0         # of training, start-up included
-STEPS_CLIPS = 3200     # clips an epoch where the stages of a step are timed,
-STEPS_SECONDS = 8.0    # and for how long after the first epoch
-PLAIN_CLIPS = 6400     # clips an epoch of the plain `fit`,
-PLAIN_SECONDS = 6.0    # and after how long no further epoch of it begins
+STEPS_CLIPS = 3200     # clips per epoch when the stages of a step are timed,
+STEPS_SECONDS = 8.0    # and the duration of that after the first epoch
+PLAIN_CLIPS = 6400     # clips per epoch of the plain `fit`,
+PLAIN_SECONDS = 6.0    # and the time after which no further epoch of it begins
 RESUME_FILES = 24      # clips of each class in the runs that are killed and resumed,
-RESUME_CLIPS = 4000    # and clips an epoch: long enough to be killed within one
+RESUME_CLIPS = 4000    # and clips per epoch: long enough to be killed within one
 
 _RESUME_EPOCHS, _KILLED_AFTER, _PLAIN_BATCHES = 4, 2, (16, 128)
 _figures = {}
@@ -72,7 +72,7 @@ ACCURACY_COLUMN = "val_accuracy"  # of history.csv
 
 
 def load_clips() -> tuple:
-    """The data set of the working folder and the Clips of Train."""
+    """The data set of the working directory and the Clips of Train."""
     import preprocess_data
     from audio_utils.data import dataset
     data = dataset.open_dataset(command_line.constants(preprocess_data, {}))
@@ -91,7 +91,7 @@ def load_for_plain() -> tuple:
 
 
 def new_trainer(epoch_clips: int):
-    """A trainer in this process; in a rehearsal it uses the DeviceFeed, as on a GPU."""
+    """A trainer in this process; in a dry run it uses the DeviceFeed, as on a GPU."""
     import train_network
     from audio_utils.inference import device
     from audio_utils.training import resume
@@ -168,12 +168,12 @@ def train(options) -> None:
             with open(folder / "history.csv") as file:
                 accuracy = list(csv.DictReader(file))[-1][ACCURACY_COLUMN]
             epochs.append({"at": seconds, "speed": float(found[2]), "seconds": float(found[3]),
-                           "accuracy": float(accuracy or 0)})  # there is none where all clips are trained on
+                           "accuracy": float(accuracy or 0)})  # there is none if all clips are used for training
             note(options, epochs=epochs)
 
 
 def poll_memory(process: subprocess.Popen) -> None:
-    """Find the most GPU memory that a process uses; it is written with the next epoch."""
+    """Find the peak GPU memory of a process; it is written with the next epoch."""
     peak = 0
     while process.poll() is None:
         megabytes, whose = used_memory(process.pid)
@@ -186,7 +186,7 @@ def poll_memory(process: subprocess.Popen) -> None:
 # --- steps ----------------------------------------------------------------------------------------------------------
 
 def steps(options) -> None:
-    """Time the stages of training for some seconds, but for the first epoch, in which the graph is compiled."""
+    """Time the stages of training for some seconds, except for the first epoch, in which the graph is compiled."""
     os.chdir(new_folder(f"steps-{options.backend}", Path("Preproc")))
     trainer, watch, count, epochs = new_trainer(options.steps_clips), Stopwatch(options.backend), 0, 0
     model, timed = stages(trainer)
@@ -219,9 +219,9 @@ def plain(options) -> None:
 # --- resume ---------------------------------------------------------------------------------------------------------
 
 def resume(options) -> None:
-    """Kill a run within an epoch, resume it, and compare; JAX's runs share what was compiled, but for the last."""
+    """Kill a run within an epoch, resume it, and compare; all JAX runs except the last share a compilation cache."""
     base = Path(f"resume-{options.backend}").absolute()
-    os.environ["OMP_NUM_THREADS"] = "1"  # of two runs at a time on the CPU, torch's threads hinder each other
+    os.environ["OMP_NUM_THREADS"] = "1"  # the torch threads of two concurrent runs on the CPU slow each other down
     for folder in Path("Preproc/Train").iterdir():
         (base / folder).mkdir(parents=True)
         for path in sorted(folder.iterdir())[:options.resume_files]:

@@ -5,18 +5,18 @@
 #       --wheels FOLDER       install the wheels in it into a temporary folder; the environment stays as it is
 #       --clips 1667          clips of each of the 12 classes
 #       --seconds 90          training time for each backend, start-up included
-#       --resume-clips 4000   clips an epoch in the runs that are killed and resumed
+#       --resume-clips 4000   clips per epoch in the runs that are killed and resumed
 #       --backends "jax torch"
-#       --limit PART=SECONDS  another time limit for a part, several times if need be: install, sounds, melgrams,
+#       --limit PART=SECONDS  another time limit for a part; may be repeated: install, sounds, melgrams,
 #                             train-jax, steps-jax, plain-jax, resume-jax, train-torch, ...
 #       --total 468           time limit in seconds for all parts together
 #
 # Reads   the wheels. It needs Python ($PYTHON, or python3) with JAX or torch, numpy, scipy, h5py, numba, scikit-learn,
-#         matplotlib, jinja2, tqdm and pillow; neither a network nor TensorFlow nor librosa. Without a GPU it is a
-#         rehearsal on the CPU, for which --clips 12 --seconds 40 --resume-clips 200 is enough.
-# Writes  gpu_benchmark/table.md, log.txt and results/*.json in the working folder
+#         matplotlib, jinja2, tqdm and pillow; neither network access nor TensorFlow nor librosa. Without a GPU,
+#         it is a dry run on the CPU, for which --clips 12 --seconds 40 --resume-clips 200 is enough.
+# Writes  gpu_benchmark/table.md, log.txt and results/*.json in the working directory
 #
-# The wheels, for Python 3.12 on Linux, from a machine with a network:
+# The wheels, for Python 3.12 on Linux, from a machine with network access:
 #     python3 -m pip download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
 #       --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 --platform manylinux_2_17_x86_64 \
 #       --platform manylinux2014_x86_64 -d FOLDER "keras>=3.14,<4" namex optree soundfile cffi pycparser soxr \
@@ -31,7 +31,7 @@ while (($#)); do
         --limit) : "${2:?$1 needs a value}"; limits[${2%%=*}]=${2#*=} ;;
         --wheels|--clips|--seconds|--resume-clips|--backends|--total)
             name=${1#--}; printf -v "${name//-/_}" %s "${2:?$1 needs a value}" ;;
-        *) echo "$1: is no flag; see --help." >&2; exit 2 ;;
+        *) echo "$1: is not a flag; see --help." >&2; exit 2 ;;
     esac; shift 2
 done
 [[ -z $wheels ]] || wheels=$(cd "$wheels" && pwd) || exit 1
@@ -41,7 +41,7 @@ trap 'rm -rf "$work"' EXIT
 rm -rf "$out/results" && mkdir -p "$out/results" || exit 1
 export PYTHONPATH=$work/site${PYTHONPATH:+:$PYTHONPATH}
 
-part() {  # name, limit in seconds, command: run it within the limit and within what is left of the total
+part() {  # name, limit in seconds, command: run it within the limit and the remaining total
     local name=$1 limit=${limits[$1]:-$2} left=$((total - SECONDS)) start=$SECONDS status=0 outcome=done
     shift 2; ((limit < left)) || limit=$left
     printf '\n== %s (at %d s, limit %d s)\n' "$name" "$SECONDS" "$limit"
@@ -69,7 +69,7 @@ gpu() { part "$1-$2" "$3" "$python" "$suite/tests/benchmarks/gpu.py" "$1" "$2" "
     part melgrams 60 "$python" "$suite/preprocess_data.py"
     for backend in $backends; do gpu train "$backend" $((seconds + 15)); done
     for backend in $backends; do gpu steps "$backend" 60; done
-    for backend in $backends; do  # on a GPU at a time: no speed is measured
+    for backend in $backends; do  # concurrently on a GPU: no speed is measured
         gpu resume "$backend" 120 | sed -u "s/^/$backend: /" &
         command -v nvidia-smi >/dev/null || wait
     done; wait

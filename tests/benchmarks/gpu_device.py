@@ -12,13 +12,13 @@ from contextlib import suppress
 
 
 def gpu_names() -> list:
-    """For each GPU here its name, memory and driver."""
+    """The name, memory and driver of each GPU."""
     return [f"{name}, {memory} MiB, driver {driver}" for name, memory, driver in
             (line.split(", ") for line in nvidia_smi("--query-gpu=name,memory.total,driver_version"))]
 
 
 def used_memory(process_id: int) -> tuple:
-    """(MiB, of what): of the process, or of the whole GPU where the driver does not name the process."""
+    """(MiB, "process"), or (MiB, "whole GPU") if the driver does not list the process."""
     apps = dict(re.findall(r"(\d+), (\d+)", "\n".join(nvidia_smi("--query-compute-apps=pid,used_memory"))))
     if str(process_id) in apps:
         return int(apps[str(process_id)]), "process"
@@ -26,7 +26,7 @@ def used_memory(process_id: int) -> tuple:
 
 
 def nvidia_smi(query: str) -> list:
-    """The lines that nvidia-smi answers to a query; none where there is no GPU."""
+    """The output lines of nvidia-smi for a query; none if there is no GPU."""
     with suppress(OSError):
         done = subprocess.run(["nvidia-smi", query, "--format=csv,noheader,nounits"], stdout=subprocess.PIPE,
                               stderr=subprocess.DEVNULL, text=True)
@@ -60,7 +60,7 @@ class Stopwatch:
         return result
 
     def time_device(self, model) -> None:
-        """Time Keras's training steps on the device, and apart from them the transfer of their batches."""
+        """Time Keras's training steps on the device and, separately, the transfer of their batches."""
         import keras
         send = self.timed("transfer", lambda batch: keras.tree.map_structure(keras.ops.convert_to_tensor, batch))
         if self.backend == "torch":
@@ -69,7 +69,7 @@ class Stopwatch:
             model.train_function = lambda batch: step(send(batch))
             return
         fetch = self.timed("transfer", lambda batches: next(batches, None))
-        make = model._make_function  # step → what takes an iterator of batches and calls step for each
+        make = model._make_function  # step → a function that takes an iterator of batches and calls step for each
         model._make_function = lambda step: make(self.timed("device", step))
         model.make_train_function()
         steps = model.train_function

@@ -1,4 +1,4 @@
-"""The table of gpu.sh: a column for each backend, then how each part ended.
+"""The table of gpu.sh: a column for each backend, then the outcome of each part.
 
 Reads   RESULTS/<part>-<backend>.json, which gpu.py wrote, and RESULTS/parts.txt
 Writes  Markdown to stdout
@@ -25,14 +25,14 @@ _EPOCH = "validation", "saving", "rest of an epoch"
 _RUNS = {"killed": "killed (SIGKILL)", "control": "two uninterrupted runs", "resumed": "killed and resumed",
          "anew": "killed and resumed, compiled anew"}
 _GROUPS = {"model_weights/": "best", "panotti/last/": "last", "panotti/average/": "average",
-           "panotti/optimizer/": "optimizer", "": "other"}  # of weights.hdf5, by how the path begins
+           "panotti/optimizer/": "optimizer", "": "other"}  # of weights.hdf5, by the beginning of the path
 
 
 def main() -> None:
     options = command_line.parse(globals(), positional=[("backends", {"help": "with commas between them"})])
     backends, folder = options.backends.split(","), Path(options.results)
     columns = {backend: column(folder, backend) for backend in backends}
-    print(*gpu_names() or [f"no GPU: rehearsal on the CPU ({len(usable_cores())} cores)"], sep="\n")
+    print(*gpu_names() or [f"no GPU: dry run on the CPU ({len(usable_cores())} cores)"], sep="\n")
     print(f"Python {sys.version.split()[0]},", ", ".join(map(with_version, ("keras", "jax", "torch"))), end="\n\n")
     print("|", " | ".join(["", *backends]), "|\n|" + "---|" * (1 + len(backends)))
     for name in dict.fromkeys(name for rows in columns.values() for name in rows):
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def column(folder: Path, backend: str) -> dict:
-    """The figures of a backend, {row: text}; a part that was missing or failed has a row that says why."""
+    """The figures of a backend, {row: text}; a part that is missing or failed has a row with the reason."""
     found = {part: json.loads(path.read_text()) if (path := folder / f"{part}-{backend}.json").exists() else {}
              for part in ("train", "steps", "plain", "resume")}
     failures = {f"{part}: failure": (figures.get("missing") or figures["error"]).replace("|", "/")
@@ -59,7 +59,7 @@ def training_rows(found: dict) -> dict:
         later = epochs[1:] or epochs
         seconds, best = np.median([each["seconds"] for each in later]), max(epochs, key=lambda each: each["accuracy"])
         rows |= {"clips/s, median": f"{np.median([each['speed'] for each in later]):.0f}",
-                 "seconds an epoch, median": f"{seconds:.2f} ({len(epochs)} epochs)",
+                 "seconds per epoch, median": f"{seconds:.2f} ({len(epochs)} epochs)",
                  "first epoch ended after": f"{epochs[0]['at']:.1f} s (loaded: {found['loaded']:.1f} s, compilation: "
                                             f"{epochs[0]['seconds'] - seconds:.1f} s)",
                  "best validation accuracy": f"{best['accuracy']:.2%} after {best['at']:.0f} s"}
@@ -70,7 +70,7 @@ def training_rows(found: dict) -> dict:
 
 
 def step_rows(found: dict) -> dict:
-    """Milliseconds of each stage, with the device waited for after each: so nothing overlaps here."""
+    """Milliseconds of each stage; the device is synchronized after each, so nothing overlaps."""
     if "seconds" not in found:
         return {}
     seconds = Counter(found["seconds"])
@@ -79,7 +79,7 @@ def step_rows(found: dict) -> dict:
 
 
 def difference(one: Path, other: Path) -> str:
-    """How weights.hdf5 and history.csv of two folders differ: the largest absolute difference in each group."""
+    """The differences of weights.hdf5 and history.csv between two folders; the largest one in each group."""
     (first, second), (history, other_history) = (
         [(folder / name).read_bytes() for folder in (one, other)] for name in ("weights.hdf5", "history.csv"))
     if first == second and history == other_history:

@@ -1,13 +1,13 @@
 """Generate a data set of guitar notes, each played through one of twelve effects; the effects are the classes.
 
-Writes  Samples/<Effect>/<effect>_<number>.wav    in the working folder; mono, 16 bits
+Writes  Samples/<Effect>/<effect>_<number>.wav    in the working directory; mono, 16 bits
 
     python tests/benchmarks/guitar_effects.py 400
     python tests/benchmarks/guitar_effects.py 20 --seed 2 --jobs 1
 
 The data set is modeled on IDMT-SMT-Audio-Effects (Stein, Abeßer, Dittmar and Schuller, "Automatic Detection of Audio
 Effects in Guitar and Bass Recordings", AES Convention 128, 2010): single plucked notes of 2 s. Each clip has its own
-random note and settings, which depend on seed, effect and number only: a small set is the beginning of a large one. The
+random note and settings, which depend only on seed, effect and number: a small set is a subset of a large one. The
 effects and the ranges of their settings follow Zölzer (ed.), "DAFX: Digital Audio Effects", 2nd edition, 2011, chapters
 2 (filters and delays), 3 (modulators), 4 (nonlinear processing) and 5 (spatial effects).
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the suite's folder
 from audio_utils.runtime import script
 
-script.guard_imports(__name__)  # ^C during the imports below ends in one sentence
+script.guard_imports(__name__)  # ^C during the imports below prints one sentence, not a traceback
 import time
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -34,7 +34,7 @@ from audio_utils.runtime.command_line import Limits
 CLIPS = 400          # of each effect
 SECONDS = 2.0        # length of each
 SAMPLE_RATE = 44100  # Hz
-SEED = 1             # another seed gives other notes and settings
+SEED = 1             # another seed gives different notes and settings
 JOBS = None          # processes; None: one per core
 
 _OPEN_STRINGS_HZ = 440 * 2 ** ((np.array([40, 45, 50, 55, 59, 64]) - 69) / 12)  # E2 A2 D3 G3 B3 E4
@@ -238,7 +238,7 @@ def draw_chorus(rng):
 
 
 def cents_to_ms(cents, hz):
-    """The amplitude of a sinusoidal delay for a vibrato of so many cents; the delay's slope changes the pitch."""
+    """The amplitude of a sinusoidal delay for a vibrato of this depth; the delay's slope changes the pitch."""
     return 1000 * (2 ** (cents / 1200) - 1) / (2 * np.pi * hz)
 
 

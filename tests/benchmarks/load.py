@@ -30,7 +30,7 @@ from audio_utils.data.sounds import find_sounds
 from audio_utils.runtime import command_line, parallel, script
 from audio_utils.runtime.command_line import Limits
 
-MELGRAMS = 5000  # to load
+MELGRAMS = 5000  # number of melgrams to load
 SOUNDS = 200     # from which they are made, and on which computing is measured
 CHANNELS = 1     # of each sound
 ROUNDS = 5       # for the medians; one more is the warm-up
@@ -79,7 +79,7 @@ def write_melgrams(folder, sounds, settings, count):
         for name, stored in (("Preproc", each), ("Half", each.astype(np.float16))):
             path = preproc.melgram_path(folder / name, "Train", f"{sound.class_name}/{i}.wav")
             path.parent.mkdir(parents=True, exist_ok=True)
-            preproc.write_melgram(path, stored, 0)
+            preproc.write_melgram(path, stored)
     return max(np.abs(each.astype(np.float16).astype(np.float32) - each).max() for each in melgrams)
 
 
@@ -124,7 +124,7 @@ def read_half(folder, settings, kind):
         if kind != np.float16:
             melgrams[i] = stored
         if not np.isfinite(melgrams[i].sum(dtype=np.float32)):
-            raise SystemExit(f"{name}: holds NaN or infinite values.")
+            raise SystemExit(f"{name}: contains NaN or infinite values.")
     return melgrams
 
 

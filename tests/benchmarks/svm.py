@@ -1,6 +1,6 @@
 """The baseline: a support vector machine (SVM) on statistics of melgrams.
 
-Reads   Preproc/      in the working folder, from preprocess_data.py
+Reads   Preproc/      in the working directory, from preprocess_data.py
 Writes  the accuracy on Test and the confusion matrix to stdout
 
     python tests/benchmarks/svm.py

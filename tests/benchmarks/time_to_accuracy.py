@@ -1,13 +1,14 @@
-"""Compare accuracy at equal training time: train_network.py and the first Panotti's recipe, on guitar effects.
+"""Compare accuracy at equal training time: train_network.py and the original Panotti's recipe, on guitar effects.
 
-Both use the same sounds of guitar_effects.py and the same melgrams. The first Panotti's recipe (2017) is its network in
-float32 on unnormalized melgrams, Adadelta with a learning rate of 1.0, batches of 40, and the epoch with the best
-validation loss. It trains for as long as train_network.py took until it stopped. Test is scored once, at the end.
+Both use the same sounds of guitar_effects.py and the same melgrams. The recipe of the original Panotti (2017) is its
+network in float32 on unnormalized melgrams, Adadelta with a learning rate of 1.0, batches of 40, and the epoch with
+the best validation loss. It trains for as long as train_network.py took until it stopped. Test is scored once, at the
+end.
 
 Writes  time_to_accuracy/      sounds, melgrams and our network; a table to stdout
 
     python tests/benchmarks/time_to_accuracy.py                  # 12 × 400 clips
-    python tests/benchmarks/time_to_accuracy.py --clips 1667     # as many as the first Panotti had
+    python tests/benchmarks/time_to_accuracy.py --clips 1667     # as many as in the original Panotti
 """
 
 import json

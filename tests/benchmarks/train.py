@@ -90,7 +90,7 @@ def make_melgrams(folder, channels, options):
     for i in range(math.ceil(options.clips / (1 - train_network.VALIDATION_FRACTION))):
         path = preproc.melgram_path(folder / "Preproc", "Train", f"{i % _CLASSES}/{i}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        preproc.write_melgram(path, rng.normal(-40, 15, settings.shape).astype(np.float32), 0)
+        preproc.write_melgram(path, rng.normal(-40, 15, settings.shape).astype(np.float32))
     preproc.write_settings(folder / "Preproc", settings.to_dict() | {"complete": True, "constants": {}})
 
 

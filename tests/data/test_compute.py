@@ -1,8 +1,11 @@
 """Melgrams are computed into Preproc/ or into memory: the same ones, whatever happens on the way."""
 
+import csv
 import json
+import os
 import shutil
 from collections import namedtuple
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,7 +32,7 @@ def folder(tmp_path):
 
 def test_memory_and_disk_hold_the_same_clips(samples, folder):
     made = plan.make_plan(OPTIONS, samples, folder)
-    compute.compute(made, folder, False, 1)
+    compute.compute(made, folder, 1, False)
     for split in ("Train", "Test"):
         on_disk, _ = preproc.load(folder, split, made.settings)
         in_memory, warnings = compute.compute_in_memory(made, split, None, 1)
@@ -47,7 +50,7 @@ def test_in_memory_bad_files_are_named_and_left_out(samples):
     clips, warnings = compute.compute_in_memory(made, bad.split, None, 1)
     assert len(clips) == len(clips.names) == len(clips.targets) == sum(c.split == bad.split for c in made.clips) - 1
     assert bad.name not in clips.names
-    assert ["10.wav: holds NaN" in warning for warning in warnings] == [True]
+    assert ["10.wav: contains NaN" in warning for warning in warnings] == [True]
 
 
 def test_in_memory_the_classes_are_those_of_the_network(samples):
@@ -68,21 +71,21 @@ def test_preprocessing_is_incomplete_until_all_melgrams_are_written(samples, fol
 
     monkeypatch.setattr(preproc, "write_melgram", write_5)
     with pytest.raises(KeyboardInterrupt):
-        compute.compute(made, folder, False, 1)
+        compute.compute(made, folder, 1, False)
     assert json.loads((folder / "settings.json").read_text())["complete"] is False
     monkeypatch.undo()
     again = plan.make_plan(OPTIONS, samples, folder)
     assert len(again.stale) == 15
-    compute.compute(again, folder, False, 1)
+    compute.compute(again, folder, 1, False)
     assert json.loads((folder / "settings.json").read_text())["complete"] is True
 
 
 def test_unfinished_files_of_a_killed_run_are_swept(samples, folder):
-    compute.compute(plan.make_plan(OPTIONS, samples, folder), folder, False, 1)
+    compute.compute(plan.make_plan(OPTIONS, samples, folder), folder, 1, False)
     unfinished = [folder / f"{UNFINISHED}settings.json", folder / f"Train/low/{UNFINISHED}0.wav.npy"]
     for path in unfinished:
         path.touch()
-    compute.compute(plan.make_plan(OPTIONS, samples, folder), folder, False, 1)
+    compute.compute(plan.make_plan(OPTIONS, samples, folder), folder, 1, False)
     assert not any(path.exists() for path in unfinished)
 
 
@@ -90,21 +93,153 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(samples, fold
     usage = namedtuple("usage", "total used free")(10 ** 9, 10 ** 9 - 100, 100)
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: usage)
     with pytest.raises(UserError, match=r"Preproc/: the melgrams need .* GB and 0.0 GB are free; make room, or"):
-        compute.compute(plan.make_plan(OPTIONS, samples, folder), folder, False, 1)
+        compute.compute(plan.make_plan(OPTIONS, samples, folder), folder, 1, False)
     assert not list(folder.iterdir())
 
 
-def test_orphans_are_named_and_removed_only_on_request(samples, folder, capsys):
-    made = plan.make_plan(OPTIONS, samples, folder)
-    compute.compute(made, folder, False, 1)
-    (samples / "low/0.wav").unlink()
-    made = plan.make_plan(OPTIONS, samples, folder)
-    (split, name), = made.orphans
-    path = preproc.melgram_path(folder, split, name)
+def used(folder):
+    """(split, name) of the melgrams that training and evaluation use."""
+    settings = preproc.read_settings(folder)[0]
+    return {(split, name) for split in ("Train", "Test") for name in preproc.load(folder, split, settings)[0].names}
+
+
+def preprocess(samples, folder, prune=False):
+    return compute.compute(plan.make_plan(OPTIONS, samples, folder), folder, 1, prune)
+
+
+def files(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*.npy")}
+
+
+def test_the_melgram_of_a_sound_that_is_gone_is_left_out_and_deleted_only_on_request(samples, folder, capsys):
+    preprocess(samples, folder)
+    before, melgrams = used(folder), files(folder)
+    kept = (samples / "low/0.wav").rename(samples.parent / "kept.wav")
     capsys.readouterr()
-    compute.remove_orphans(made, folder, prune=False)
-    assert capsys.readouterr().err.startswith(f"{path}: its sound is gone or in the other split; the melgram is still")
-    assert path.exists()
-    compute.remove_orphans(made, folder, prune=True)
-    assert capsys.readouterr().out == f"{path}: removed.\n"
-    assert not path.exists()
+    preprocess(samples, folder)
+    assert capsys.readouterr().err.startswith("low/0.wav: the sound is gone, so the melgram is left out; --prune")
+    gone, = before - used(folder)
+    assert gone[1] == "low/0.wav"
+    assert files(folder) == melgrams
+    warnings = preproc.load(folder, gone[0], preproc.read_settings(folder)[0])[1]
+    assert warnings == [f"low/0.wav: melgrams of sounds that are gone in {folder / gone[0]}/; left out; "
+                        "preprocess_data.py --prune deletes them."]
+    capsys.readouterr()
+    preprocess(samples, folder, prune=True)
+    path = preproc.melgram_path(folder, *gone)
+    assert f"{path}: removed.\n" in capsys.readouterr().out
+    assert melgrams - files(folder) == {str(path.relative_to(folder))}
+    kept.rename(samples / "low/0.wav")
+    preprocess(samples, folder)
+    assert (used(folder), files(folder)) == (before, melgrams)
+
+
+def test_where_a_class_is_gone_all_melgrams_stay_in_use(samples, folder, capsys):
+    write(samples / "mid/0.wav", sine(450, 0.1))
+    preprocess(samples, folder)
+    before = used(folder)
+    shutil.move(samples / "low", samples.parent / "unmounted")
+    capsys.readouterr()
+    for _ in range(2):
+        preprocess(samples, folder)
+        assert "10 of 21 sounds are gone, perhaps with a disk that is not mounted" in capsys.readouterr().err
+        assert used(folder) == before
+    preprocess(samples, folder, prune=True)
+    assert {name.partition("/")[0] for _, name in used(folder)} == {"high", "mid"}
+    assert not list(folder.rglob("low/*.npy"))
+
+
+def test_a_relabeled_sound_changes_its_class_and_stays_in_its_split(samples, folder):
+    preprocess(samples, folder)
+    test = next(name for split, name in used(folder) if split == "Test" and name.startswith("low/"))
+    (samples / test).rename(samples / "high/moved.wav")
+    preprocess(samples, folder)
+    assert ("Test", "high/moved.wav") in used(folder)
+    assert not [path for path in files(folder) if path.endswith(f"{test}.npy")]
+    assert len(files(folder)) == len(used(folder)) == 20
+
+
+def test_two_classes_of_one_date_that_are_swapped_are_computed_again(samples, folder):
+    for path in samples.glob("*/*"):
+        os.utime(path, ns=(0, 0))
+    preprocess(samples, folder)
+    before = {path: (folder / path).read_bytes() for path in files(folder)}
+    for name, new in (("low", "x"), ("high", "low"), ("x", "high")):
+        (samples / name).rename(samples / new)
+    preprocess(samples, folder)
+    swap = {"low": "high", "high": "low"}
+    for path, content in before.items():
+        split, label, name = path.split("/")
+        assert (folder / split / swap[label] / name).read_bytes() == content
+    assert len(files(folder)) == 20
+
+
+def test_a_file_with_another_content_but_equal_size_and_date_is_computed_again(samples, folder):
+    preprocess(samples, folder)
+    path = samples / "low/3.wav"
+    before = path.stat()
+    replacement = write(samples.parent / "new.wav", sine(777, 0.1))
+    assert replacement.stat().st_size == before.st_size
+    os.utime(replacement, ns=(before.st_mtime_ns, before.st_mtime_ns))
+    replacement.replace(path)
+    made = plan.make_plan(OPTIONS, samples, folder)
+    assert [clip.name for clip in made.stale] == ["low/3.wav"]
+
+
+def test_skipped_files_are_listed_with_their_reasons(samples, folder):
+    (samples / "low/bad.wav").write_bytes(b"no audio")
+    write(samples / "low/nan.wav", sine(seconds=0.1) * np.nan, subtype="FLOAT")
+    preprocess(samples, folder)
+    rows = list(csv.reader((folder / "skipped.csv").open()))
+    assert rows[0] == ["file", "reason"]
+    assert [Path(row[0]).name for row in rows[1:]] == ["bad.wav", "nan.wav"]
+    assert rows[2][1].startswith("contains NaN")
+    before = (folder / "skipped.csv").stat().st_mtime_ns
+    preprocess(samples, folder)
+    assert (folder / "skipped.csv").stat().st_mtime_ns == before
+
+
+def test_dates_need_not_be_settable(samples, folder, monkeypatch):
+    def refuse(*arguments, **keywords):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert len(preprocess(samples, folder)) == 20
+
+
+def test_a_run_killed_at_any_write_is_completed_by_the_next(samples, folder, monkeypatch, tmp_path):
+    """Relabeling and pruning, stopped at each replacement or deletion of a file: Samples/ is never touched."""
+    preprocess(samples, folder)
+    for i in range(2):
+        (samples / f"low/{i}.wav").rename(samples / f"high/moved{i}.wav")
+    (samples / "low/9.wav").unlink()
+    content = {path: path.read_bytes() for path in samples.rglob("*.wav")}
+    whole = shutil.copytree(folder, tmp_path / "whole")
+    preprocess(samples, whole, prune=True)
+    expected = {str(path.relative_to(whole)): path.read_bytes() for path in whole.rglob("*.*")}
+    for stop_at in range(100):
+        broken, count = shutil.copytree(folder, tmp_path / f"broken{stop_at}"), 0
+
+        def stop(original):
+            def call(*arguments, **keywords):
+                nonlocal count
+                count += 1
+                if count > stop_at:  # noqa: B023
+                    raise KeyboardInterrupt
+                return original(*arguments, **keywords)
+            return call
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "replace", stop(os.replace))
+            patch.setattr(Path, "unlink", stop(Path.unlink))
+            try:
+                preprocess(samples, broken, prune=True)
+            except KeyboardInterrupt:
+                pass
+            else:
+                break
+        preprocess(samples, broken, prune=True)
+        assert {str(path.relative_to(broken)): path.read_bytes() for path in broken.rglob("*.*")} == expected
+        assert {path: path.read_bytes() for path in samples.rglob("*.wav")} == content
+        shutil.rmtree(broken)
+    assert 5 < stop_at < 99

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import sine, write
 
-from audio_utils.data.inspection import clipped_samples, find_problems, measure, measure_all
+from audio_utils.data.inspection import clipped_samples, describe_problems, find_problems, measure, measure_all
 from audio_utils.data.sounds import Sound
 
 SILENT = 10 ** (-60 / 20)
@@ -46,7 +46,7 @@ def test_unreadable_sounds_have_a_sentence_and_no_statistics(tmp_path):
     bad = Sound("a", write(tmp_path / "bad.wav", sine() * np.nan, subtype="FLOAT"))
     statistics, failed = measure_all([bad, good], -60, 1)
     assert list(statistics) == [good]
-    assert failed == [f"{bad.path}: holds NaN or infinite samples; repair or remove it."]
+    assert failed == [f"{bad.path}: contains NaN or infinite samples; repair or remove it."]
 
 
 def test_problems_are_compared_with_the_class(tmp_path):
@@ -55,4 +55,19 @@ def test_problems_are_compared_with_the_class(tmp_path):
     statistics, _ = measure_all(sounds, -60, 1)
     problems = find_problems(statistics, 0.05, 0.001)
     assert {problem: [sound.path.stem for sound in found] for problem, found in problems.items()} == {
-        "silent": ["3"], "empty": ["2"], "clipped": ["4"], "silent channel": []}
+        "silent": ["3"], "empty": ["2"], "clipped": ["4"], "silent channel": [], "DC offset": []}
+
+
+@pytest.mark.parametrize(("offset", "level", "subtype", "found"), [
+    (0.2, 0.02, "PCM_16", 1), (-0.2, 0.02, "FLOAT", 1), (0.2, 0, "PCM_24", 1),  # more than the sound, or without one
+    (0.2, 0.5, "PCM_16", 0), (0.0005, 0, "FLOAT", 0), (0, 0.5, "PCM_16", 0)])  # less than the sound, or than silence
+def test_a_dc_offset_above_the_sound_is_found_in_its_channel(tmp_path, offset, level, subtype, found):
+    audio = np.concatenate([sine(level=0.5), offset + sine(level=level)])
+    sound = Sound("a", write(tmp_path / "a.wav", audio, subtype=subtype))
+    statistics, _ = measure_all([sound], -60, 1)
+    assert statistics[sound].dc_channels == found
+    problems = find_problems(statistics, 0.05, 0.001)
+    assert problems["DC offset"] == [sound] * found
+    sentences = [text for text in describe_problems(problems, -60) if "DC" in text]
+    text = f"{sound.path}: a DC offset larger than the sound itself; apply a high-pass filter to it."
+    assert sentences == [text] * found

@@ -1,13 +1,12 @@
 """Preproc/: settings and melgrams are written and read back; damaged ones are named and left out."""
 
-import dataclasses
 import io
 
 import numpy as np
 import pytest
 
 from audio_utils.audio.melgram import MelgramSettings
-from audio_utils.data import preproc
+from audio_utils.data import index, preproc
 from audio_utils.runtime import safe_files
 from audio_utils.runtime.errors import UserError
 
@@ -22,7 +21,7 @@ def folder(tmp_path):
                                        ("Test", "a/3"), ("Test", "b/4")]):
         path = preproc.melgram_path(tmp_path, split, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        preproc.write_melgram(path, np.full(SETTINGS.shape, i, np.float32), 12345)
+        preproc.write_melgram(path, np.full(SETTINGS.shape, i, np.float32))
     return tmp_path
 
 
@@ -106,15 +105,20 @@ def test_damaged_melgrams_are_named_and_left_out(folder, content):
     assert [warning.partition(": ")[0] for warning in warnings] == [str(bad)]
 
 
-def test_a_current_melgram_has_the_date_of_its_sound_and_the_right_size(folder):
-    path = preproc.melgram_path(folder, "Train", "a/1")
-    assert preproc.is_current(path.stat(), 12345, SETTINGS)
-    assert not preproc.is_current(path.stat(), 12346, SETTINGS)
-    assert not preproc.is_current(path.stat(), None, SETTINGS)
-    assert not preproc.is_current(path.stat(), 12345, dataclasses.replace(SETTINGS, mels=4))
-    assert not preproc.is_current(None, 12345, SETTINGS)
-    preproc.invalidate(folder)
-    assert not preproc.is_current(path.stat(), 12345, SETTINGS)
+def test_only_melgrams_of_the_index_are_used(folder):
+    current = index.settings_id(SETTINGS)
+
+    def entry(name, split="Train", status=index.USED, settings=current):
+        return index.Entry(name, split, status, index.UNKNOWN_STAT, index.UNKNOWN_CONTENT, settings)
+
+    index.write(folder, [entry("a/1"), entry("a/3", "Test"), entry("b/1", status=index.LEFT_OUT),
+                         entry("c/1", settings="other"), entry("c/9")])
+    assert preproc.used_melgrams(folder, "Train", SETTINGS) == (["a/1"], [
+        f"b/1: melgrams of sounds that are gone in {folder}/Train/; left out; preprocess_data.py --prune deletes them.",
+        f"c/1, c/2: melgrams that the index does not have in {folder}/Train/; left out; run preprocess_data.py again."])
+    clips, warnings = preproc.load(folder, "Train", SETTINGS)
+    assert clips.names == ["a/1"]
+    assert len(warnings) == 2
 
 
 def test_only_melgrams_are_found(folder):

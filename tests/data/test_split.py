@@ -95,9 +95,59 @@ def test_of_two_large_groups_one_is_held_out():
 
 
 def test_the_users_split_is_kept_except_for_augmented_test_sounds():
-    sounds = [Sound(name.split("/")[1], Path(name), name.split("/")[0]) for name in
-              ("Train/a/1.wav", "Train/a/2_aug1.wav", "Train/b/1.wav", "Test/a/2.wav", "Test/b/3_aug1.wav")]
-    assert split.split_sounds(sounds, {}, 0.2, 1) == ["Train", None, "Train", "Test", None]
+    sounds = [Sound(name.split("/")[1], Path(name), name.split("/")[0], copy_of) for name, copy_of in (
+        ("Train/a/1.wav", None), ("Train/a/other.wav", "a/2.wav"), ("Train/b/1.wav", None), ("Test/a/2.wav", None),
+        ("Test/b/3_aug1.wav", "b/3.wav"), ("Test/b/site_aug12.wav", None))]
+    assert split.split_sounds(sounds, {}, 0.2, 1) == ["Train", None, "Train", "Test", None, "Test"]
+
+
+# --- copies that are known from their tags, not by their names -------------------------------------------------------
+
+def recordings_of_august(folder="a"):
+    """(names, copies): 20 sites recorded on two days of August, and a copy of each with a name that does not say so."""
+    recordings = [f"{folder}/site{i}{day}.wav" for i in range(20) for day in ("_aug12", "_aug13")]
+    return recordings, {f"{folder}/copy {i}.wav": name for i, name in enumerate(recordings)}
+
+
+def test_recordings_that_are_named_as_copies_are_held_out_and_their_copies_are_not():
+    recordings, copy_of = recordings_of_august()
+    held = split.hold_out([*recordings, *copy_of], {}, 0.2, 1, copy_of=copy_of)
+    assert len(held_out(held)) == 8
+    assert held_out(held) <= set(recordings)
+    assert len({name.replace("_aug12", "").replace("_aug13", "") for name in held_out(held)}) > 4  # no groups by site
+    assert all(held[copy] is (None if held[parent] else False) for copy, parent in copy_of.items())
+
+
+def test_copies_whose_names_do_not_say_so_are_in_no_fold():
+    recordings, copy_of = recordings_of_august()
+    _, fold_of = split.assign_folds([*recordings, *copy_of], "5", 1, copy_of=copy_of)
+    assert set(fold_of) == set(recordings)
+    assert set(Counter(fold_of.values()).values()) == {8}
+
+
+def test_sounds_know_their_recording_also_if_it_is_gone():
+    recordings, copy_of = recordings_of_august()
+    sounds = [Sound("a", Path(name), copy_of=copy_of.get(name)) for name in [*recordings, *copy_of]]
+    found = split.split_sounds(sounds, {}, 0.2, 1)
+    assert Counter(found) == {"Train": 32 + 32, "Test": 8, None: 8}
+    assigned = {sound.name: each for sound, each in zip(sounds, found, strict=True) if each}
+    copies = [sound for sound in sounds if sound.copy_of]
+    expected = [each for sound, each in zip(sounds, found, strict=True) if sound.copy_of]
+    assert split.split_sounds(copies, assigned, 0.2, 1) == expected
+
+
+def test_group_by_applies_to_the_recording_of_a_copy():
+    copy_of = {"a/x.wav": "a/take1_s3.wav"}
+    assert split.group_of("a/x.wav", r"_s\d+$", copy_of) == split.group_of("b/take1_s9.wav", r"_s\d+$", copy_of)
+    assert split.group_of("a/site_aug12.wav", "", copy_of) == "a/site_aug12"
+
+
+def test_by_names_alone_and_with_the_copies_ordinary_sounds_are_split_alike():
+    originals = names(3, 20)
+    copy_of = {name.replace(".wav", f"_aug{i}.wav"): name for name in originals for i in (1, 2)}
+    every = [*originals, *copy_of]
+    assert split.hold_out(every, {}, 0.2, 1, copy_of=copy_of) == split.hold_out(every, {}, 0.2, 1)
+    assert split.assign_folds(every, "4", 1, copy_of=copy_of) == split.assign_folds(every, "4", 1)
 
 
 def test_sounds_with_melgrams_keep_their_split():

@@ -174,19 +174,19 @@ def test_page_without_sounds_history_or_a_second_class(tmp_path):
 def test_page_says_that_the_last_epochs_had_no_validation(tmp_path):
     history = [*HISTORY, *({**HISTORY[-1], "epoch": n, "val_loss": None, "val_accuracy": None} for n in (4, 5))]
     page = Page(page_of(tmp_path, findings_of(["a", "b"], history=history)))
-    assert "5; the last 2 on all training files; the last is evaluated here" in page.words
+    assert "5; the last 2 on all training files; the last one is evaluated here" in page.words
     assert "the saved network is from epoch 5, trained on all clips" in page.words
 
 
 def test_training_files_are_counted_in_preproc_or_by_the_split(tmp_path):
     for n in range(10):
         write(tmp_path / f"Samples/dog/{n}.wav", sine())
-    sounds = report.find_sounds(tmp_path / "Samples")[0]
-    assert report.training_files(sounds, tmp_path / "Preproc", {"constants": {"TEST_FRACTION": 0.2}}) == {"dog": 8}
+    sounds, findings = report.find_sounds(tmp_path / "Samples")[0], findings_of(["dog", "b"])
+    assert report.training_files(sounds, tmp_path / "Preproc", findings) == {"dog": 8}
     path = preproc.melgram_path(tmp_path / "Preproc", "Train", "dog/0.wav")
     path.parent.mkdir(parents=True)
-    preproc.write_melgram(path, np.zeros(SETTINGS.shape, np.float32), 0)
-    assert report.training_files(sounds, tmp_path / "Preproc", {}) == {"dog": 1}
+    preproc.write_melgram(path, np.zeros(SETTINGS.shape, np.float32))
+    assert report.training_files(sounds, tmp_path / "Preproc", findings) == {"dog": 1}
 
 
 def test_audio_comes_from_test_if_train_has_the_name_too(tmp_path):

@@ -97,3 +97,45 @@ def test_an_image_in_memory_is_the_file(tmp_path):
         (tmp_path / "copy.hdf5").write_bytes(file.image())
     with h5py.File(tmp_path / "copy.hdf5") as file:
         np.testing.assert_array_equal(file["a"][...], WEIGHTS[0])
+
+
+def test_a_file_without_the_newest_fields_is_read(path):
+    new = ("quietest_db", "trained_on_silence")
+    change_about(path, lambda about: {name: value for name, value in about.items() if name not in new})
+    found = checkpoints.read(path)
+    assert found._replace(standardization=STANDARDIZATION) == CHECKPOINT
+    assert checkpoints.read_clip_hashes(path) is None
+
+
+@pytest.mark.parametrize("change", [
+    {"quietest_db": "low"}, {"quietest_db": True}, {"quietest_db": float("nan")}, {"trained_on_silence": 1}])
+def test_invalid_levels_are_one_sentence(path, change):
+    change_about(path, lambda about: about | change)
+    with pytest.raises(UserError, match="weights.hdf5: is damaged"):
+        checkpoints.read(path)
+
+
+def test_clip_names_are_stored_as_hashes(path):
+    names = ["a/1.wav", "ä/\udcff.wav"]
+    with h5py.File(path, "r+") as file:
+        file["panotti/clips/00000"] = checkpoints.name_hashes(names)
+    assert np.array_equal(checkpoints.read_clip_hashes(path), checkpoints.name_hashes(names))
+    assert len(set(checkpoints.name_hashes([*names, "a/2.wav"]))) == 3
+    assert checkpoints.name_hashes([]).shape == (0,)
+
+
+@pytest.mark.parametrize("stored", [np.int32, np.int64, np.uint32])  # of torch, TensorFlow, JAX
+@pytest.mark.parametrize("wanted", [np.int32, np.int64, np.uint32])
+def test_seeds_of_another_backend_are_converted(path, stored, wanted):
+    with h5py.File(path, "r+") as file:
+        file["panotti/seeds/00000"] = np.array([7, 2 ** 30], stored)
+    [found] = checkpoints.read_state(path, "seeds", [np.zeros(2, wanted)])
+    assert found.dtype == wanted
+    assert found.tolist() == [7, 2 ** 30]
+
+
+def test_integers_that_do_not_fit_are_refused(path):
+    with h5py.File(path, "r+") as file:
+        file["panotti/seeds/00000"] = np.array([2 ** 31], np.int64)
+    with pytest.raises(UserError, match="is damaged"):
+        checkpoints.read_state(path, "seeds", [np.zeros(1, np.int32)])

@@ -110,8 +110,8 @@ def test_a_silent_file_is_classified_with_a_warning(classifier, tmp_path, capsys
 
 @pytest.mark.parametrize(("audio", "message"), [
     (np.zeros((3, 100)), "the sound: has 3 channels, the network 2; remove some."),
-    (np.zeros((2, 0)), "the sound: holds no samples"), (np.zeros(0), "the sound: holds no samples"),
-    (np.full((2, 100), np.nan), "the sound: holds NaN"), (np.full((2, 9000), np.inf), "the sound: holds NaN")])
+    (np.zeros((2, 0)), "the sound: contains no samples"), (np.zeros(0), "the sound: contains no samples"),
+    (np.full((2, 100), np.nan), "the sound: contains NaN"), (np.full((2, 9000), np.inf), "the sound: contains NaN")])
 def test_an_invalid_array_is_one_sentence(classifier, audio, message):
     with pytest.raises(AudioError, match=message):
         classifier.classify(audio, 8000)

@@ -40,7 +40,7 @@ def test_keras_opens_a_network_trained_in_bfloat16(tmp_path):
 def test_an_unknown_network_is_refused(tmp_path):
     write_random_network(tmp_path)
     path = tmp_path / "weights.hdf5"
-    with pytest.raises(UserError, match="holds the network 'lstm', which panotti_models.py does not define"):
+    with pytest.raises(UserError, match="contains the network 'lstm', which panotti_models.py does not define"):
         network.load(path, checkpoints.read(path)._replace(network="lstm"))
 
 

@@ -59,13 +59,16 @@ def test_only_a_sound_no_longer_than_a_clip_is_read_as_one(tmp_path):
 
 
 def test_neighbors_of_one_class_are_merged_and_averaged_over_time():
-    def segment(start, end, name, *probabilities):
-        return Segment(start, end, name, np.array(probabilities))
+    def segment(start, end, name, *probabilities, status=""):
+        return Segment(start, end, name, np.array(probabilities), status)
 
     found = list(merge([segment(0, 3, "a", 0.9, 0.1), segment(3, 4, "a", 0.5, 0.5), segment(4, 5, "b", 0.2, 0.8),
                         segment(5, 6, "a", 0.7, 0.3)]))
     assert [each[:3] for each in found] == [(0, 4, "a"), (4, 5, "b"), (5, 6, "a")]
     np.testing.assert_allclose([each.probabilities for each in found], [[0.8, 0.2], [0.2, 0.8], [0.7, 0.3]])
+    found = list(merge([segment(0, 3, "a", 1), segment(3, 4, "a", 1, status="silence"),
+                        segment(4, 5, "a", 1, status="silence"), segment(5, 6, "a", 1)]))
+    assert [(*each[:3], each.status) for each in found] == [(0, 3, "a", ""), (3, 5, "a", "silence"), (5, 6, "a", "")]
 
 
 def test_prefetched_blocks_keep_their_order_and_errors():

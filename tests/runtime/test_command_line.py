@@ -1,9 +1,12 @@
 """Flags made from constants, their limits, and the file names on the command line."""
 
+import argparse
 import re
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from audio_utils.runtime import command_line
 from audio_utils.runtime.command_line import Limits
@@ -62,8 +65,8 @@ def test_help_shows_the_comment_and_the_value_in_force(constants, capsys):
         command_line.parse(constants, argv=["--help"])
     shown = re.sub(r"\s+", " ", capsys.readouterr().out)
     assert stop.value.code == 0
-    assert "factors; 100% of them (now: 0.5,2.0)" in shown
-    assert "how many (now: 77)" in shown
+    assert "factors; 100% of them (default: 0.5,2.0)" in shown
+    assert "how many (default: 77)" in shown
     assert "comment on no constant" not in shown
 
 
@@ -98,6 +101,79 @@ def test_limits_without_bounds_and_of_floats(limits, value, problem):
         return
     with pytest.raises(UserError, match=problem):
         limits.check("RATE", value)
+
+
+DECIMALS = [  # a flag with a mistake, and the whole sentence; STEP_COUNT and RATE are whole numbers
+    ("--last=2,5", "argument --last: '2,5' is not a number; write 2.5"),
+    ("--last=-0,5", "argument --last: '-0,5' is not a number; write -0.5"),
+    ("--last=1.234,5", "argument --last: '1.234,5' is not a number; write 1234.5"),
+    ("--last=1,234.5", "argument --last: '1,234.5' is not a number; write 1234.5"),
+    ("--last=1,500", "argument --last: '1,500' is not a number; write 1.500 or 1500"),
+    ("--last=", "argument --last: '' is not a number"), ("--last", "argument --last: expected one argument"),
+    ("--step-count=1e3", "argument --step-count: '1e3' is not a whole number; write 1000"),
+    ("--step-count=3.0", "argument --step-count: '3.0' is not a whole number; write 3"),
+    ("--step-count=2,5", "argument --step-count: '2,5' is not a whole number"),
+    ("--step-count=10,000", "argument --step-count: '10,000' is not a whole number; write 10 or 10000"),
+    ("--step-count=", "argument --step-count: '' is not a whole number"),
+    ("--rate=8e3", "argument --rate: '8e3' is not a whole number; write 8000"),
+    ("--rate=inf", "argument --rate: 'inf' is not a whole number"),
+    *((f"--speed={text}", f"argument --speed: '{text}' is not 2 numbers separated by commas; write them with decimal "
+                          "points, such as 0.5,2.0") for text in ("0,5,2,0", "1;2", "1,x", "1,", ""))]
+KINDS = {"RATE": Limits(int, 1, optional=True), "STEP_COUNT": Limits(int, 1), "LAST": Limits(float)}
+
+
+@pytest.mark.parametrize(("flag", "sentence"), DECIMALS)
+def test_a_number_that_is_none_is_one_sentence_with_the_right_way_to_write_it(constants, capsys, flag, sentence):
+    with pytest.raises(SystemExit) as stop:
+        command_line.parse(constants, KINDS, argv=[flag])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.partition(": ")[2] == f"{sentence}; --help explains the arguments.\n"
+
+
+@pytest.mark.parametrize(("flag", "sentence"), [each for each in DECIMALS if "write" in each[1]])
+def test_the_number_that_the_sentence_suggests_is_accepted(constants, flag, sentence):
+    name = flag.partition("=")[0]
+    for number in re.search("(?:write|such as) ([^a-z]+(?: or .*)?)$", sentence)[1].split(" or "):
+        assert command_line.parse(constants, KINDS, argv=[f"{name}={number}"])
+
+
+@pytest.mark.parametrize(("flag", "sentence"), [
+    *((f"--last={text}", f"LAST is {float(text)}; set it to a number.") for text in ("inf", "-inf", "nan", "1e999")),
+    ("--last=none", "LAST is None; set it to a number.")])
+def test_a_number_that_is_not_finite_is_one_sentence(constants, flag, sentence):
+    with pytest.raises(UserError) as refused:
+        command_line.parse(constants, KINDS, argv=[flag])
+    assert str(refused.value) == sentence
+
+
+@given(st.floats(0.001, 1e6), st.sampled_from([",", ".,"]))
+def test_any_number_with_a_decimal_comma_is_refused_and_suggested_with_a_point(value, marks):
+    text = f"{value:,.3f}" if marks == ".," else f"{value:.3f}"
+    local = text.translate(str.maketrans(",.", ".,"))
+    with pytest.raises(argparse.ArgumentTypeError) as refused:
+        command_line._number(local, float)
+    assert f"{value:.3f}" in str(refused.value).partition("write ")[2].split(" or ")
+
+
+def test_numbers_among_the_positional_arguments_are_read_alike(constants, capsys):
+    positional = [("n", {"type": float}), ("m", {"type": int})]
+    assert command_line.parse(constants, positional=positional, argv=["0.5", "3"]).n == 0.5
+    for argv, sentence in ((["0,5", "3"], "argument n: '0,5' is not a number; write 0.5"),
+                           (["1", "1e2"], "argument m: '1e2' is not a whole number; write 100")):
+        with pytest.raises(SystemExit):
+            command_line.parse(constants, positional=positional, argv=argv)
+        assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("limits", "value", "end"), [
+    (Limits(float, 0), (2, 5), "of at least 0; write 2.5."), (Limits(int), (2, 5), "set it to a whole number."),
+    (Limits(float), float("inf"), "set it to a number."), (Limits(float, 0), float("nan"), "of at least 0."),
+    (Limits(int), 1e3, "set it to a whole number.")])
+def test_constants_that_are_no_finite_number_are_refused(limits, value, end):
+    with pytest.raises(UserError) as refused:
+        limits.check("RATE", value)
+    assert str(refused.value).endswith(end)
+    Limits(int).check("RATE", 10 ** 400)
 
 
 def test_constants_of_another_script_are_checked_and_overridden():

@@ -14,6 +14,8 @@ from audio_utils.runtime.errors import UNFINISHED, UserError
      "a/x.npy: the disk is full; make room and run the same command again."),
     (OSError(errno.EFBIG, "File too large"), "the disk is full; make room and run the same command again."),
     (PermissionError(errno.EACCES, "Permission denied", "x.wav"), "x.wav: Permission denied."),
+    (OSError(errno.ENAMETOOLONG, "File name too long", "x.wav"),
+     "x.wav: the name is too long for the file system; shorten it."),
     (OSError("unexpected"), "unexpected.")])
 def test_an_error_is_one_sentence(error, sentence):
     assert errors.sentence(error) == sentence

@@ -39,7 +39,7 @@ def test_other_exceptions_are_raised():
 
 
 def test_no_items_are_no_results():
-    assert not list(parallel.each(work, [], "Working", 4, fewest=0))
+    assert not list(parallel.each(work, [], "Working", 4, min_parallel=0))
 
 
 def test_few_items_run_in_this_process():

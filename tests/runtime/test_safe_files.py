@@ -9,10 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, tones
 
+import preprocess_data
 from audio_utils.runtime import safe_files
-from audio_utils.runtime.errors import UNFINISHED, UserError
+from audio_utils.runtime.errors import UNFINISHED, UserError, sentence
 
 
 @pytest.mark.parametrize("durable", [False, True])
@@ -84,6 +85,71 @@ def test_a_folder_is_locked_by_one_process_at_a_time(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["a", "b"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX locks")
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS, errno.EBADF])
+def test_a_file_system_without_locks_is_mentioned_once(tmp_path, monkeypatch, capsys, code):
+    def no_locks(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    monkeypatch.setattr(safe_files, "_said", set())
+    for _ in range(3):
+        with safe_files.locked(tmp_path):
+            safe_files.write_text(tmp_path / "x.txt", "written")
+    assert (tmp_path / "x.txt").read_text() == "written"
+    assert capsys.readouterr().err == (
+        f"{tmp_path}/: the file system has no locks; do not start two runs here at the same time.\n")
+
+
+# --- long names ------------------------------------------------------------------------------------------------------
+
+LONGEST = ["x" * 251 + ".wav", "ä" * 125 + "x.wav", "x" * 200 + "." + "y" * 54, "x" * 255]  # 255 bytes
+
+
+@pytest.mark.parametrize("name", [*LONGEST, "x" * 130 + ".wav", "x.wav"])
+def test_a_name_as_long_as_the_file_system_allows_is_written(tmp_path, name):
+    for content in ("old", "new"):
+        with safe_files.replacing(tmp_path / name) as unfinished:
+            assert unfinished.suffix in (Path(name).suffix, "")
+            assert len(os.fsencode(unfinished.name)) <= 143  # the limit of encrypted folders
+            assert unfinished.name.startswith(UNFINISHED)
+            unfinished.write_text(content)
+        assert (tmp_path / name).read_text() == content
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_unfinished_files_of_long_names_differ_and_are_swept(tmp_path):
+    names = {safe_files._unfinished_name(each) for each in [*LONGEST, "x" * 252 + ".wa", "y" * 251 + ".wav"]}
+    assert len(names) == len(LONGEST) + 2
+    for name in names:
+        (tmp_path / name).touch()
+    safe_files.sweep(tmp_path)
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "ä" * 128 + ".wav"])
+def test_a_longer_name_is_one_sentence_and_leaves_nothing(tmp_path, name):
+    with pytest.raises(OSError, match="too long") as refused:
+        safe_files.write_text(tmp_path / name, "x")
+    assert sentence(refused.value) == f"{tmp_path / name}: the name is too long for the file system; shorten it."
+    assert not os.listdir(tmp_path)
+    safe_files.write_text(tmp_path / name[:100], "x")  # the advice, followed
+
+
+def fail(unfinished, error):
+    path = str(unfinished)
+    raise UserError(f"{path.replace(UNFINISHED, '')}: is damaged.") if error is UserError else OSError(5, "I/O", path)
+
+
+@pytest.mark.parametrize("error", [UserError, OSError])
+def test_an_error_of_writing_a_long_name_names_the_file(tmp_path, error):
+    with pytest.raises(error) as refused, safe_files.replacing(tmp_path / LONGEST[0]) as unfinished:
+        fail(unfinished, error)
+    assert sentence(refused.value).startswith(f"{tmp_path / LONGEST[0]}: ")
+
+
+# --- JSON ------------------------------------------------------------------------------------------------------------
+
 def test_json_is_read_back(tmp_path):
     safe_files.write_json(tmp_path / "x.json", {"ä": [1, None, 0.1]})
     assert safe_files.read_json(tmp_path / "x.json", "script.py") == {"ä": [1, None, 0.1]}
@@ -97,6 +163,18 @@ def test_json_that_is_damaged_is_refused(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(UserError, match="x.json: is damaged; delete it and run script.py again."):
         safe_files.read_json(path, "script.py")
+
+
+def test_the_advice_about_damaged_settings_works(tmp_path, call):
+    tones(tmp_path)
+    call(preprocess_data, tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.glob("Preproc/**/*.npy")}
+    (tmp_path / "Preproc/settings.json").write_text("{")
+    with pytest.raises(UserError, match="settings.json: is damaged; delete it and run preprocess_data.py again."):
+        call(preprocess_data, tmp_path)
+    (tmp_path / "Preproc/settings.json").unlink()
+    call(preprocess_data, tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.glob("Preproc/**/*.npy")} == before  # the split, too
 
 
 def test_json_larger_than_the_memory_is_refused(tmp_path):

@@ -61,3 +61,22 @@ def test_of_epochs_without_validation_the_last_is_kept():
 @pytest.mark.parametrize("first", [math.inf, 1e9])
 def test_any_finite_loss_is_better_than_none(first):
     assert run([first, 5.0])[0].best_loss == 5.0
+
+
+def test_epochs_count_from_the_start_of_a_continued_training():
+    stopping, state = EarlyStopping(**DEFAULTS | {"epochs": 2}), run([1.0, 0.5], epochs=2)[0]
+    state.continue_training(stopping.patience, stopping.anneal_epochs)
+    for loss in (0.4, 0.3):
+        assert not stopping.stop_reason(state)
+        stopping.on_epoch_end(state, {"val_loss": loss})
+    assert stopping.stop_reason(state) == "Done: 2 epochs (EPOCHS); epoch 4 is kept."
+
+
+def test_without_validation_a_continued_training_ends_with_its_decay():
+    stopping, state = EarlyStopping(**DEFAULTS), run([1.0, 1.0, 1.0, None, None, None])[0]
+    state.continue_training(stopping.patience, stopping.anneal_epochs)
+    for _ in range(5):
+        assert not stopping.stop_reason(state)
+        stopping.on_epoch_end(state, {"val_loss": None})
+    assert stopping.stop_reason(state) == ("Done: constant learning rate until epoch 8 (PATIENCE); the learning rate "
+                                           "has decayed to 0 since then (ANNEAL_EPOCHS); epoch 11 is kept.")

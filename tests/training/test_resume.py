@@ -1,13 +1,15 @@
-"""Where training starts: checkpoints that fit or not, and the validation clips."""
+"""resume.py: checkpoints that match or not, and the validation clips."""
 
 import numpy as np
+import pytest
 
+from audio_utils.runtime.errors import UserError
 from audio_utils.training import resume
-from audio_utils.training.state import TrainingState
+from audio_utils.training.state import COLUMNS, TrainingState
 
 
-def split(names, state, resumed=False, fraction=0.2, group_by=""):
-    found = resume.train_val_split(names, state, resumed, fraction, 1, group_by)
+def split(names, state, resumed=False, fraction=0.2, group_by="", copy_of=None):
+    found = resume.train_val_split(names, state, resumed, fraction, 1, group_by, copy_of)
     return [[names[i] for i in indices] for indices in found]
 
 
@@ -20,6 +22,15 @@ def test_copies_of_validation_clips_are_kept_apart_from_training():
     assert validation_copies == [name.replace(".wav", "_aug1.wav") for name in validation]
     assert not {name.replace("_aug1", "") for name in training} & set(validation)
     assert sorted(training + validation + validation_copies) == sorted(set(names()) - {"a/0.wav", "a/0_aug1.wav"})
+
+
+def test_copies_are_those_of_the_index_whatever_their_names():
+    some = [*names(copies=("",)), "a/altered.wav", "a/site1_aug12.wav"]
+    state = TrainingState({}, held_out=["a/0.wav"], validation=["a/1.wav", "b/1.wav", "a/site1_aug12.wav"])
+    training, validation, copies = split(some, state, resumed=True, copy_of={"a/altered.wav": "a/1.wav"})
+    assert set(validation) == {"a/1.wav", "b/1.wav", "a/site1_aug12.wav"}
+    assert copies == ["a/altered.wav"]
+    assert not set(training) & {*validation, *copies, "a/0.wav"}
 
 
 def test_all_is_every_clip_once():
@@ -52,3 +63,54 @@ def test_old_files_are_put_away_under_todays_date(tmp_path):
     assert not (tmp_path / "weights.hdf5").exists()
     assert all(path.name.startswith("weights.2") for path in kept)
     assert np.unique(kept).size == 2
+
+
+# --- what a resume can't apply ---------------------------------------------------------------------------------------
+
+BEFORE = {"VALIDATION_FRACTION": 0.1, "SEED": 1, "WARM_UP": 200, "PATIENCE": 8, "ANNEAL_EPOCHS": 16, "BATCH_SIZE": 16,
+          "FINISH_ON_ALL": True}
+EPOCH = dict.fromkeys(COLUMNS, 0.5)
+
+
+@pytest.mark.parametrize(("name", "now", "state", "says"), [
+    ("VALIDATION_FRACTION", 0.3, {}, ": validation clips stay as they are; --fresh applies it"),
+    ("SEED", 2, {}, ": validation clips and initial weights stay as they are, only the order of the clips changes; "
+                    "--fresh applies it"),
+    ("WARM_UP", 300, {"step": 250}, ""), ("WARM_UP", 300, {"step": 300}, ": the warm-up is over; --fresh applies it"),
+    ("PATIENCE", 9, {}, ""), ("ANNEAL_EPOCHS", 20, {}, ""), ("BATCH_SIZE", 8, {"decay_end": 7}, ""),
+    ("PATIENCE", 9, {"decay_end": 7}, ": the learning rate decays to 0 in epoch 7 as before; --fresh applies it"),
+    ("ANNEAL_EPOCHS", 9, {"decay_end": 7}, ": the learning rate decays to 0 in epoch 7 as before; --fresh applies it"),
+    ("FINISH_ON_ALL", False, {"history": [EPOCH]}, ""),
+    ("FINISH_ON_ALL", False, {"history": [EPOCH | {"val_loss": None}]},
+     ": the validation clips have been trained on already; --fresh applies it")])
+def test_a_changed_constant_that_is_not_applied_is_reported_in_each_run(capsys, name, now, state, says):
+    sentence = f"{name} was {BEFORE[name]} and is now {now}{says}.\n"
+    state = TrainingState(BEFORE, **state)
+    state.constants = resume.report_changed_constants(state, BEFORE | {name: now})
+    assert capsys.readouterr().out == sentence
+    resume.report_changed_constants(state, BEFORE | {name: now})
+    assert capsys.readouterr().out == (sentence if says else "")
+
+
+def test_constants_that_an_older_version_did_not_record_are_not_reported(capsys):
+    before = {name: value for name, value in BEFORE.items() if name != "VALIDATION_FRACTION"}
+    assert resume.report_changed_constants(TrainingState(before), BEFORE) == before
+    assert capsys.readouterr().out == ""
+
+
+def test_validation_clips_that_are_gone_for_some_time_come_back_as_such(capsys):
+    state, some = TrainingState({}), names(copies=("",))
+    _, before, _ = split(some, state)
+    capsys.readouterr()
+    _, fewer, _ = split([name for name in some if name != before[0]], state, resumed=True)
+    assert fewer == before[1:]
+    assert capsys.readouterr().out.startswith(f"1 of {len(before)} validation clips are gone, such as {before[0]};")
+    _, after, _ = split(some, state, resumed=True)
+    assert after == before
+    with pytest.raises(UserError, match="none of the validation clips any more; restore those sounds, or use --fresh"):
+        split([name for name in some if name not in before], state, resumed=True)
+
+
+def test_too_few_sounds_for_validation_are_refused():
+    with pytest.raises(UserError, match="contains too few sounds for validation; add more to each class"):
+        split(["a/1.wav", "b/1.wav"], TrainingState({}))

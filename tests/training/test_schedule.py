@@ -26,3 +26,10 @@ def test_the_rate_decays_as_one_minus_the_square_root():
 def test_without_decay_the_rate_is_constant():
     schedule = LearningRateSchedule(2.0, 0)
     assert rate(schedule, 0.9, epoch=500, step=10_000) == 2
+
+
+def test_before_a_decay_that_is_already_planned_the_rate_is_constant():
+    schedule = LearningRateSchedule(0.1, 0)
+    for decay_end in (5, 9):  # 5: without annealing
+        planned = TrainingState({}, epoch=2, decay_start=5, decay_end=decay_end)
+        assert schedule(planned, 0.5) == 0.1

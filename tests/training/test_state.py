@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from dataclasses import asdict
 
 import pytest
@@ -39,3 +40,25 @@ def test_history_has_a_line_per_epoch(tmp_path):
     rows = list(csv.DictReader((tmp_path / "history.csv").open()))
     assert list(rows[0]) == list(COLUMNS)
     assert [row["val_loss"] for row in rows] == ["0.5", ""]
+
+
+def test_a_continued_training_has_new_counters_and_a_new_decay():
+    some = state(plateau_loss=0.3, plateau_epoch=1, best_loss=0.3, decay_start=1, decay_end=1)
+    some.continue_training(patience=8, anneal_epochs=16)
+    assert (some.first_epoch, some.plateau_epoch, some.plateau_loss) == (1, 1, math.inf)
+    assert (some.best_loss, some.decay_start, some.decay_end) == (0.3, 0, 0)
+
+
+def test_after_training_on_validation_clips_a_continued_training_does_not_validate():
+    some = state(history=[ROW | {"val_loss": None}], best_loss=0.3, decay_start=0, decay_end=1)
+    some.continue_training(patience=8, anneal_epochs=16)
+    assert (some.best_loss, some.decay_start, some.decay_end) == (math.inf, 9, 25)
+    some.history.append(ROW)
+    assert some.trained_on_validation
+
+
+def test_a_state_of_an_older_version_is_read():
+    values = asdict(state())
+    for name in ("first_epoch", "backend", "precision"):
+        del values[name]
+    assert TrainingState.from_dict(values) == state()

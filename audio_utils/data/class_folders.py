@@ -1,0 +1,43 @@
+"""Compare the class folders of Samples/ with the preprocessed classes, without reading a sound."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from audio_utils.data.sounds import SAMPLES, visible
+
+_SPLIT_FOLDERS = {"train", "test", "val", "valid", "validation"}
+_MAX_NAMES = 3
+
+
+def renamed_classes(class_names: Iterable[str], samples: Path = SAMPLES) -> str:
+    """A sentence if class folders have other names than when they were preprocessed, else "".
+
+    If folders are only missing (a disk that is not mounted) or only new, nothing is said.
+    """
+    folders = _folders(samples)
+    if folders and all(folder.name.lower() in _SPLIT_FOLDERS for folder in folders):
+        folders = [inner for folder in folders for inner in _folders(folder)]
+    now, before = {folder.name for folder in folders if _has_entries(folder)}, set(class_names)
+    new, gone = sorted(now - before), sorted(before - now)
+    if not new or not gone:
+        return ""
+    return (f"{samples}/: has {_listed(new)} instead of {_listed(gone)}; run preprocess_data.py, then train_network.py "
+            "--fresh.")
+
+
+def _folders(folder: Path) -> list[Path]:
+    with suppress(OSError):  # a folder that can't be read; preprocess_data.py reports it
+        return [path for path in visible(folder) if path.is_dir()]
+    return []
+
+
+def _has_entries(folder: Path) -> bool:
+    with suppress(OSError):
+        return bool(visible(folder))
+    return True
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _MAX_NAMES
+    return ", ".join(names[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")

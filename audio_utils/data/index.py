@@ -1,0 +1,179 @@
+"""Preproc/index.csv: the content and the split of each sound, and the settings of its melgram.
+
+The file is replaced atomically at the beginning and at the end of preprocessing; in between, a row is appended for each
+completed melgram. A killed run loses nothing: an incomplete last row is ignored, and its melgram is computed again.
+"""
+
+import csv
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from audio_utils.audio.melgram import MelgramSettings
+from audio_utils.data.sounds import SPLITS
+from audio_utils.runtime import safe_files
+
+INDEX = "index.csv"
+USED, LEFT_OUT, MOVED = "used", "left out", "moved"  # left out: its sound is gone; moved: delete its melgram
+_PROBE_BYTES = 1 << 12  # of each of three parts of a file that its sample consists of
+_MAX_DIGEST_BYTES = 1 << 26  # read of a longer file, in equal parts spread over it
+_PARTS = 64
+
+
+class Stat(NamedTuple):
+    """How the file system identifies a file and its last change."""
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: str | Path) -> "Stat":
+        """Raises OSError if the file does not exist."""
+        found = os.stat(path)
+        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+
+class Content(NamedTuple):
+    """Hashes of a file."""
+    sample: str  # of its beginning, middle and end
+    digest: str  # of all of it
+
+
+class Entry(NamedTuple):
+    """A row of the index."""
+    path: str  # below Samples/: "class/file.wav", or "Train/class/file.wav" in the user's own split
+    split: str  # "Train" or "Test"
+    status: str  # USED, LEFT_OUT or MOVED
+    stat: Stat
+    content: Content
+    settings: str  # the id of the settings of its melgram, "" if it has none
+    copy_of: str = ""  # the name of the recording of which the sound is an augmented copy
+
+    @property
+    def name(self) -> str:
+        """The name of the sound, "class/file.wav"."""
+        return "/".join(self.path.split("/")[-2:])
+
+    def row(self) -> tuple:
+        """The fields as they are written."""
+        return (*self[:3], *self.stat, *self.content, self.settings, self.copy_of)
+
+
+COLUMNS = ("path", "split", "status", *Stat._fields, *Content._fields, "settings", "copy_of")
+UNKNOWN_STAT = Stat(-1, -1, -1, -1)  # of a melgram without an entry, from an older version
+UNKNOWN_CONTENT = Content("", "")  # of a sound that has not been read completely
+
+
+@functools.lru_cache
+def settings_id(settings: MelgramSettings) -> str:
+    """A short hash of the settings that determine a melgram."""
+    return hashlib.blake2b(json.dumps(settings.to_dict()).encode(), digest_size=8).hexdigest()
+
+
+def is_used(entry: Entry, settings: str) -> bool:
+    """Whether the melgram of an entry is trained on or tested; settings: the id of those in settings.json."""
+    return entry.status == USED and entry.settings == settings
+
+
+# --- content --------------------------------------------------------------------------------------------------------
+
+def sample_of(path: str | Path) -> str:
+    """A hash of the beginning, the middle and the end of a file."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        return _hash(file, (0, (size - _PROBE_BYTES) // 2, size - _PROBE_BYTES), _PROBE_BYTES)
+
+
+def content_of(path: str | Path) -> Content:
+    """The hashes of a file. Raises OSError if it can't be read."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size <= _MAX_DIGEST_BYTES:
+            digest = hashlib.file_digest(file, _blake2b).hexdigest()
+        else:
+            step = size // _PARTS
+            digest = f"{_hash(file, range(0, step * _PARTS, step), _MAX_DIGEST_BYTES // _PARTS)}-{size}"
+    return Content(sample_of(path), digest)
+
+
+def _blake2b() -> "hashlib.blake2b":
+    return hashlib.blake2b(digest_size=16)
+
+
+def _hash(file: IO[bytes], offsets: Iterable[int], size: int) -> str:
+    found = _blake2b()
+    for offset in offsets:
+        file.seek(max(0, offset))
+        found.update(file.read(size))
+    return found.hexdigest()
+
+
+# --- the file -------------------------------------------------------------------------------------------------------
+
+def exists(folder: str | Path) -> bool:
+    """Whether Preproc/ has an index; one of an older version of the suite has none."""
+    return (Path(folder) / INDEX).is_file()
+
+
+def read(folder: str | Path) -> tuple[dict[str, Entry], list[Entry]]:
+    """(path → Entry, the entries that are MOVED). The last row of a path counts, and damaged rows are ignored."""
+    entries, moved = {}, []
+    with suppress(FileNotFoundError, csv.Error), _opened(Path(folder) / INDEX, "r") as file:
+        for row in csv.reader(file):
+            entry = _entry(row)
+            if entry and entry.status == MOVED:
+                moved.append(entry)
+            elif entry:
+                entries[entry.path] = entry
+    return entries, moved
+
+
+def _entry(row: list[str]) -> Entry | None:
+    with suppress(ValueError):
+        path, split, status, *numbers, sample, digest, settings, copy_of = row
+        if len(numbers) == len(Stat._fields) and split in SPLITS and status in (USED, LEFT_OUT, MOVED) and "/" in path:
+            return Entry(path, split, status, Stat(*map(int, numbers)), Content(sample, digest), settings, copy_of)
+    return None
+
+
+def write(folder: str | Path, entries: Iterable[Entry]) -> None:
+    """Replace the index atomically; rows are sorted by path."""
+    path = Path(folder) / INDEX
+    with safe_files.replacing(path, durable=True) as unfinished, _opened(unfinished, "w") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        table.writerows(entry.row() for entry in sorted(entries))
+
+
+@contextmanager
+def appending(folder: str | Path) -> Iterator["Appender"]:
+    """Open the index to append entries one by one."""
+    path = Path(folder) / INDEX
+    try:
+        with _opened(path, "a") as file:
+            yield Appender(file)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a failed write has a reason, but no file name
+        raise
+
+
+class Appender:
+    """Appends entries, each passed to the operating system immediately."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file, self._table = file, csv.writer(file, lineterminator="\n")
+
+    def add(self, entry: Entry) -> None:
+        """Append an entry."""
+        self._table.writerow(entry.row())
+        self._file.flush()
+
+
+def _opened(path: Path, mode: str) -> IO[str]:
+    return open(path, mode, newline="", encoding="utf-8", errors="surrogateescape")

@@ -1,0 +1,108 @@
+"""The index of Preproc/: written atomically, read back exactly, and robust against damage."""
+
+import os
+
+import numpy as np
+import pytest
+
+from audio_utils.audio.melgram import MelgramSettings
+from audio_utils.data import index
+from audio_utils.data.index import LEFT_OUT, MOVED, USED, Content, Entry, Stat
+
+SETTINGS = MelgramSettings(sample_rate=8000, clip_samples=100, channels=1, mels=3, window=20, fft=20, hop=50)
+
+
+def entry(path, **changes):
+    return Entry(path, "Train", USED, Stat(1, 2, 3, 4), Content("s", "d"), "id", "")._replace(**changes)
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    paths = ["a/1.wav", "Train/a/2.wav", 'b, "c"/x\ny.wav', "ä/\udcff.wav", "a/ .wav"]
+    entries = [entry(path) for path in paths]
+    entries.append(entry("z/1.wav", split="Test", status=LEFT_OUT, settings="", copy_of="a/x.wav"))
+    moved = entry("a/1.wav", split="Test", status=MOVED)
+    index.write(tmp_path, [*entries, moved])
+    assert index.read(tmp_path) == ({each.path: each for each in entries}, [moved])
+
+
+def test_rows_are_sorted_so_that_equal_contents_are_equal_bytes(tmp_path):
+    entries = [entry(f"a/{i}.wav") for i in range(5)]
+    index.write(tmp_path, entries)
+    before = (tmp_path / index.INDEX).read_bytes()
+    index.write(tmp_path, reversed(entries))
+    assert (tmp_path / index.INDEX).read_bytes() == before
+
+
+def test_an_appended_row_replaces_the_one_before_and_an_unfinished_one_is_ignored(tmp_path):
+    index.write(tmp_path, [entry("a/1.wav", settings=""), entry("a/2.wav", settings="")])
+    with index.appending(tmp_path) as appender:
+        appender.add(entry("a/1.wav"))
+        appender.add(entry("a/2.wav"))
+    path = tmp_path / index.INDEX
+    whole = path.read_bytes()
+    last = whole.rindex(b"a/2.wav")
+    for end in range(last, len(whole)):
+        path.write_bytes(whole[:end])
+        entries, _ = index.read(tmp_path)
+        assert entries["a/1.wav"] == entry("a/1.wav")
+        assert entries["a/2.wav"] in (entry("a/2.wav"), entry("a/2.wav", settings=""), entry("a/2.wav", copy_of="a/"))
+
+
+@pytest.mark.parametrize("damage", [
+    b"", b"\0" * 99, b"path,split\n", b'a/1.wav,Train,used,1,2,3,4,s,d,id,\n"' + b"x" * 200_000, b"\xff\xfe,,,\n" * 9,
+    b"a/2.wav,Train,used,1,2,3,four,s,d,id,\n", b"a/2.wav,Val,used,1,2,3,4,s,d,id,\n",
+    b"x,Train,used,1,2,3,4,s,d,id,\n"])
+def test_damaged_rows_are_ignored(tmp_path, damage):
+    (tmp_path / index.INDEX).write_bytes(b"a/1.wav,Train,used,1,2,3,4,s,d,id,\n" + damage)
+    assert index.read(tmp_path) == ({"a/1.wav": entry("a/1.wav")}, [])
+
+
+def test_without_a_file_there_is_no_entry(tmp_path):
+    assert index.read(tmp_path) == ({}, [])
+    assert not index.exists(tmp_path)
+
+
+def test_a_stat_changes_with_the_file(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"1")
+    before = index.Stat.of(path)
+    assert index.Stat.of(path) == before
+    os.utime(path, ns=(5, 5))
+    assert index.Stat.of(path)[:2] == (1, 5)
+    assert index.Stat.of(path) != before
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, 5000, 100_000])
+def test_a_digest_changes_with_any_byte_and_a_sample_with_the_first_and_the_last(tmp_path, size):
+    path, content = tmp_path / "x", np.random.default_rng(0).integers(256, size=size, dtype=np.uint8)
+    path.write_bytes(content.tobytes())
+    before = index.content_of(path)
+    assert index.content_of(path) == before
+    assert index.sample_of(path) == before.sample
+    for place in {0, size // 3, size - 1} & set(range(size)):
+        changed = content.copy()
+        changed[place] ^= 1
+        path.write_bytes(changed.tobytes())
+        assert index.content_of(path).digest != before.digest
+        if place in (0, size - 1):
+            assert index.content_of(path).sample != before.sample
+
+
+def test_of_a_long_file_parts_all_over_it_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(index, "_MAX_DIGEST_BYTES", 1 << 12)
+    path = tmp_path / "x"
+    digests = set()
+    for place in (None, 0, 320_000, 639_000):
+        content = bytearray(640_000)
+        if place is not None:
+            content[place - place % 10_000] = 1
+        path.write_bytes(content)
+        digests.add(index.content_of(path).digest)
+    path.write_bytes(bytes(640_001))
+    digests.add(index.content_of(path).digest)
+    assert len(digests) == 5
+
+
+def test_settings_have_an_id_of_their_own():
+    assert index.settings_id(SETTINGS) == index.settings_id(SETTINGS)
+    assert index.settings_id(SETTINGS) != index.settings_id(MelgramSettings(8000, 100, 1, 3, 20, 20, 25))
