@@ -34,7 +34,8 @@ def output_of(model, layer_name, melgrams):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("network", panotti_models.NETWORKS)
+@pytest.mark.parametrize("network", [pytest.param(name, marks=pytest.mark.long) if name == "ensemble" else name
+                                     for name in panotti_models.NETWORKS])  # of three residual ones
 def test_networks_take_every_shape(network, shape):
     model = panotti_models.build(network, shape, 3, identity(shape[0]))
     probabilities = networks.predict(model, random_melgrams(5, *shape), 2)

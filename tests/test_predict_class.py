@@ -488,7 +488,7 @@ def test_help_shows_the_constants_and_imports_no_keras(run):
     assert "arecord -f cd" in text
 
 
-@pytest.mark.skipif("PANOTTI_LONG" not in os.environ, reason="takes minutes; set PANOTTI_LONG")
+@pytest.mark.long
 def test_three_hours_need_no_more_memory_than_ten_seconds(home, tmp_path):
     peaks = []
     for seconds in (10, 3 * 3600):
@@ -502,7 +502,7 @@ def test_three_hours_need_no_more_memory_than_ten_seconds(home, tmp_path):
     assert peaks[1] < 1.2 * peaks[0]
 
 
-@pytest.mark.skipif("PANOTTI_LONG" not in os.environ, reason="takes minutes; set PANOTTI_LONG")
+@pytest.mark.long
 def test_thousands_of_files(predict, tmp_path):
     names = [f"{i}.wav" for i in range(5000)]
     for i, name in enumerate(names):

@@ -192,7 +192,8 @@ def pair(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("network", "stops"), [("residual", (3, 4)), ("vgg", (1, 3, 4)), ("pair", (3, 4))])
+@pytest.mark.parametrize(("network", "stops"), [("residual", (3, 4)), ("vgg", (1, 3, 4)),
+                                               pytest.param("pair", (3, 4), marks=pytest.mark.long)])
 def test_resumed_training_equals_uninterrupted_training_bit_for_bit(call, folder, tmp_path, pair, network, stops):
     other = shutil.copytree(folder, tmp_path / "other")
     flags = (*QUICK, "--network", network, *PLATEAU, "--learning-rate", 1e-4, "--patience", 1, "--anneal-epochs", 2,
@@ -518,7 +519,8 @@ def test_a_loss_on_a_gpu_that_is_not_finite_stops_training(call, folder, gpu):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [
+    (signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)])
 def test_stopped_it_names_what_is_kept(folder, number, status):
     command = [sys.executable, str(ROOT / SCRIPT), *map(str, QUICK), "--patience", "1000"]
     process = subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
