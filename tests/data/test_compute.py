@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections import namedtuple
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -232,11 +233,8 @@ def test_a_run_killed_at_any_write_is_completed_by_the_next(samples, folder, mon
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(os, "replace", stop(os.replace))
             patch.setattr(Path, "unlink", stop(Path.unlink))
-            try:
+            with suppress(KeyboardInterrupt):
                 preprocess(samples, broken, prune=True)
-            except KeyboardInterrupt:
-                pass
-            else:
                 break
         preprocess(samples, broken, prune=True)
         assert {str(path.relative_to(broken)): path.read_bytes() for path in broken.rglob("*.*")} == expected

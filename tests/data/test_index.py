@@ -79,12 +79,12 @@ def test_a_digest_changes_with_any_byte_and_a_sample_with_the_first_and_the_last
     before = index.content_of(path)
     assert index.content_of(path) == before
     assert index.sample_of(path) == before.sample
-    for place in {0, size // 3, size - 1} & set(range(size)):
+    for offset in {0, size // 3, size - 1} & set(range(size)):
         changed = content.copy()
-        changed[place] ^= 1
+        changed[offset] ^= 1
         path.write_bytes(changed.tobytes())
         assert index.content_of(path).digest != before.digest
-        if place in (0, size - 1):
+        if offset in (0, size - 1):
             assert index.content_of(path).sample != before.sample
 
 
@@ -92,10 +92,10 @@ def test_of_a_long_file_parts_all_over_it_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(index, "_MAX_DIGEST_BYTES", 1 << 12)
     path = tmp_path / "x"
     digests = set()
-    for place in (None, 0, 320_000, 639_000):
+    for offset in (None, 0, 320_000, 639_000):
         content = bytearray(640_000)
-        if place is not None:
-            content[place - place % 10_000] = 1
+        if offset is not None:
+            content[offset - offset % 10_000] = 1
         path.write_bytes(content)
         digests.add(index.content_of(path).digest)
     path.write_bytes(bytes(640_001))
