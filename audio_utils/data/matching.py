@@ -20,6 +20,12 @@ class Matched(NamedTuple):
     gone: list[Entry]  # entries without a sound, with their status from now on
     missing: int  # the number of these that are gone since the last run but stay in use
 
+    @property
+    def splits(self) -> dict[str, str]:
+        """name → split, of all entries."""
+        return {entry.name: entry.split for entry in self.gone} | {
+            sound.name: entry.split for sound, entry in self.entries.items()}
+
 
 def match(sounds: list[Sound], stats: dict[Sound, Stat], samples: Path, entries: dict[str, Entry],
           jobs: int | None) -> Matched:

@@ -66,36 +66,40 @@ def make_plan(options: Options, samples: str | Path, folder: str | Path | None =
     samples = Path(samples)
     options = with_recorded(options, folder) if folder else options
     sounds, skipped = find_sounds(samples)
-    melgrams = preproc.find_melgrams(folder) if folder else {}
-    previous = previous_settings(options, folder) if folder and not options.overwrite else settings
     stats = stats_of(sounds, skipped)
-    sounds = list(stats)
+    melgrams = preproc.find_melgrams(folder) if folder else {}
     entries, moved = known_entries(folder, melgrams, any(sound.split for sound in sounds)) if folder else ({}, [])
-    matched = match(sounds, stats, samples, entries, options.jobs)
+    matched = match(list(stats), stats, samples, entries, options.jobs)
+    previous = previous_settings(options, folder) if folder and not options.overwrite else settings
     current = {sound for sound, entry in matched.entries.items() if previous and is_current(entry, previous, melgrams)}
+    sounds, headers = usable_sounds(list(stats), current, skipped, options)
+    require_classes({sound.class_name for sound in sounds}, samples)
+    settings = previous or choose_settings(headers, options)
+    warn_of_lengths(headers, settings, options, previous)
+    clips = split_clips(sounds, matched.splits, options)
+    used = {clip.sound for clip in clips}
+    skipped += [Skipped(sound.path, "is an augmented copy of a Test sound") for sound in sounds if sound not in used]
+    warn_of_gone(matched, entries, melgrams, options.prune)
+    planned = {clip: planned_entry(clip, matched.entries.get(clip.sound), stats[clip.sound], samples,
+                                   clip.sound in current) for clip in clips}
+    left_out = [entry._replace(status=index.LEFT_OUT) for sound, entry in matched.entries.items() if sound not in used]
+    return Plan(settings, record_of(settings, options), clips, planned, matched.gone + left_out, moved + matched.moved,
+                skipped)
+
+
+def usable_sounds(sounds: list[Sound], current: set[Sound], skipped: list[Skipped],
+                  options: Options) -> tuple[list[Sound], dict[Path, AudioInfo]]:
+    """The sounds that can be read, and the headers of those without a current melgram; reports their problems.
+
+    The others are added to `skipped`.
+    """
     headers, errors = read_headers([sound for sound in sounds if sound not in current], options.jobs)
     skipped += [Skipped.of(path, error) for path, error in errors.items()]
     sounds = [sound for sound in sounds if sound.path not in errors]
     findings = checks.check_headers(sounds, headers, None, options.sample_rate, options.mono) if headers else []
     for sentence in checks.summarize(skipped) + equal_stems(sounds) + findings:
         warn(sentence)
-    require_classes({sound.class_name for sound in sounds}, samples)
-    settings = previous or choose_settings(headers, options)
-    if not previous and not options.clip_seconds:
-        warn_of_padding(headers, settings)
-    warn_of_cuts(headers, settings, options, previous)
-    assigned = {entry.name: entry.split for entry in matched.gone}
-    assigned |= {sound.name: entry.split for sound, entry in matched.entries.items()}
-    clips = split_clips(sounds, assigned, options)
-    skipped += [Skipped(sound.path, "is an augmented copy of a Test sound") for sound in
-                set(sounds) - {clip.sound for clip in clips}]
-    warn_of_gone(matched, entries, melgrams, options.prune)
-    planned = {clip: planned_entry(clip, matched.entries.get(clip.sound), stats[clip.sound], samples,
-                                   clip.sound in current) for clip in clips}
-    used = {clip.sound for clip in clips}
-    left_out = [entry._replace(status=index.LEFT_OUT) for sound, entry in matched.entries.items() if sound not in used]
-    return Plan(settings, record_of(settings, options), clips, planned, matched.gone + left_out, moved + matched.moved,
-                skipped)
+    return sounds, headers
 
 
 def stats_of(sounds: list[Sound], skipped: list[Skipped]) -> dict[Sound, index.Stat]:
@@ -259,6 +263,14 @@ def _require_feasible(settings: MelgramSettings, headers: dict[Path, AudioInfo])
 
 
 # --- warnings -------------------------------------------------------------------------------------------------------
+
+def warn_of_lengths(headers: dict[Path, AudioInfo], settings: MelgramSettings, options: Options,
+                    previous: MelgramSettings | None) -> None:
+    """Say which sounds are cut, and whether a few long ones make all melgrams longer."""
+    if not previous and not options.clip_seconds:
+        warn_of_padding(headers, settings)
+    warn_of_cuts(headers, settings, options, previous)
+
 
 def warn_of_cuts(headers: dict[Path, AudioInfo], settings: MelgramSettings, options: Options,
                  previous: MelgramSettings | None) -> None:
