@@ -60,8 +60,7 @@ def make_plan(options: Options, samples: str | Path, folder: str | Path | None =
               settings: MelgramSettings | None = None) -> Plan:
     """Compare the sounds with the melgrams that exist, and decide what is to be computed.
 
-    options: the constants of preprocess_data.py. folder: Preproc/, or None if the melgrams stay in memory; then
-    `settings` are those of a network, if there is one.
+    folder: Preproc/, or None if the melgrams stay in memory. settings: then those of a network, if there is one.
     """
     samples = Path(samples)
     options = with_recorded(options, folder) if folder else options
@@ -75,7 +74,9 @@ def make_plan(options: Options, samples: str | Path, folder: str | Path | None =
     sounds, headers = usable_sounds(list(stats), current, skipped, options)
     require_classes({sound.class_name for sound in sounds}, samples)
     settings = previous or choose_settings(headers, options)
-    warn_of_lengths(headers, settings, options, previous)
+    if not previous and not options.clip_seconds:
+        warn_of_padding(headers, settings)
+    warn_of_cuts(headers, settings, options, previous)
     clips = split_clips(sounds, matched.splits, options)
     used = {clip.sound for clip in clips}
     skipped += [Skipped(sound.path, "is an augmented copy of a Test sound") for sound in sounds if sound not in used]
@@ -244,9 +245,14 @@ def choose_settings(headers: dict[Path, AudioInfo], options: Options) -> Melgram
     return settings
 
 
+def _samples_at(rate: int, header: AudioInfo) -> int:
+    """The length of a sound at another rate, rounded up; in integers, as 220544 / 44100 * 44100 < 220544."""
+    return -(-header.samples * rate // header.rate)
+
+
 def _lengths(headers: dict[Path, AudioInfo], rate: int) -> tuple[int, int]:
     """In samples at a rate: the 95% quantile of the sounds' lengths, and the maximum."""
-    lengths = sorted(math.ceil(header.samples * rate / header.rate) for header in headers.values())
+    lengths = sorted(_samples_at(rate, header) for header in headers.values())
     return lengths[math.ceil(_QUANTILE * len(lengths)) - 1], lengths[-1]
 
 
@@ -264,20 +270,12 @@ def _require_feasible(settings: MelgramSettings, headers: dict[Path, AudioInfo])
 
 # --- warnings -------------------------------------------------------------------------------------------------------
 
-def warn_of_lengths(headers: dict[Path, AudioInfo], settings: MelgramSettings, options: Options,
-                    previous: MelgramSettings | None) -> None:
-    """Say which sounds are cut, and whether a few long ones make all melgrams longer."""
-    if not previous and not options.clip_seconds:
-        warn_of_padding(headers, settings)
-    warn_of_cuts(headers, settings, options, previous)
-
-
 def warn_of_cuts(headers: dict[Path, AudioInfo], settings: MelgramSettings, options: Options,
                  previous: MelgramSettings | None) -> None:
     """Report the sounds that are longer, or have more channels, than the settings; not if a constant asks for that."""
     again = " --overwrite" if previous else ""
     cut = [path for path, header in headers.items()
-           if math.ceil(header.samples * settings.sample_rate / header.rate) > settings.clip_samples]
+           if _samples_at(settings.sample_rate, header) > settings.clip_samples]
     if cut and not options.clip_seconds:
         longest = max(headers[path].samples / headers[path].rate for path in cut)
         warn(f"{named(cut)}: longer than {settings.clip_seconds:.4g} s; only the beginning is used; "
@@ -291,9 +289,11 @@ def warn_of_cuts(headers: dict[Path, AudioInfo], settings: MelgramSettings, opti
 
 def warn_of_padding(headers: dict[Path, AudioInfo], settings: MelgramSettings) -> None:
     """Warn if a few long sounds make all melgrams much longer; settings: as chosen from the sounds."""
-    usual, longest = (samples / settings.sample_rate for samples in _lengths(headers, settings.sample_rate))
+    samples = _lengths(headers, settings.sample_rate)
+    usual, longest = (each / settings.sample_rate for each in samples)
     if settings.clip_seconds > _PADDING_RATIO * usual:
-        long = named(path for path, header in headers.items() if header.samples > usual * header.rate)
+        long = named(path for path, header in headers.items()
+                     if _samples_at(settings.sample_rate, header) > samples[0])
         warn(f"{long}: longer than {usual:.4g} s; {_QUANTILE:.0%} of the sounds are not, and are padded with "
              f"silence to {longest:.4g} s; if the beginning of the long ones is enough, preprocess_data.py "
              f"--clip-seconds {math.ceil(usual * 100) / 100:g} makes melgrams {longest / usual:.1f} times smaller, "

@@ -59,6 +59,13 @@ def test_melgrams_that_no_machine_can_hold_are_refused(changes, problem):
         plan.choose_settings(headers(800), options(**changes))
 
 
+@pytest.mark.parametrize("samples", [220_544, 44_099, 1_000_003])
+def test_sounds_of_the_usual_length_are_not_named_as_longer(samples, capsys):
+    sounds = headers(*[samples] * 99, 2 * samples, rates=[44_100])
+    plan.warn_of_padding(sounds, plan.choose_settings(sounds, options()))
+    assert capsys.readouterr().err.startswith("99.wav: longer than ")
+
+
 # --- stale melgrams --------------------------------------------------------------------------------------------------
 
 @pytest.fixture
