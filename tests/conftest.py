@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,6 +34,14 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="only with --long"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _system_temporary_folder_is_unchanged():
+    """Run as root, a test that widens or locks its own folder must not reach this one: other programs would fail."""
+    mode = os.stat(tempfile.gettempdir()).st_mode
+    yield
+    assert os.stat(tempfile.gettempdir()).st_mode == mode
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 import errno
 import io
 import os
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -117,24 +119,23 @@ def test_written_samples_are_read_back_and_no_other_file_is_left(tmp_path):
 # --- refusals of the operating system --------------------------------------------------------------------------------
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
-def test_missing_permission_is_named(tmp_path):
-    path = write(tmp_path / "folder/x.wav", sine())
-    if os.geteuid() == 0:
-        for folder in (tmp_path, *tmp_path.parents[:3]):
-            folder.chmod(0o755)
-    for locked in (path, path.parent):
-        mode = locked.stat().st_mode
-        locked.chmod(0)
-        try:
-            if os.geteuid() == 0:  # root may read everything
-                os.seteuid(65534)
-            for read in (audio_io.info, audio_io.read):
-                with pytest.raises(AudioError, match=r"x.wav: permission denied; make it readable \(chmod \+r\)\."):
-                    read(path)
-        finally:
-            if os.getuid() == 0:
-                os.seteuid(0)
-            locked.chmod(mode)
+def test_missing_permission_is_named():
+    with tempfile.TemporaryDirectory() as name:  # tmp_path lies in folders that only root enters
+        os.chmod(name, 0o755)
+        path = write(Path(name) / "folder/x.wav", sine())
+        for locked in (path, path.parent):
+            mode = locked.stat().st_mode
+            locked.chmod(0)
+            try:
+                if os.geteuid() == 0:  # root may read everything
+                    os.seteuid(65534)
+                for read in (audio_io.info, audio_io.read):
+                    with pytest.raises(AudioError, match=r"x.wav: permission denied; make it readable \(chmod \+r\)\."):
+                        read(path)
+            finally:
+                if os.getuid() == 0:
+                    os.seteuid(0)
+                locked.chmod(mode)
 
 
 @pytest.mark.parametrize("extension", ["wav", "flac", "ogg", "mp3"])
