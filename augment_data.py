@@ -111,7 +111,8 @@ def checked_ranges(options: argparse.Namespace) -> altered_copies.Ranges:
 
 def summarize(total: Counter, skipped: int, seconds: float) -> None:
     """Print the number of copies written and kept, and the speed; skipped: number of files that are already copies."""
-    say(f"{total['written']} copies written in {seconds:.1f} s: {total['seconds']:.1f} s of sound, "
+    written = total["written"]
+    say(f"{written} cop{'y' if written == 1 else 'ies'} written in {seconds:.1f} s: {total['seconds']:.1f} s of sound, "
         f"{total['seconds'] / seconds:.0f} s of sound per second.")
     if total["kept"]:
         say(f"{total['kept']} copies already exist; --overwrite replaces them.")

@@ -56,9 +56,11 @@ def main() -> None:
     plots.confusion_matrix(_CONFUSION, evaluation.confusion, evaluation.class_names)
     say_mistakes(evaluation)
     say_scores(scores)
+    state = checkpoint.training_state
+    source = "files of Val" if state.get("own_validation") else "of the training files"
+    validation = f"{len(state.get('validation', [])):,} {source}"
     findings = report.Findings(checkpoint.network, checkpoint.settings, checkpoint.preprocessing,
-                               checkpoint.training_state.get("history") or [],
-                               checkpoint.training_state.get("validation", []), clips, evaluation, curves, scores)
+                               state.get("history") or [], validation, clips, evaluation, curves, scores)
     say(report.write(_REPORT, findings, options.report_clips, SAMPLES, PREPROC))
 
 

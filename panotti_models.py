@@ -16,7 +16,7 @@ from audio_utils.runtime import environment
 
 with environment.import_of_keras():
     import keras
-    from keras import KerasTensor, layers
+    from keras import KerasTensor, initializers, layers
 
 keras.config.set_image_data_format("channels_last")  # also if the user's keras.json has other values
 keras.config.set_floatx("float32")
@@ -52,16 +52,16 @@ def residual(x: KerasTensor, classes: int, *clip_features: KerasTensor) -> Keras
     """
     x = _with_channel_differences(x)
     spectrum, coordinate = _spectrum_features(x), _frequency_coordinate(x)
-    x = layers.Concatenate()([x, _subtract_time_mean(x), coordinate])
-    x = layers.MaxPooling2D(2, padding="same")(_convolution(x, 32, 5, strides=2))
+    x = layers.Concatenate()([x, _subtract_time_mean(x)])
+    x = layers.MaxPooling2D(2, padding="same")(_convolution([x, coordinate], 32, 5, _halving(x)))
     coordinate = layers.AveragePooling2D(4, padding="same")(coordinate)
-    for filters, strides in ((32, 1), (64, 2), (128, 2)):
-        x = layers.Concatenate()([x, coordinate])
-        branch = _convolution(x, filters, 3, strides=strides)
-        branch = _convolution(branch, filters, 3, activation=None)
-        if strides > 1:
-            x, coordinate = (layers.AveragePooling2D(2, padding="same")(each) for each in (x, coordinate))
-        x = _convolution(x, filters, 1, activation=None)
+    for filters, halves in ((32, False), (64, True), (128, True)):
+        strides = _halving(x) if halves else 1
+        branch = _convolution([x, coordinate], filters, 3, strides)
+        branch = _convolution([branch], filters, 3, activation=None)
+        if halves:
+            x, coordinate = (layers.AveragePooling2D(strides, padding="same")(each) for each in (x, coordinate))
+        x = _convolution([x, coordinate], filters, 1, activation=None)
         x = layers.Activation("relu")(layers.Add()([x, branch]))
     x = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x), spectrum,
                               *clip_features])
@@ -144,12 +144,30 @@ def _subtract_time_mean(x: KerasTensor) -> KerasTensor:
     return layers.Subtract(dtype="float32")([x, mean])
 
 
-def _convolution(x: KerasTensor, filters: int, size: int, strides: int = 1,
+def _convolution(inputs: list[KerasTensor], filters: int, size: int, strides: int | tuple[int, int] = 1,
                  activation: str | None = "relu") -> KerasTensor:
-    """Convolution, batch normalization (with moving averages over about 10 steps, for small data sets), activation."""
-    x = layers.Conv2D(filters, size, strides, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
+    """Convolution, batch normalization (with moving averages over about 10 steps, for small data sets), activation.
+
+    Each input has a kernel of its own, and the results are added. This equals the convolution of the concatenated
+    inputs, with initial weights of the same distribution (`he_normal`). Concatenated, the bfloat16 gradient was NaN in
+    5 of 6,890 steps on a processor with AMX (oneDNN, TensorFlow 2.21); added, in none of 16,835.
+    """
+    channels = sum(x.shape[-1] for x in inputs)
+    outputs = [layers.Conv2D(filters, size, strides, padding="same", use_bias=False,
+                             kernel_initializer=initializers.VarianceScaling(2 * x.shape[-1] / channels))(x)
+               for x in inputs]
+    x = layers.Add()(outputs) if len(outputs) > 1 else outputs[0]
     x = layers.BatchNormalization(momentum=0.9)(x)
     return layers.Activation(activation)(x) if activation else x
+
+
+def _halving(x: KerasTensor) -> tuple[int, int]:
+    """Strides of 2, but 1 along an axis where the output would have size 1.
+
+    On processors with AMX, oneDNN's bfloat16 convolution gives garbage if its strides are 2 and its output is one
+    frame wide.
+    """
+    return tuple(2 if size > 2 else 1 for size in x.shape[1:3])
 
 
 NETWORKS = {"residual": residual, "modulation": modulation, "ensemble": ensemble, "vgg": vgg}

@@ -1,4 +1,4 @@
-"""Compute a melgram of each sound in Samples/: a multichannel log-mel power spectrogram in dB.
+"""Compute a melgram of each sound in Samples/: a multichannel log-mel power spectrogram in dB, without DC offset.
 
 Reads   Samples/<class>/*         wav, flac, ogg, mp3, aiff; any mix of rates, lengths and channel counts
 Writes  Preproc/Train/<class>/<file>.npy and Preproc/Test/<class>/<file>.npy, float32 (mels, frames, channels)
@@ -9,10 +9,13 @@ Writes  Preproc/Train/<class>/<file>.npy and Preproc/Test/<class>/<file>.npy, fl
     python preprocess_data.py
     python preprocess_data.py --clip-seconds 2 --mono
     python preprocess_data.py --overwrite         # with other settings; the split does not change
+    python preprocess_data.py --split-anew        # assign all sounds to Train and Test again
 
 Run it again after adding, moving, changing or deleting sounds: only new melgrams are computed, and sounds stay in their
-split.
-If Samples/ contains your own split, Train/<class>/* and Test/<class>/*, it is used as it is.
+split. Clips of one recording (of split_audio.py or binauralify.py) are in one split, in classes of five recordings or
+more.
+If Samples/ contains your own split, Train/<class>/* and Test/<class>/*, it is used as it is; sounds in Val/<class>/*
+are then the validation set of training.
 """
 
 import sys
@@ -44,9 +47,10 @@ HOP_MS = 11.61           # milliseconds between frames; 512 samples at 44.1 kHz
 
 TEST_FRACTION = 0.2      # of each class
 SEED = 1                 # of the split
-GROUP_BY = ""            # regular expression; files whose names differ only in the match (r"_s\d+$": the clips of one
-                         # recording), or whose match has the same group, stay in one split
+GROUP_BY = ""            # regular expression; files whose names differ only in the match (r"_\d+$": the takes of one
+                         # speaker), or whose match has the same group, stay in one split
 
+SPLIT_ANEW = False       # True: assign all sounds to Train and Test again
 OVERWRITE = False        # True: compute everything again, even with other settings
 PRUNE = False            # True: remove melgrams whose sound was removed or is in the other split
 JOBS = None              # processes; None: one per core
@@ -75,9 +79,10 @@ def print_summary(plan: Plan, used: list[Entry], seconds: float) -> None:
     counts = Counter((class_of(entry.name), entry.split) for entry in used)
     classes = sorted({name for name, _ in counts})
     width = max(map(len, [*classes, "class"]))
-    say(f"{'class':{width}}  Train   Test")
+    splits = [split for split in SPLITS if split != "Val" or any(entry.split == "Val" for entry in used)]
+    say(" ".join([f"{'class':{width}}", *(f"{split:>6}" for split in splits)]))
     for name in classes:
-        say(" ".join([f"{name:{width}}", *(f"{counts[name, each]:6}" for each in SPLITS)]))
+        say(" ".join([f"{name:{width}}", *(f"{counts[name, split]:6}" for split in splits)]))
     mels, frames, channels = plan.settings.shape
     say(f"{len(used)} sounds in {len(classes)} classes: melgrams of {mels} mels, {frames} frames, {channels} "
         f"channel{'s' * (channels > 1)} ({plan.settings.clip_seconds:.4g} s at {plan.settings.sample_rate} Hz), "

@@ -7,7 +7,7 @@ Writes  <file>.wav beside them                   with exactly the samples of the
     python audio_utils/concat_audio.py Samples/*/*_s*.wav      # each recording separately
 
 Clips are joined by number, 1, 2, 3 …, regardless of the order of the arguments. The padding of the last clip and the
-clips themselves are kept.
+clips themselves are kept, and so is the tag that names their recording.
 """
 
 import re
@@ -22,7 +22,7 @@ from audio_utils.runtime import script
 script.guard_imports(__name__)  # ^C during the imports below prints one sentence, not a traceback
 import numpy as np
 
-from audio_utils.audio import audio_io
+from audio_utils.audio import audio_io, tags
 from audio_utils.audio.audio_io import AudioInfo
 from audio_utils.runtime import command_line, parallel, signals
 from audio_utils.runtime.command_line import Limits
@@ -64,7 +64,8 @@ def join(recording_and_clips: tuple[Path, list[Path]], overwrite: bool) -> str:
     header = common_header(clips)
     subtype = audio_io.wav_subtype(header.subtype)
     with replacing(recording) as unfinished, \
-            audio_io.writing(unfinished, header.rate, header.channels, subtype, samples=header.samples) as write_block:
+            audio_io.writing(unfinished, header.rate, header.channels, subtype, samples=header.samples,
+                             comment=common_tag(clips)) as write_block:
         for clip in clips:
             copy(clip, write_block)
     return f"{recording}: {len(clips)} clip{'s' if len(clips) > 1 else ''}, {header.samples / header.rate:.6g} s."
@@ -97,6 +98,12 @@ def common_header(clips: list[Path]) -> AudioInfo:
             raise UserError(f"{clip}: has {describe(header)}, but {clips[0]} has {describe(headers[0])}; "
                             "convert one of them.")
     return headers[0]._replace(samples=sum(header.samples for header in headers))
+
+
+def common_tag(clips: list[Path]) -> str:
+    """The tag that the clips share, which leads to their recording; "" if there is none or they differ."""
+    steps = set(map(tags.read, clips))
+    return tags.text(steps.pop()) if len(steps) == 1 and () not in steps else ""
 
 
 def describe(header: AudioInfo) -> str:

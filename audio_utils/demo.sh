@@ -13,10 +13,10 @@ mkdir demo && cd demo
 step() { echo; echo "\$ python $*"; "$python" "$suite/$1" "${@:2}"; }
 started=$SECONDS
 
-step audio_utils/make_samples.py --seconds 30                 # white, brown and pink noise, and a square wave
+step audio_utils/make_samples.py --seconds 8 --count 5        # 15 independent noises
 step audio_utils/binauralify.py 12 ./*.wav                    # each from 12 directions around a dummy head
 step audio_utils/split_audio.py 2 e0*/*.wav -r                # into clips of 2 seconds
-mkdir Samples && mv e0* Samples/                              # one class per direction
+mkdir Samples && mv e0* Samples/                              # one class per direction; a noise is in Train or in Test
 step preprocess_data.py
 step train_network.py --epochs 12
 step eval_network.py

@@ -85,7 +85,7 @@ def previous_exports(names: list[str], overwrite: bool) -> dict[str, dict]:
 
     Raises UserError if an export would be replaced without OVERWRITE, or if one of other weights would remain.
     """
-    before = safe_files.read_json(_JSON, "audio_utils/export_model.py") if _JSON.exists() else {}
+    before = safe_files.read_json(_JSON, "remove it and run export_model.py again") if _JSON.exists() else {}
     same = before.get("weights_sha256") == weights_sha256()
     for name, path in ((name, each.path) for name, each in export.FORMATS.items() if each.path.exists()):
         if name in names and not overwrite:

@@ -64,7 +64,7 @@ def main() -> None:
 
 def say_table(sounds: list[Sound], statistics: dict[Sound, SoundStatistics], problems: dict[str, list[Sound]]) -> None:
     """One line for each class: files, seconds, minutes, dBFS, and the number of sounds with each problem."""
-    splits = SPLITS if sounds[0].split else (None,)
+    splits = [split for split in (*SPLITS, None) if any(sound.split == split for sound in sounds)]
     rows = [["class", *(split or "files" for split in splits), "shortest", "median", "longest", "minutes", "level dB",
              "channels", "Hz", *problems, "unreadable"]]
     for name in sorted({sound.class_name for sound in sounds}):
@@ -93,7 +93,7 @@ def summary(statistics: dict[Sound, SoundStatistics], findings: int) -> str:
     """A summary in one line."""
     minutes = sum(each.seconds for each in statistics.values()) / 60
     classes = len({sound.class_name for sound in statistics})
-    return (f"{len(statistics)} sounds in {classes} classes, {minutes:.1f} minutes: "
+    return (f"{len(statistics)} sounds in {classes} class{'es' * (classes != 1)}, {minutes:.1f} minutes: "
             + (f"{findings} finding{'s' * (findings > 1)}" if findings else "no problems found"))
 
 

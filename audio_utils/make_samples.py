@@ -1,9 +1,11 @@
 """Generate sounds for a first try, without sox: three kinds of noise and a square wave.
 
 Writes  whitenoise.wav brownnoise.wav pinknoise.wav square1k.wav in the working directory: mono, 16-bit
+        with COUNT, only noises: whitenoise1.wav whitenoise2.wav …
 
     python audio_utils/make_samples.py
     python audio_utils/make_samples.py --seconds 30 --seed 2
+    python audio_utils/make_samples.py --seconds 8 --count 5      # five independent noises of each kind
 
 The power density of white noise is flat; that of pink noise falls by 3 dB per octave, that of brown noise by 6 dB. The
 square wave is the sum of 1 kHz and its odd harmonics below half the sample rate, so it has no aliasing.
@@ -26,12 +28,14 @@ from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.errors import UserError
 
 SECONDS = 300.0    # length of each sound
+COUNT = 1          # noises of each kind, independent of each other; if several, there is no square wave
 RATE = 44100       # Hz; sample rate
 SEED = 1           # random seed; another one gives different noise
 OVERWRITE = False  # True: replace existing files
 
-_LIMITS = {"SECONDS": Limits(float, 0.01, 3600), "RATE": Limits(int, 8000, 192000), "SEED": Limits(int, 0)}
-_EXPONENTS = {"whitenoise.wav": 0, "brownnoise.wav": -2, "pinknoise.wav": -1}  # power is proportional to hz**exponent
+_LIMITS = {"SECONDS": Limits(float, 0.01, 3600), "COUNT": Limits(int, 1, 1000), "RATE": Limits(int, 8000, 192000),
+           "SEED": Limits(int, 0)}
+_EXPONENTS = {"whitenoise": 0, "brownnoise": -2, "pinknoise": -1}  # power is proportional to hz**exponent
 _LOWEST_HZ = 20  # of brown and pink noise; otherwise most of the power of brown noise would be inaudible
 _PEAK = 0.97  # of full scale
 
@@ -39,18 +43,19 @@ _PEAK = 0.97  # of full scale
 def main() -> int:
     options = command_line.parse(globals(), _LIMITS)
     signals.on_stop("Stopped. Finished files are kept.")
-    return parallel.report(parallel.each(make, [*_EXPONENTS, "square1k.wav"], "Generating", shared=(options,)))
+    names = [f"{kind}{number}.wav" for kind in _EXPONENTS for number in range(1, options.count + 1)] \
+        if options.count > 1 else [*(f"{kind}.wav" for kind in _EXPONENTS), "square1k.wav"]
+    return parallel.report(parallel.each(make, names, "Generating", shared=(options,)))
 
 
 def make(name: str, options: argparse.Namespace) -> str:
     """Write one sound. Returns a sentence about the result."""
+    exponent = _EXPONENTS.get(name.removesuffix(".wav").rstrip("0123456789"))
     if Path(name).exists() and not options.overwrite:
         raise UserError(f"{name}: already exists; rename it or add --overwrite.")
     samples = round(options.seconds * options.rate)
-    if name in _EXPONENTS:
-        wave = noise(_EXPONENTS[name], samples, options.rate, np.random.default_rng([options.seed, *name.encode()]))
-    else:
-        wave = square(1000, samples, options.rate)
+    rng = np.random.default_rng([options.seed, *name.encode()])
+    wave = square(1000, samples, options.rate) if exponent is None else noise(exponent, samples, options.rate, rng)
     audio_io.write(name, wave[np.newaxis] * (_PEAK / np.abs(wave).max()), options.rate, "PCM_16")
     return f"{name}: {options.seconds:g} s."
 

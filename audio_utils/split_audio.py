@@ -8,7 +8,8 @@ Writes  <file>_s1.wav, <file>_s2.wav … beside each; _s01 … if there are ten 
 
 The last clip, or a file shorter than one clip, is padded with silence. Samples are preserved exactly: clips have
 the sample type of their file, or FLOAT for lossy compression (mp3, ogg). Either all clips of a file are written, or
-none. Files that are already clips of this length are skipped.
+none. Files that are already clips of this length are skipped. A tag in the comment of each clip names its recording, so
+that preprocess_data.py keeps the clips of a recording in one split.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from audio_utils.runtime import script
 script.guard_imports(__name__)  # ^C during the imports below prints one sentence, not a traceback
 import numpy as np
 
-from audio_utils.audio import audio_io
+from audio_utils.audio import audio_io, tags
 from audio_utils.audio.audio_io import AudioInfo
 from audio_utils.runtime import command_line, parallel, signals
 from audio_utils.runtime.command_line import Limits
@@ -68,7 +69,8 @@ def split(path: Path, collisions: dict[Path, Path], options: argparse.Namespace)
             raise UserError(f"{path}: would become {count} clips; give more seconds, or remove it if it is damaged.")
         clips = clip_paths(path, count)
         check_existing(path, clips, options.overwrite)
-        found = write_clips(clips, blocks, clip_samples, header, options.remove)
+        comment = tags.text(tags.steps_from(tags.SPLIT, path))
+        found = write_clips(clips, blocks, clip_samples, header, comment, options.remove)
     complete = found == header.samples and not header.cut_short
     if options.remove and complete:
         path.unlink()
@@ -96,7 +98,7 @@ def check_existing(path: Path, clips: list[Path], overwrite: bool) -> None:
 
 
 def write_clips(clips: list[Path], blocks: Callable[[int], Iterator[np.ndarray]], samples: int, header: AudioInfo,
-                durable: bool) -> int:
+                comment: str, durable: bool) -> int:
     """Write clips of `samples` each: all or, on failure, none. Returns the number of samples in the file."""
     found = 0
     with ExitStack() as finished:
@@ -106,15 +108,16 @@ def write_clips(clips: list[Path], blocks: Callable[[int], Iterator[np.ndarray]]
             if first is None:  # the file is shorter than its header says
                 break
             unfinished = finished.enter_context(replacing(clip, durable))
-            found += write_clip(unfinished, chain([first], pieces), samples, header)
+            found += write_clip(unfinished, chain([first], pieces), samples, header, comment)
     return found
 
 
-def write_clip(path: Path, blocks: Iterable[np.ndarray], samples: int, header: AudioInfo) -> int:
+def write_clip(path: Path, blocks: Iterable[np.ndarray], samples: int, header: AudioInfo, comment: str) -> int:
     """Write blocks (channels, n), padded with silence to `samples`. Returns the number of samples before padding."""
     missing = samples
     subtype = audio_io.wav_subtype(header.subtype)
-    with audio_io.writing(path, header.rate, header.channels, subtype, samples=samples) as write_block:
+    with audio_io.writing(path, header.rate, header.channels, subtype, samples=samples,
+                          comment=comment) as write_block:
         for block in blocks:
             write_block(block)
             missing -= block.shape[1]

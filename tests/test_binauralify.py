@@ -11,7 +11,7 @@ import soundfile
 from conftest import ROOT, sine, write
 
 from audio_utils import binauralify
-from audio_utils.audio import audio_io
+from audio_utils.audio import audio_io, tags
 from audio_utils.runtime.errors import UserError
 
 SCRIPT = "audio_utils/binauralify.py"
@@ -52,6 +52,13 @@ def lead_ms(ears, rate):
     """The delay of the right ear after the left one in milliseconds."""
     correlation = np.correlate(ears[1], ears[0], "full")
     return 1000 * (correlation.argmax() - ears.shape[1] + 1) / rate
+
+
+def test_each_output_names_its_recording(binauralize, tmp_path):
+    path = write(tmp_path / "a.wav", noise(0.1, 8000))
+    steps = tags.steps_from(tags.BINAURALIFY, path)
+    assert binauralize(3, "a.wav")[0] == 0
+    assert [tags.read(each) for each in sorted(tmp_path.glob("e0a*/*.wav"))] == [steps] * 3
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000, 96000])

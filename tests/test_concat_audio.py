@@ -13,7 +13,7 @@ import soundfile
 from conftest import ROOT, full_scale_noise, names, ramp, sine, write
 
 from audio_utils import concat_audio, split_audio
-from audio_utils.audio import audio_io
+from audio_utils.audio import audio_io, tags
 
 SPLIT, CONCAT = "audio_utils/split_audio.py", "audio_utils/concat_audio.py"
 
@@ -47,6 +47,19 @@ def test_split_and_concat_give_the_original_and_padding(call_main, tmp_path, ext
     assert np.abs(joined[:sound.shape[1]].T - sound).max() <= tolerance
     assert joined.shape[0] == 60_000
     assert not joined[sound.shape[1]:].any()
+
+
+@pytest.mark.parametrize(("others", "is_tagged"), [([], True), ([1], False), ([1, 2], False)])
+def test_the_recording_has_the_tag_of_its_clips_if_they_agree(call_main, tmp_path, others, is_tagged):
+    path = write(tmp_path / "a.wav", sine(seconds=1.5))
+    identity = tags.first_recording(tags.steps_from(tags.SPLIT, path))
+    call_main(split_audio, 1, "a.wav", "-r")
+    for number in others:
+        write(tmp_path / f"a_s{number}.wav", sine())  # without a tag
+    assert call_main(concat_audio, "a_s1.wav", "a_s2.wav")[0] == 0
+    assert tags.first_recording(tags.read(tmp_path / "a.wav")) == (identity if is_tagged else "")
+    call_main(split_audio, 0.5, "a.wav", "--overwrite")  # also of clips that are cut again
+    assert (tags.first_recording(tags.read(tmp_path / "a_s4.wav")) == identity) is is_tagged
 
 
 def test_file_names_are_preserved(run, tmp_path):

@@ -203,7 +203,7 @@ def read_settings(path):
     os.replace(path, path.parent / "settings.json")
     settings, values = preproc.read_settings(path.parent)
     preproc.load(path.parent, "Test", settings)
-    split.group_of("a/x_s1.wav", values["constants"].get("GROUP_BY", ""))
+    split.Grouping(values["constants"].get("GROUP_BY", "")).of("a/x_s1.wav")
 
 
 def read_weights(path):

@@ -165,3 +165,10 @@ def test_every_script_has_the_same_frame(script):
     assert text.endswith('\nif __name__ == "__main__":\n    script.run(main)\n')
     folder = "parents[1]" if Path(script).parent.name else "parent"
     assert f"\nsys.path.insert(0, str(Path(__file__).resolve().{folder}))" in text
+
+
+def test_no_message_says_to_delete_what_holds_the_split_or_the_network():
+    """A damaged keras.json may be deleted; settings.json, index.csv and weights.hdf5 never."""
+    for path in [*ROOT.glob("*.py"), *ROOT.glob("audio_utils/**/*.py")]:
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if "keras_json" not in line]
+        assert not [line for line in lines if "; delete it" in line or "delete {" in line], path

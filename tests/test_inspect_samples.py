@@ -99,15 +99,15 @@ def test_files_that_are_not_audio_are_named(call, tmp_path, samples):
 
 
 @pytest.mark.slow
-def test_of_600_bad_files_three_are_named(call, tmp_path, samples):
-    for i in range(600):
+def test_of_200_bad_files_three_are_named(call, tmp_path, samples):
+    for i in range(200):
         (samples / f"bird/x{i:03}.wav").touch()
         (samples / f"frog/x{i:03}.wav").write_text("hello")
         (samples / f"frog/y{i:03}.wav").symlink_to("nowhere")
         (samples / f"frog/{i}.csv").touch()
     found = findings_in(call(inspect_samples, tmp_path, "--jobs", 1))
     assert [sentence.partition(": ")[0] for sentence in found] == [
-        f"Samples/{name}000.wav, Samples/{name}001.wav, Samples/{name}002.wav and 597 more"
+        f"Samples/{name}000.wav, Samples/{name}001.wav, Samples/{name}002.wav and 197 more"
         for name in ("frog/y", "bird/x", "frog/x")]
     assert found[1].endswith(" more: each is empty; replace or remove it.")
 

@@ -78,6 +78,15 @@ def test_the_seed_determines_the_noise(make, tmp_path):
     assert made["whitenoise.wav"] != made["pinknoise.wav"]
 
 
+def test_several_noises_of_a_kind_are_independent(make, tmp_path):
+    assert make("--seconds", "2", "--count", "3")[0] == 0
+    assert sorted(each.name for each in tmp_path.iterdir()) == [
+        f"{kind}{number}.wav" for kind in ("brownnoise", "pinknoise", "whitenoise") for number in (1, 2, 3)]
+    for kind in ("whitenoise", "brownnoise", "pinknoise"):
+        waves = [soundfile.read(tmp_path / f"{kind}{number}.wav")[0] for number in (1, 2, 3)]
+        assert np.abs(np.corrcoef(waves) - np.eye(3)).max() < 0.3  # brown noise varies slowly
+
+
 def test_an_existing_file_is_kept_and_reported_and_the_others_written(make, tmp_path):
     (tmp_path / "pinknoise.wav").write_text("mine")
     status, said = make("--seconds", "0.1")

@@ -287,6 +287,22 @@ def test_silence_and_very_quiet_sounds_have_a_status(predict, tmp_path, levels_o
     assert [each["status"] for each in objects_of(found("--json"))] == ["", "very quiet", ""]
 
 
+@pytest.mark.parametrize("seconds", [0.2, 1])
+@pytest.mark.parametrize("rate", [RATE, 44100])
+def test_a_dc_offset_changes_neither_class_nor_status(predict, tmp_path, levels_of_training, seconds, rate):
+    levels_of_training(quietest_db=0.0)
+    for level in (0, 1e-4, 0.02):
+        for offset in (0, 0.2, -0.5):
+            write(tmp_path / f"{level} {offset}.wav", sine(LOW, seconds, rate, level=level) + offset, rate,
+                  subtype="PCM_24")
+        names = sorted(path.name for path in tmp_path.glob(f"{level} *.wav"))
+        found = objects_of(predict(*names, "--json", folder=tmp_path).out)
+        assert {each["status"] for each in found} == {{0: "silence", 1e-4: "very quiet", 0.02: ""}[level]}
+        assert len(found) == 3
+        for each in found[1:]:
+            assert each["probabilities"] == pytest.approx(found[0]["probabilities"], abs=1e-3)
+
+
 def test_silence_in_a_long_recording_is_a_line_and_a_label_of_its_own(predict, tmp_path):
     audio = np.concatenate([sine(LOW, 2), sine(level=0, seconds=2), sine(HIGH, 2)], axis=1)
     write(tmp_path / "a.wav", audio)

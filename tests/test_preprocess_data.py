@@ -98,7 +98,7 @@ def test_a_few_very_long_files_are_cut_and_named(run, tmp_path, flags):
     assert shapes(tmp_path) == {(96, 87, 1)}
     if not flags:
         assert "Samples/a/epic.wav: longer than 1 s" in result.stderr
-        assert "CLIP_SECONDS (--clip-seconds 30)" in result.stderr
+        assert "CLIP_SECONDS (--clip-seconds 30 --overwrite)" in result.stderr
         assert "split_audio.py" in result.stderr
 
 
@@ -110,7 +110,7 @@ def test_a_long_file_to_which_all_others_are_padded_is_named(run, tmp_path, seco
     result = run(*flags)
     assert shapes(tmp_path) == {(96, 1 + round(seconds * 8000) // 93, 1)}
     assert result.stderr.count(padded) == warnings
-    assert result.stderr.count("preprocess_data.py --clip-seconds 1 makes melgrams 2.0 times smaller, and") == warnings
+    assert result.stderr.count("preprocess_data.py --clip-seconds 1 --overwrite makes melgrams 2.0 times") == warnings
     assert "padded" not in run(*flags).stderr
 
 
@@ -184,15 +184,21 @@ def test_a_flag_precedes_an_edited_constant_and_that_precedes_the_recorded_value
     assert "as recorded" not in run().stdout
 
 
-def test_to_split_again_preproc_is_deleted(run, tmp_path):
+def test_other_constants_of_the_split_apply_with_split_anew(run, tmp_path):
     fill(tmp_path, files=30)
     run()
     before = set(tree(tmp_path))
-    assert "delete Preproc/ to split again" in run("--seed", 2).stderr
-    assert set(tree(tmp_path)) == before
+    for flags in ((), ("--overwrite",)):
+        assert "stay where they are; --split-anew assigns all again." in run("--seed", 2, *flags).stderr
+        assert set(tree(tmp_path)) == before
+        run("--seed", 1)
+    assert run("--seed", 2, "--split-anew").stderr == ""
+    after = set(tree(tmp_path))
+    assert after != before
+    assert len(after) == len(before)
     shutil.rmtree(tmp_path / "Preproc")
     run("--seed", 2)
-    assert set(tree(tmp_path)) != before
+    assert set(tree(tmp_path)) == after
 
 
 def test_the_users_split_is_kept(run, tmp_path):
@@ -201,6 +207,22 @@ def test_the_users_split_is_kept(run, tmp_path):
     assert "1 augmented copies of Test sounds are left out" in run().stdout
     assert sorted(str(path.relative_to(tmp_path / "Preproc")) for path in tmp_path.rglob("*.npy")) == [
         "Test/a/2.wav.npy", "Test/b/2.wav.npy", "Train/a/1.wav.npy", "Train/b/1.wav.npy"]
+
+
+def test_val_of_the_users_split_is_kept(run, tmp_path):
+    for name in ("Train/a/1", "Train/a/3_aug1", "Train/b/1", "Test/a/2", "Test/b/2", "Valid/a/3", "Valid/b/1"):
+        write(tmp_path / f"Samples/{name}.wav", sine(len(name) * 100))
+    out = run().stdout
+    assert [line.split() for line in out.splitlines()[1:4]] == [
+        ["class", "Train", "Val", "Test"], ["a", "1", "1", "1"], ["b", "1", "1", "1"]]
+    assert "1 augmented copies of Val and Test sounds are left out" in out
+    assert sorted(str(path.relative_to(tmp_path / "Preproc")) for path in tmp_path.rglob("*.npy")) == [
+        "Test/a/2.wav.npy", "Test/b/2.wav.npy", "Train/a/1.wav.npy", "Train/b/1.wav.npy", "Val/a/3.wav.npy",
+        "Val/b/1.wav.npy"]
+    (tmp_path / "Samples/Valid/a/3.wav").rename(tmp_path / "Samples/Train/a/3.wav")  # the user's folder counts
+    run()
+    assert (tmp_path / "Preproc/Train/a/3.wav.npy").exists()
+    assert not (tmp_path / "Preproc/Val/a/3.wav.npy").exists()
 
 
 def test_one_bad_file_never_stops_the_others(run, tmp_path):

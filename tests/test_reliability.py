@@ -27,7 +27,8 @@ from audio_utils.runtime.errors import UNFINISHED, UserError
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads processes from /proc")
 
-QUICK = ("--network", "vgg", "--batch-size", 8, "--warm-up", 4, "--epoch-clips", 1)
+QUICK = ("--network", "vgg", "--batch-size", 8, "--warm-up", 4, "--epoch-clips", 1, "--precision",
+         "float32")
 MAX_SECONDS_TO_STOP = 2
 
 
@@ -266,6 +267,47 @@ def test_preprocessing_killed_at_random_writes_the_same_files(tmp_path, request)
     assert sum(name.endswith(".npy") for name in whole) == 800 if long else 200
 
 
+def relabel(samples, removed, rng):
+    """Move some sounds to other classes and names, remove some to a folder beside, and bring some back, at random."""
+    for path in sorted([*samples.rglob("*.wav"), *removed.iterdir()]):
+        new = samples / str(rng.choice(["a", "b", "c"])) / f"{rng.integers(1 << 30)}.wav"
+        if rng.random() < 0.2:
+            path.rename(removed / path.name if rng.random() < 0.3 else new)
+
+
+def melgrams_by_sound(folder):
+    """{content of the sound: (its split, content of its melgram)}; fails if a melgram has no sound, or a sound two."""
+    found, paths = {}, {}
+    for path in sorted((folder / "Preproc").rglob("*.npy")):
+        split, class_name, name = path.relative_to(folder / "Preproc").parts
+        sound = (folder / "Samples" / class_name / name.removesuffix(".npy")).read_bytes()
+        assert sound not in found, (path, paths[sound])
+        found[sound], paths[sound] = (split, path.read_bytes()), path
+    return found
+
+
+@pytest.mark.slow
+def test_preprocessing_killed_after_relabeling_and_removing_keeps_each_sound_in_its_split(tmp_path, request):
+    kills = 50 if request.config.getoption("--long") else 3
+    for i, name in enumerate("abc" * 14):
+        write(tmp_path / f"Samples/{name}/{i}.wav", sine(300 + 10 * i, 0.5))
+    finish("preprocess_data.py", cwd=tmp_path)
+    first, rng = melgrams_by_sound(tmp_path), np.random.default_rng(3)
+    (tmp_path / "removed").mkdir()
+    for _ in range(kills):
+        relabel(tmp_path / "Samples", tmp_path / "removed", rng)
+        sounds = tree(tmp_path / "Samples")
+        kill_at_random("preprocess_data.py", ("--prune",), tmp_path, 0.3, rng)
+        assert tree(tmp_path / "Samples") == sounds
+    for path in (tmp_path / "removed").iterdir():
+        path.rename(tmp_path / "Samples/a" / path.name)
+    relabel(tmp_path / "Samples", tmp_path / "removed", rng)
+    sounds = tree(tmp_path / "Samples")
+    finish("preprocess_data.py", "--prune", cwd=tmp_path)
+    assert tree(tmp_path / "Samples") == sounds
+    assert melgrams_by_sound(tmp_path) == {sound: first[sound] for sound in sounds.values()}
+
+
 @pytest.mark.slow
 def test_augmenting_killed_at_random_writes_the_same_files(tmp_path, request):
     def remove_copies(folder):
@@ -393,7 +435,7 @@ def assert_disk_full(ended, name):
 @pytest.mark.slow
 def test_a_full_disk_in_preprocessing(tmp_path):
     many_tones(tmp_path, 40)
-    assert_disk_full(run_with_limit("preprocess_data.py", cwd=tmp_path, max_file_bytes=100), "Preproc/settings.json")
+    assert_disk_full(run_with_limit("preprocess_data.py", cwd=tmp_path, max_file_bytes=100), "Preproc/index.csv")
     ended = run_with_limit("preprocess_data.py", cwd=tmp_path, max_file_bytes=20_000)
     assert_disk_full(ended, ended.stderr.partition(":")[0])
     assert ended.stderr.startswith("Preproc/T")

@@ -5,6 +5,7 @@ import resource
 import subprocess
 import sys
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import soundfile
 from conftest import ROOT, full_scale_noise, names, ramp, sine, write
 
 from audio_utils import split_audio
-from audio_utils.audio import audio_io, flac
+from audio_utils.audio import audio_io, flac, tags
 from audio_utils.audio.resampling import fix_length
 from audio_utils.runtime.errors import UserError
 
@@ -42,6 +43,33 @@ def test_a_file_shorter_than_a_clip_becomes_one_padded_clip(call_main, tmp_path)
     write(tmp_path / "a.wav", ramp(800))
     assert call_main(split_audio, 2, "a.wav")[1] == "a.wav: 1 clip of 2 s, the last one padded with 1.9 s of silence.\n"
     assert np.array_equal(audio_io.read(tmp_path / "a_s1.wav")[0], fix_length(ramp(800), 16000))
+
+
+@pytest.mark.parametrize(("name", "subtype"), [("a b.wav", "PCM_U8"), ("a.wav", "FLOAT"), ("ä.flac", "PCM_24"),
+                                               ("a.w64", "PCM_16"), ("a.ogg", "VORBIS")])
+def test_each_clip_names_its_recording_and_other_programs_can_read_it(call_main, tmp_path, name, subtype):
+    from scipy.io import wavfile
+    path = write(tmp_path / name, full_scale_noise(20_000, 2, "float32") / 9, 8000, subtype=subtype)
+    steps = tags.steps_from(tags.SPLIT, path)
+    assert steps == ((tags.SPLIT, name, path.stat().st_size, tags.digest_of(path)),)
+    whole = soundfile.read(path, dtype="float32")[0]
+    call_main(split_audio, 1, name, "-r")
+    for number, clip in enumerate(sorted(tmp_path.glob("*.wav"))):
+        assert tags.read(clip) == steps
+        part = fix_length(whole[8000 * number:8000 * (number + 1)].T, 8000).T
+        assert np.array_equal(soundfile.read(clip, dtype="float32")[0], part)
+        with warnings.catch_warnings(action="ignore"):  # about chunks that it does not understand, as without a tag
+            assert wavfile.read(clip)[1].shape == (8000, 2)
+    call_main(split_audio, 0.5, clip.name)
+    assert [step.source for step in tags.read(clip.with_stem(f"{clip.stem}_s1"))] == [clip.name, name]
+
+
+def test_the_digest_of_a_recording_is_computed_once(call_main, tmp_path, monkeypatch):
+    write(tmp_path / "a.wav", sine(seconds=2))
+    digests = []
+    monkeypatch.setattr(tags, "digest_of", lambda path: digests.append(path) or "ab")
+    call_main(split_audio, 0.1, "a.wav", "--jobs", 1)
+    assert len(digests) == 1
 
 
 def test_unusable_files_are_reported_and_the_others_split(run, tmp_path):
@@ -124,7 +152,7 @@ def test_a_truncated_original_is_split_as_far_as_it_goes_and_kept(call_main, tmp
     assert status == 0
     assert out.count("; the file is truncated and was kept.\n") == 2
     assert names(tmp_path) == ["a.wav", *(f"a_s{number}.wav" for number in range(1, 6)),
-                               "b.mp3", *(f"b_s{number:02}.wav" for number in range(1, 6))]
+                               "b.mp3", *(f"b_s{number}.wav" for number in range(1, 6))]
 
 
 @pytest.mark.parametrize("extra", [[], ["-r"], ["--overwrite"]])

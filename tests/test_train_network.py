@@ -25,7 +25,8 @@ from audio_utils.inference import checkpoint, device
 from audio_utils.runtime.errors import UserError
 
 SCRIPT = "train_network.py"
-QUICK = ("--batch-size", 4, "--warm-up", 0, "--network", "vgg", "--epoch-clips", 1, "--validation-fraction", 0.2)
+QUICK = ("--batch-size", 4, "--warm-up", 0, "--network", "vgg", "--epoch-clips", 1, "--validation-fraction", 0.2,
+         "--precision", "float32")  # "auto" would check bfloat16 for each network and shape
 AUGMENTED = ("--frequency-warp", 0.2, "--time-mask", 0.15, "--frequency-mask", 0.15, "--mixup", 0.3)
 PLATEAU = ("--min-delta", 1000, "--loss-target", 0, "--learning-rate", 1e-9)  # from epoch 1, on any processor
 SIX_EPOCHS = (*PLATEAU, "--patience", 2, "--anneal-epochs", 3)
@@ -124,6 +125,7 @@ def test_a_small_data_set_is_passed_over_several_times_per_epoch(call, folder):
     assert state(folder)["step"] == 12
 
 
+@pytest.mark.slow
 def test_the_ema_of_the_weights_is_validated_and_kept(call, folder):
     call(train_network, folder, *QUICK, "--epochs", 2)
     assert state(folder)["ema_updates"] == 2  # 3 steps per epoch: only at their ends
@@ -174,6 +176,23 @@ def test_without_finish_on_all_it_continues_to_validate(call, folder):
 
 
 @pytest.mark.slow
+def test_sounds_in_val_validate_and_are_never_trained_on(call, folder, tmp_path):
+    found = {}
+    for name, frequency in (("one", 1000), ("other", 3000)):
+        work = tmp_path / name
+        for split in ("Train", "Test"):
+            shutil.copytree(folder / "Samples", work / "Samples" / split)
+        for each in ("low", "high"):
+            write(work / f"Samples/Val/{each}/v.wav", sine(frequency, 0.25))
+        out = call(train_network, work, *QUICK, *SIX_EPOCHS)
+        assert "20 training clips, 2 validation clips of Val (never trained on), of 96 mels" in out
+        assert validated(work) == [True] * 6
+        found[name] = arrays(work, "panotti/last"), [row["val_loss"] for row in rows(work)]
+    assert found["one"][0] == found["other"][0]
+    assert found["one"][1] != found["other"][1]
+
+
+@pytest.mark.slow
 def test_below_the_loss_target_it_stops_without_annealing(call, folder):
     out = call(train_network, folder, *QUICK, *PLATEAU, "--loss-target", 100, "--patience", 3)
     assert "Done: the validation loss is below 100.0 (LOSS_TARGET) and no longer improves" in out
@@ -196,8 +215,8 @@ def pair(monkeypatch):
                                                pytest.param("pair", (3, 4), marks=pytest.mark.long)])
 def test_resumed_training_equals_uninterrupted_training_bit_for_bit(call, folder, tmp_path, pair, network, stops):
     other = shutil.copytree(folder, tmp_path / "other")
-    flags = (*QUICK, "--network", network, *PLATEAU, "--learning-rate", 1e-4, "--patience", 1, "--anneal-epochs", 2,
-             *AUGMENTED)
+    flags = (*QUICK, "--precision", "auto", "--network", network, *PLATEAU, "--learning-rate", 1e-4, "--patience", 1,
+             "--anneal-epochs", 2, *AUGMENTED)
     call(train_network, folder, *flags, "--epochs", 4)
     for epochs in stops:
         out = call(train_network, other, *flags, "--epochs", epochs)

@@ -42,12 +42,12 @@ def write_copies(path: Path, count: int, ranges: Ranges, seed: int, max_delay_ms
     audio, rate = audio_io.read(path)
     max_peak = np.inf if header.subtype in _BEYOND_ONE else 1.0
     ranges = _within_headroom(ranges, audio, max_peak)
-    steps = tags.steps_from(tags.AUGMENT, path)
+    comment = tags.text(tags.steps_from(tags.AUGMENT, path))
     for number in missing:
         rng = np.random.default_rng([seed, number, *os.fsencode(path.name)])
         copy = apply(audio, rate, randomize_parameters(rng, ranges), max_delay_ms)
         copy /= max(1.0, _peak(copy) / max_peak)  # the other transformations may raise the peak slightly, too
-        tags.write(copies[number], copy, rate, header.subtype, header.format, steps)
+        audio_io.write(copies[number], copy, rate, header.subtype, header.format, comment)
     return Counter(written=len(missing), kept=count - len(missing), seconds=len(missing) * audio.shape[1] / rate)
 
 
@@ -57,7 +57,7 @@ def _require_copy(path: Path, header: audio_io.AudioInfo) -> None:
         found = audio_io.info(path)
     except audio_io.AudioError:
         return
-    if not tags.read(path) and found[:3] != header[:3]:
+    if not tags.copied(tags.read(path)) and found[:3] != header[:3]:
         raise UserError(f"{path}: is not a copy, as its length, rate or channels differ; rename it.")
 
 

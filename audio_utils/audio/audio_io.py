@@ -8,7 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from audio_utils.audio.formats import HEAD, AudioError, unreadable
+from audio_utils.audio.formats import HEAD, AudioError, conversion, unreadable
 from audio_utils.audio.parts_file import UNKNOWN_SAMPLES, PartsFile, open_sound
 from audio_utils.audio.quiet import silenced
 from audio_utils.runtime.errors import UNFINISHED, UserError
@@ -208,6 +208,9 @@ def _info(path: str | Path, file: soundfile.SoundFile | PartsFile) -> AudioInfo:
         raise AudioError(f"{path}: contains no samples; replace or remove it.")
     if file.frames >= UNKNOWN_SAMPLES:
         raise AudioError(f"{path}: is damaged and has no known length; replace or remove it.")
+    if "analyze : detection failed" in file.extra_info:  # 24 bits in three bytes or in four
+        raise AudioError(f"{path}: its header gives an ambiguous sample type; convert it ({conversion(path)}), then "
+                         "remove it.")
     sizes = _CUT_SHORT.search(file.extra_info)
     cut_short = bool(sizes) and int(sizes[2]) < int(sizes[1]) < UNKNOWN_BYTES
     cut_short = cut_short or getattr(file, "cut_short", False)
@@ -220,31 +223,36 @@ def _reason(error: Exception) -> str:
 
 # --- writing --------------------------------------------------------------------------------------------------------
 
-def write(path: str | Path, audio: np.ndarray, rate: int, subtype: str | None = None,
-          format: str | None = None) -> None:
+def write(path: str | Path, audio: np.ndarray, rate: int, subtype: str | None = None, format: str | None = None,
+          comment: str = "") -> None:
     """Write float32 (channels, samples), atomically; only float subtypes keep values beyond ±1.
 
     subtype, format: libsndfile's names of the sample type ("PCM_16", "FLOAT", ...) and of the file format ("WAV",
-    ...); by default the format's usual subtype, and the format of the extension.
+    ...); by default the format's usual subtype, and the format of the extension. comment: ASCII text, which formats
+    without a comment leave out.
     """
     with replacing(path) as unfinished, \
-            writing(unfinished, rate, len(audio), subtype, format, audio.shape[1]) as write_block:
+            writing(unfinished, rate, len(audio), subtype, format, audio.shape[1], comment) as write_block:
         for start in range(0, audio.shape[1], BLOCK):  # libsndfile's ogg writer crashes on much longer arrays
             write_block(audio[:, start:start + BLOCK])
 
 
 @contextmanager
 def writing(path: str | Path, rate: int, channels: int, subtype: str | None = None, format: str | None = None,
-            samples: int = 0) -> Iterator[Callable[[np.ndarray], None]]:
+            samples: int = 0, comment: str = "") -> Iterator[Callable[[np.ndarray], None]]:
     """Open a file to write in blocks: yields write_block, a function of arrays (channels, n).
 
-    samples: the total per channel; a wav file that would exceed 4 GiB is written as RF64 (EBU Tech 3306).
+    samples: the total per channel; a wav file that would exceed 4 GiB is written as RF64 (EBU Tech 3306). comment: as
+    of `write`.
     """
     if Path(path).suffix.lower() == ".wav" and samples * channels * _WAV_SAMPLE_BYTES.get(subtype, 2) > _WAV_BYTES:
         format = "RF64"
     open(path, "wb").close()  # if this fails, Python gives the reason; libsndfile would not
     with _encoding(path):
         file = soundfile.SoundFile(_name(path), "w", rate, channels, subtype, format=format)
+    if comment:
+        with suppress(soundfile.LibsndfileError):  # the format has none
+            file.comment = comment
 
     def write_block(block: np.ndarray) -> None:
         with _encoding(path):

@@ -1,4 +1,4 @@
-"""Files that players play completely, but libsndfile does not read: of unknown length, or joined (`cat a b > c`).
+"""Files of unknown length, and joined files (`cat a b > c`): players play them completely, libsndfile does not.
 
 A file written into a pipe gives no length in its header, or 0. A joined one is read by libsndfile up to the end of its
 first part. Such a file is presented to libsndfile in parts, each with a correct header.
@@ -8,17 +8,27 @@ import os
 import re
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from typing import BinaryIO, NamedTuple
 
-from audio_utils.audio import flac
+from audio_utils.audio import flac, mpeg
 
-_UNKNOWN_BYTES = 1 << 62  # a size of 64 bits above it means that it is not known
+_UNKNOWN_BYTES = 0x7F000000  # a size of 32 bits from here on means that it is not known
+_UNKNOWN_BYTES_64 = 1 << 62  # the same for one of 64 bits
 _MAX_CHUNKS = 1000  # in a wav or CAF file; one with more is damaged
 _CHUNK = 1 << 20  # bytes read at a time
-_XING = re.compile(rb"(?:Xing|Info)\0\0\0([\0-\x0f])")  # in the first frame of most mp3 files: sizes of the whole
-_XING_BYTES = 256  # from the beginning of that frame, within which it is found
-_MIN_MP3 = 2048  # bytes; fewer after the end of an mp3 are a tag, or a frame that the encoder did not count
+_MAX_PATTERN = 31  # bytes that match a pattern
+_PAGE = re.compile(rb"OggS\0[\0-\x07]")
+_FIRST_PAGE = 2  # a bit of the last of these bytes
+_HEADS = [re.compile(head, re.DOTALL) for head in (  # of the parts of each format
+    rb"fLaC[\0\x80]\0\0\x22", rb"R(?:IFF|IFX|F64)....WAVE", rb"FORM....(?:AIF[FC]|8SVX|16SV)",
+    rb"caff\0\x01\0\0desc", rb"\.snd\0\0.{6}\0\0\0[\x01-\x1b]\0", rb"riff\x2e\x91\xcf\x11\xa5\xd6", rb"NIST_1A\n",
+    rb"Creative Voice File\x1a", rb"MATLAB 5\.0 MAT-file", rb"Extended Instrument: ", rb"ALawSoundFile\*\*")]
+_SIZES = {  # first bytes → (type of the size of the whole, its offset, the bytes that it does not include)
+    b"RIFF": ("<I", 4, 8), b"RIFX": (">I", 4, 8), b"RF64": ("<Q", 20, 8), b"FORM": (">I", 4, 8),
+    b".snd": (">I", 8, 24), b"riff": ("<Q", 16, 0)}
+_MAX_ERROR = 16  # bytes by which some programs write a size that is too large
 
 
 class Part(NamedTuple):
@@ -27,14 +37,22 @@ class Part(NamedTuple):
     end: int
     replaced: dict[int, bytes]  # offset from `start` → the bytes that libsndfile gets instead
     cut_short: bool = False
+    before: bytes = b""  # libsndfile gets these before all others
 
 
 def parts(file: BinaryIO) -> list[Part]:
-    """The recordings within a file. Of an ordinary one, the whole."""
+    """The recordings within a file. Of an ordinary one, all that follows tags at its beginning."""
     size = os.fstat(file.fileno()).st_size
-    starts = {b"OggS": _ogg_starts, b"fLaC": _flac_starts, b"RIFF": _wav_starts}.get(
-        _read(file, _after_id3(file, 0), 4), _mp3_starts)(file, size)
-    return [_repaired(file, start, end) for start, end in pairwise([*starts, size])]
+    first = mpeg.after_tags(file, 0)
+    head = _read(file, first, _MAX_PATTERN)
+    pattern = next((pattern for pattern in _HEADS if pattern.match(head)), None)
+    if head.startswith(b"OggS"):
+        found = _ogg_parts(file, first, size)
+    elif pattern:
+        found = [_repaired(file, start, end) for start, end in pairwise([*_starts(file, pattern, first, size), size])]
+    else:
+        found = [_mp3_part(each) for each in mpeg.recordings(file, size)]
+    return found or [Part(first, size, {})]
 
 
 def _read(file: BinaryIO, offset: int, count: int) -> bytes:
@@ -42,134 +60,116 @@ def _read(file: BinaryIO, offset: int, count: int) -> bytes:
     return file.read(count)
 
 
-def _find_all(file: BinaryIO, pattern: bytes) -> list[int]:
-    """The offsets of all occurrences."""
-    found, data, offset = [], b"", 0
-    file.seek(0)
-    while chunk := file.read(_CHUNK):
-        data += chunk
-        found += [offset + match.start() for match in re.finditer(re.escape(pattern), data)]
-        offset += max(0, len(data) - len(pattern) + 1)
-        data = data[-len(pattern) + 1:]
-    return found
+def _find_all(file: BinaryIO, pattern: re.Pattern, start: int = 0) -> Iterator[int]:
+    """The offsets of all matches."""
+    data, offset = b"", start
+    while file.seek(offset + len(data)) is not None and (chunk := file.read(_CHUNK)):
+        data, used = data + chunk, 0
+        for match in pattern.finditer(data):
+            yield offset + match.start()
+            used = match.end()
+        used = max(used, len(data) - _MAX_PATTERN)
+        data, offset = data[used:], offset + used
 
 
-def _ogg_starts(file: BinaryIO, _size: int) -> list[int]:
+def _ogg_parts(file: BinaryIO, first: int, size: int) -> list[Part]:
     """A part of an Ogg file begins with one page for each of its streams, marked as their first (RFC 3533)."""
-    starts, after = [0], 0
-    for page in _find_all(file, b"OggS\0\2"):
-        if page > after:
-            starts.append(page)
+    starts, ends, end, is_first = [], [], first, False
+    for page in _find_all(file, _PAGE, first):
         head = _read(file, page, 27 + 255)
-        after = page + 27 + head[26] + sum(head[27:27 + head[26]]) if len(head) > 26 else page
+        was_first, is_first = is_first, len(head) > 26 and bool(head[5] & _FIRST_PAGE) and not any(head[6:14])
+        if is_first and not (was_first and page == end):
+            starts.append(page)
+            ends.append(end)
+        elif page < end or len(head) < 27:  # within a page
+            is_first = was_first
+            continue
+        end = page + 27 + head[26] + sum(head[27:27 + head[26]])
+    return [Part(start, min(end, after), {}, end > after)
+            for start, end, after in zip(starts, [*ends[1:], end], [*starts[1:], size], strict=False)]
+
+
+def _starts(file: BinaryIO, pattern: re.Pattern, first: int, size: int) -> list[int]:
+    """If a part gives no size, or a wrong one, the next is searched for from the beginning of that part."""
+    if _read(file, first, 4) not in _SIZES:
+        return list(_find_all(file, pattern, first))
+    starts, found = [], first
+    while found is not None:
+        starts.append(found)
+        after = found + _declared_bytes(file, found)
+        searched = after - _MAX_ERROR if after <= size + _MAX_ERROR else 0
+        found = after if after > found and pattern.match(_read(file, after, _MAX_PATTERN)) else \
+            next(_find_all(file, pattern, max(searched, found + 4)), None)
     return starts
 
 
-def _flac_starts(file: BinaryIO, _size: int) -> list[int]:
-    """A part of a FLAC file begins with its name and a chunk STREAMINFO of 34 bytes."""
-    chunks = b"\0\0\0\x22", b"\x80\0\0\x22"  # the latter if no other follows
-    return [0, *[start for start in _find_all(file, b"fLaC") if _read(file, start + 4, 4) in chunks][1:]]
-
-
-def _wav_starts(file: BinaryIO, size: int) -> list[int]:
-    """A wav file gives its size after its name."""
-    starts = [0]
-    while len(head := _read(file, starts[-1], 8)) == 8:
-        after = starts[-1] + 8 + _even(int.from_bytes(head[4:], "little"))
-        if after >= size or not re.match(rb"RIFF....WAVE", _read(file, after, 12), re.DOTALL):
-            break
-        starts.append(after)
-    return starts
-
-
-def _even(size: int) -> int:
-    return size + size % 2
-
-
-def _mp3_starts(file: BinaryIO, size: int) -> list[int]:
-    """Most mp3 files give their size in their first frame. Without it, libmpg123 reads on to the end."""
-    starts = [0]
-    while end := _mp3_end(file, starts[-1]):
-        if _read(file, end, 3) == b"TAG":  # ID3v1
-            end += 128
-        first = _after_id3(file, end)
-        head = _read(file, first, _XING_BYTES)
-        if not re.match(rb"\xff[\xe2-\xff]", head) or (size - first < _MIN_MP3 and not _XING.search(head)):
-            break
-        starts.append(end)
-    return starts
-
-
-def _mp3_end(file: BinaryIO, start: int) -> int:
-    """The end of an mp3 as its Xing header gives it; 0 if there is none."""
-    first = _after_id3(file, start)
-    head = _read(file, first, _XING_BYTES)
-    found = _XING.search(head)
-    if not found or not found[1][0] & 2:
+def _declared_bytes(file: BinaryIO, start: int) -> int:
+    """The size that the header of a part gives; 0 if it gives none."""
+    head = _read(file, start, 28)
+    if head[:4] not in _SIZES or len(head) < 28:
         return 0
-    sizes = head[found.end() + 4 * (found[1][0] & 1):]  # the number of frames precedes the number of bytes
-    return first + max(_XING_BYTES, int.from_bytes(sizes[:4]))
+    kind, offset, excluded = _SIZES[head[:4]]
+    return struct.unpack_from(kind, head, offset)[0] + excluded
 
 
-def _after_id3(file: BinaryIO, start: int) -> int:
-    """The offset after the tags ID3v2 that begin at `start`."""
-    while (head := _read(file, start, 10))[:3] == b"ID3" and len(head) == 10:
-        size = sum((byte & 0x7F) << 7 * i for i, byte in enumerate(head[:5:-1]))
-        start += 10 + size + 10 * (head[5] >> 4 & 1)  # a footer is as long as the header
-    return start
+def _mp3_part(recording: mpeg.Recording) -> Part:
+    start, end, frames, counted, complete, _ = recording
+    if not counted:
+        return Part(start, end, {}, False, mpeg.info_frame(recording))
+    if frames >= counted or not complete:
+        return Part(start, end, {})
+    return Part(start, end, mpeg.corrected_count(recording), frames < counted - 1)  # some count the info frame too
 
 
 # --- unknown lengths ------------------------------------------------------------------------------------------------
 
 def _repaired(file: BinaryIO, start: int, end: int) -> Part:
     """A part whose header gives its length."""
-    first = _after_id3(file, start)
-    repair = {b"fLaC": _repaired_flac, b"RIFF": _repaired_wav, b"RF64": _repaired_rf64, b".snd": _repaired_au,
-              b"caff": _repaired_caf}.get(_read(file, first, 4))
-    try:
-        part = repair(file, first, end) if repair else None
-    except (struct.error, IndexError):  # the file is too short
-        part = None
-    if part is None:
-        return Part(start, end, {})
-    return part._replace(start=start, replaced={first - start + at: new for at, new in part.replaced.items()})
+    repair = {b"fLaC": _repaired_flac, b"RIFF": _repaired_wav, b"RIFX": _repaired_wav, b"RF64": _repaired_rf64,
+              b".snd": _repaired_au, b"caff": _repaired_caf, b"riff": _repaired_w64}.get(_read(file, start, 4))
+    part = None
+    with suppress(struct.error, IndexError):  # the file is too short
+        part = repair(file, start, end) if repair else None
+    return part or Part(start, end, {})
 
 
 def _repaired_flac(file: BinaryIO, start: int, end: int) -> Part | None:
     head = _read(file, start, 26)
     header = flac.Header.of(head)
     found = None if header.samples else flac.length(file, end, header)
-    return found and Part(start, found[1], {18: flac.with_samples(head, found[0])}, found[1] < end - 128)
+    return found and Part(start, found[1], {18: flac.with_samples(head, found[0])},
+                          mpeg.after_tags(file, found[1]) < end)
 
 
 def _chunks(file: BinaryIO, start: int, layout: str, align: int) -> Iterator[tuple[bytes, int, int]]:
     """(Name, offset, size) of the chunks up to "data"; offset: of the content. Raises struct.error without that."""
     for _ in range(_MAX_CHUNKS):
-        name, size = struct.unpack(layout, _read(file, start, struct.calcsize(layout)))
-        start += struct.calcsize(layout)
-        yield name, start, size
-        if name == b"data":
+        head = struct.calcsize(layout)
+        name, size = struct.unpack(layout, _read(file, start, head))
+        yield name, start + head, size
+        if name.startswith(b"data"):
             return
-        start += size + size % align
+        start += size + -size % align + head * (align != 8)  # the sizes of a W64 file include the header
     raise struct.error
 
 
 def _repaired_wav(file: BinaryIO, start: int, end: int) -> Part | None:
-    *_, (_, data, size) = _chunks(file, start + 12, "<4sI", 2)
-    if size or data >= end or _is_chunk(file, data, end):
+    order = "<" if _read(file, start, 4) == b"RIFF" else ">"
+    *_, (_, data, size) = _chunks(file, start + 12, order + "4sI", 2)
+    if size or data >= end or _is_chunk(file, data, end, order):
         return None
     return Part(start, end, {4: b"\xff" * 4, data - 4 - start: b"\xff" * 4})  # libsndfile then reads to the end
 
 
-def _is_chunk(file: BinaryIO, start: int, end: int) -> bool:
+def _is_chunk(file: BinaryIO, start: int, end: int, order: str) -> bool:
     """Whether only chunks follow: then the wav really has no samples."""
     for _ in range(_MAX_CHUNKS):
         if start >= end - 8:
             return start <= end + 1
-        name, size = struct.unpack("<4sI", _read(file, start, 8))
+        name, size = struct.unpack(order + "4sI", _read(file, start, 8))
         if not name.isascii() or not name.strip().isalnum():
             return False
-        start += 8 + _even(size)
+        start += 8 + size + size % 2
     return False
 
 
@@ -178,17 +178,29 @@ def _repaired_rf64(file: BinaryIO, start: int, end: int) -> Part | None:
     chunks = list(_chunks(file, start + 12, "<4sI", 2))
     ds64, data = chunks[0][1], chunks[-1][1]
     size, = struct.unpack("<Q", _read(file, ds64 + 8, 8))
-    if chunks[0][0] != b"ds64" or 0 < size < _UNKNOWN_BYTES or data >= end:
+    if chunks[0][0] != b"ds64" or 0 < size <= end - data or data >= end:
         return None
-    return Part(start, end, {ds64 - start: struct.pack("<QQ", end - start - 8, end - data)})
+    return Part(start, end, {ds64 - start: struct.pack("<QQ", end - start - 8, end - data)},
+                0 < size < _UNKNOWN_BYTES_64)
 
 
 def _repaired_au(file: BinaryIO, start: int, end: int) -> Part | None:
     data, size = struct.unpack(">II", _read(file, start + 4, 8))
-    return Part(start, end, {8: b"\xff" * 4}) if not size or size > end - start - data else None
+    if 0 < size <= end - start - data:
+        return None
+    return Part(start, end, {8: b"\xff" * 4}, 0 < size < _UNKNOWN_BYTES)
 
 
 def _repaired_caf(file: BinaryIO, start: int, end: int) -> Part | None:
     *_, (_, data, size) = _chunks(file, start + 8, ">4sQ", 1)
-    return Part(start, end, {data - 8 - start: struct.pack(">Q", end - data)}) \
-        if not size or size > _UNKNOWN_BYTES else None
+    if 0 < size <= end - data:
+        return None
+    return Part(start, end, {data - 8 - start: struct.pack(">Q", end - data)}, 0 < size < _UNKNOWN_BYTES_64)
+
+
+def _repaired_w64(file: BinaryIO, start: int, end: int) -> Part | None:
+    """Libsndfile would read what follows the samples too."""
+    *_, (_, data, size) = _chunks(file, start + 40, "<16sQ", 8)
+    if 24 < size <= end - data + 24:  # with the header of the chunk
+        return Part(start, data + size - 24, {})
+    return Part(start, end, {}, 24 < size < _UNKNOWN_BYTES_64)

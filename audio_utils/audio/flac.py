@@ -3,14 +3,15 @@
 It is computed from the last frame, whose header holds its number, instead of decoding the whole file.
 """
 
+import re
 import struct
 from functools import cache
 from typing import BinaryIO, NamedTuple
 
 _SIZES = {1: 192, **{code: 576 << code - 2 for code in range(2, 6)}, **{code: 256 << code - 8 for code in range(8, 16)}}
-_MARGIN = 1 << 16  # bytes after the last frame that may be something else, as a tag
+_MARGIN = 1 << 20  # bytes after the last frame that may be something else, as a tag with a picture
 _MAX_FRAMES = 16  # candidates for the last frame; more than two only occur in damaged files
-_ID3V1 = 128  # bytes of that tag
+_TAG = re.compile(rb"ID3|TAG|APETAGEX")
 
 
 class Header(NamedTuple):
@@ -39,9 +40,9 @@ def length(file: BinaryIO, end: int, header: Header) -> tuple[int, int] | None:
     first = max(0, end - 2 * header.frame_bytes - _MARGIN)
     file.seek(first)
     data = file.read(end - first)
-    ends = [len(data)] + [len(data) - _ID3V1] * (data[-_ID3V1:][:3] == b"TAG")
+    ends = [len(data), *(match.start() for match in _TAG.finditer(data))]
     for start, samples in _frame_headers(data, header.max_block):
-        for stop in ends:
+        for stop in (end for end in ends if 0 < end - start < 2 * header.frame_bytes + (1 << 16)):
             if not _crc(data[start:stop], 16, 0x8005):  # with the CRC at the end of a frame included, it is 0
                 return (samples, first + stop) if samples < 1 << 36 else None
         ends.append(start)

@@ -14,7 +14,9 @@ _FORMATS = {  # a pattern of the first bytes → the format
     rb"\x1a\x45\xdf\xa3": "WebM or Matroska", rb"#!AMR": "AMR", rb"MAC ": "Monkey's Audio", rb"wvpk": "WavPack",
     rb"TTA[12]": "True Audio", rb"MPCK|MP\+": "Musepack", rb"DSD |FRM8": "DSD", rb"\x0b\x77": "AC-3",
     rb"\x7f\xfe\x80\x01": "DTS", rb"FLV\x01": "Flash video", rb"\.RMF": "RealAudio", rb"RIFF....AVI ": "AVI",
-    rb"OggS.{24,}(?:Speex|\x80theora|\x7fFLAC)": "Ogg (Speex, Theora or FLAC)", rb"caff": "CAF with another codec"}
+    rb"OggS.{24,}(?:Speex|\x80theora|\x7fFLAC)": "Ogg (Speex, Theora or FLAC)", rb"caff": "CAF with another codec",
+    rb"(?:RIFF|RIFX|RF64)....WAVE.": "WAV with an unusual codec or header",
+    rb"FORM....AIF[FC].": "AIFF with an unusual codec or header"}
 
 
 class AudioError(UserError):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audio_utils.audio import audio_io
+from audio_utils.audio import audio_io, tags
 from audio_utils.audio.audio_io import AudioInfo
 from audio_utils.audio.melgram import cancels, mix_powers
 from audio_utils.audio.resampling import resample
@@ -116,18 +116,34 @@ def _nearest(sofa: str, measured: np.ndarray, azimuths_deg: list[float], elevati
     """The row of the measured direction (rows, 3) nearest to each azimuth; all must differ."""
     _require(measured.any(axis=1).all(), "a source is at the position of its listener")
     measured = measured / np.linalg.norm(measured, axis=1, keepdims=True)
-    wanted = _unit_vectors(azimuths_deg, elevation_deg)
-    tie_break = 1e-9 * measured[:, 0]  # prefers the front one of two equally near: left and right stay symmetric
-    rows = [int(np.argmax(measured @ direction + tie_break)) for direction in wanted]
-    errors_deg = np.degrees(np.arccos(np.clip((measured[rows] * wanted).sum(axis=1), -1, 1)))
+    rows, errors_deg = _nearest_rows(measured, azimuths_deg, elevation_deg)
     worst, resolved = int(np.argmax(errors_deg)), len(set(rows))
     if errors_deg[worst] > tolerance_deg:
         raise UserError(f"{sofa}: the nearest direction to azimuth {azimuths_deg[worst]:g}° at elevation "
                         f"{elevation_deg:g}° is {errors_deg[worst]:.1f}° off; choose others, or raise TOLERANCE_DEG.")
     if resolved < len(rows):
+        count = _max_azimuths(measured, resolved, elevation_deg, tolerance_deg)
         raise UserError(f"{sofa}: resolves {resolved} of these {len(rows)} azimuths at elevation {elevation_deg:g}°; "
-                        f"set N_AZ to {resolved} or less.")
+                        f"set N_AZ to {count}.")
     return rows
+
+
+def _nearest_rows(measured: np.ndarray, azimuths_deg: list[float],
+                  elevation_deg: float) -> tuple[list[int], np.ndarray]:
+    """The row of the unit vector (rows, 3) nearest to each azimuth, and how far it is off in degrees."""
+    wanted = _unit_vectors(azimuths_deg, elevation_deg)
+    tie_break = 1e-9 * measured[:, 0]  # prefers the front one of two equally near: left and right stay symmetric
+    rows = [int(np.argmax(measured @ direction + tie_break)) for direction in wanted]
+    return rows, np.degrees(np.arccos(np.clip((measured[rows] * wanted).sum(axis=1), -1, 1)))
+
+
+def _max_azimuths(measured: np.ndarray, limit: int, elevation_deg: float, tolerance_deg: float) -> int:
+    """The largest number, up to a limit, of evenly spaced azimuths that are all resolved."""
+    for count in range(limit, 1, -1):
+        rows, errors_deg = _nearest_rows(measured, [360 * i / count for i in range(count)], elevation_deg)
+        if len(set(rows)) == count and errors_deg.max() <= tolerance_deg:
+            return count
+    return 1
 
 
 def _responses(file: "h5py.File", rows: list[int], directions: int) -> np.ndarray:
@@ -167,8 +183,8 @@ def binauralize(path: Path, collisions: dict[Path, Path], folders: list[str], re
     powers = np.zeros(2)
     peak = max(float(np.abs(block).max(initial=0)) for block in _render(path, responses, response_rate, powers))
     gain = _FULL_SCALE / max(peak, _FULL_SCALE)
-    _write(outputs, (block * np.float32(gain) for block in _render(path, responses, response_rate, np.zeros(2))),
-           header)
+    blocks = (block * np.float32(gain) for block in _render(path, responses, response_rate, np.zeros(2)))
+    _write(outputs, blocks, header, tags.text(tags.steps_from(tags.BINAURALIFY, path)))
     return (f"{path}: {len(outputs)} azimuths"
             + (f", {header.channels} channels mixed to mono" if header.channels > 1 else "")
             + (", which cancel each other out: invert or remove one of them" if cancels(*powers) else "")
@@ -220,15 +236,15 @@ def _convolve(blocks: Iterable[np.ndarray], filters: np.ndarray, lead: int) -> I
         yield output[..., early:]
 
 
-def _write(outputs: list[Path], blocks: Iterable[np.ndarray], header: AudioInfo) -> None:
+def _write(outputs: list[Path], blocks: Iterable[np.ndarray], header: AudioInfo, comment: str) -> None:
     """Write blocks (azimuths, 2, n), one file per azimuth: all files or, on failure, none."""
     subtype = _SUBTYPES.get(header.subtype, "PCM_16")
     for output in outputs:
         output.parent.mkdir(exist_ok=True)
     with ExitStack() as finished, ExitStack() as files:  # every file is closed before the first is renamed
         unfinished = [finished.enter_context(replacing(output)) for output in outputs]
-        writers = [files.enter_context(audio_io.writing(each, header.rate, 2, subtype, samples=header.samples))
-                   for each in unfinished]
+        writers = [files.enter_context(audio_io.writing(each, header.rate, 2, subtype, samples=header.samples,
+                                                        comment=comment)) for each in unfinished]
         for block in blocks:
             for write_block, stereo in zip(writers, block, strict=True):
                 write_block(stereo)

@@ -1,7 +1,8 @@
 """Waveform → melgram, and the settings that define it.
 
 A melgram is a log-mel power spectrogram in dB, float32 (mels, frames, channels). Its values agree with
-`librosa.power_to_db(librosa.feature.melspectrogram(...), ref=1.0, top_db=80)`, per channel, to 1e-3 dB.
+`librosa.power_to_db(librosa.feature.melspectrogram(...), ref=1.0, top_db=80)`, per channel, to 1e-3 dB, for the clip
+less the mean of each channel (its DC offset) and then padded with silence.
 """
 
 import dataclasses
@@ -14,13 +15,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from audio_utils.audio import audio_io
+from audio_utils.audio import audio_io, dc_offset
 from audio_utils.audio.audio_io import AudioError
-from audio_utils.audio.resampling import fix_length, resample
+from audio_utils.audio.resampling import resample
 from audio_utils.runtime.errors import UserError
 
-FORMAT_VERSION = 1  # of Preproc/; incremented when the same settings give different melgrams
+FORMAT_VERSION = 2  # incremented when the same settings give different melgrams; version 1 kept the DC offset
 AMIN = 1e-10  # the lowest power, -100 dB: librosa's default
+SILENT_DB = 10 * math.log10(AMIN) + 1e-3  # the maximum of a silent melgram, as of samples that are all 0
 TOP_DB = 80  # dB between the maximum and the minimum of each channel
 CANCELED_DB = 40  # by which a mono mix is below its channels; independent sounds in two channels lose 3 dB
 RESAMPLING_MARGIN = 0.1  # seconds read beyond the end of a clip, for the filter of the resampling
@@ -85,6 +87,7 @@ class MelgramSettings:
     window: int  # samples of the periodic Hann window
     fft: int  # samples of the transform; the window is padded to it
     hop: int  # samples between frames; the first is centered on the first sample
+    format_version: int = FORMAT_VERSION
 
     @classmethod
     def of(cls, sample_rate: int, clip_samples: int, channels: int, mels: int, window_ms: float,
@@ -96,25 +99,34 @@ class MelgramSettings:
         window = max(2, round(window_ms * sample_rate / 1000))
         half_band = band_edges(mels, sample_rate)[1]  # Hz; the lowest band is the narrowest
         fft = fast_length(max(window, 1 + int(sample_rate / (2 * half_band))))
-        return cls(sample_rate, clip_samples, channels, mels, window, fft, max(1, round(hop_ms * sample_rate / 1000)))
+        return cls(sample_rate, clip_samples, channels, mels, window, fft, max(1, round(hop_ms * sample_rate / 1000)),
+                   FORMAT_VERSION)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any], path: str | Path) -> "MelgramSettings":
-        """The inverse of `to_dict`; path: the file they come from, for the UserError if they are not valid."""
+    def from_dict(cls, values: dict[str, Any], path: str | Path, remedy: str) -> "MelgramSettings":
+        """The inverse of `to_dict`, for this and all earlier versions; path, remedy: for the UserError if not valid."""
+        version = values.get("format_version")
+        if type(version) is int and version > FORMAT_VERSION:
+            raise UserError(f"{path}: was written by a newer version of Panotti; update this one, or {remedy}.")
         try:
             settings = cls(**{field.name: values[field.name] for field in dataclasses.fields(cls)})
-            valid = all(type(value) is int and low <= value <= high
-                        for name, (low, high) in LIMITS.items() for value in [getattr(settings, name)])
+            valid = type(version) is int and version >= 1 and settings.window <= settings.fft and all(
+                type(value) is int and low <= value <= high
+                for name, (low, high) in LIMITS.items() for value in [getattr(settings, name)])
         except (KeyError, TypeError):
             valid = False
-        if not valid or settings.window > settings.fft or values.get("format_version") != FORMAT_VERSION:
-            raise UserError(f"{path}: contains no settings of this version of Panotti; "
-                            "delete it and run preprocess_data.py again.")
+        if not valid:
+            raise UserError(f"{path}: contains no valid settings; {remedy}.")
         return settings
 
     def to_dict(self) -> dict[str, int | float]:
         """For settings.json and weights.hdf5."""
-        return {"format_version": FORMAT_VERSION} | dataclasses.asdict(self) | {"clip_seconds": self.clip_seconds}
+        return {"format_version": self.format_version} | dataclasses.asdict(self) | {"clip_seconds": self.clip_seconds}
+
+    @property
+    def removes_dc(self) -> bool:
+        """Whether each channel's mean is subtracted."""
+        return self.format_version >= 2
 
     @functools.cached_property
     def tables(self) -> Tables:
@@ -155,18 +167,22 @@ def of_file(path: str | Path, settings: MelgramSettings) -> tuple[np.ndarray, st
     """
     seconds = settings.clip_seconds + RESAMPLING_MARGIN
     audio, header = audio_io.read_beginning(path, seconds)
+    result = melgram(conform(audio, header.rate, settings, path), settings)
     warning = ""
-    if not audio.any():
+    if settings.channels == 1 < len(audio) and cancels(*mix_powers(audio)):
+        warning = canceled(path)
+    elif result.max() <= SILENT_DB:
         warning = f"{path}: is silent; kept."
-    elif settings.channels == 1 and cancels(*mix_powers(audio)):
-        warning = f"{path}: its channels cancel each other out in the mono mix; invert or remove one of them."
     elif header.cut_short or audio.shape[1] < min(header.samples, math.ceil(seconds * header.rate)):
         warning = f"{path}: is truncated; the available part is used."
-    return melgram(conform(audio, header.rate, settings, path), settings), warning
+    return result, warning
 
+
+# --- channels ---------------------------------------------------------------------------------------------------------
 
 def mix_powers(audio: np.ndarray) -> np.ndarray:
-    """(2,): the mean energy of the channels of (channels, samples), and the energy of their mono mix."""
+    """(2,): the mean energy of channels (channels, samples) without their DC offsets, and that of their mono mix."""
+    audio = dc_offset.remove(audio)
     mix = audio.mean(axis=0)
     return np.array([np.vdot(audio, audio) / len(audio), np.vdot(mix, mix)], np.float64)
 
@@ -176,10 +192,32 @@ def cancels(channels: float, mix: float) -> bool:
     return mix < 10 ** (-CANCELED_DB / 10) * channels
 
 
+def canceled(path: str | Path) -> str:
+    """The sentence about a sound whose channels cancel each other out."""
+    return f"{path}: its channels cancel each other out in the mono mix; invert or remove one of them."
+
+
+# --- the clip ---------------------------------------------------------------------------------------------------------
+
 def conform(audio: np.ndarray, rate: int, settings: MelgramSettings, path: str | Path = "the sound") -> np.ndarray:
-    """Convert (channels, samples) at `rate` Hz to the sample rate, length and channel count of the settings."""
+    """Convert (channels, samples) at `rate` Hz to the sample rate, maximum length and channel count of the settings."""
+    if settings.removes_dc and is_converted(len(audio), rate, settings):
+        audio = dc_offset.remove(audio, dc_offset.of(audio[:, :source_samples(rate, settings)]))
     audio = resample(match_channels(audio, settings.channels, path), rate, settings.sample_rate)
-    return fix_length(audio, settings.clip_samples)
+    return audio[:, :settings.clip_samples]
+
+
+def is_converted(channels: int, rate: int, settings: MelgramSettings) -> bool:
+    """Whether a sound is resampled or mixed; then its DC offset is removed before, and what is left of it after.
+
+    The filter of the resampling would turn an offset into a click at the beginning and the end of the sound.
+    """
+    return rate != settings.sample_rate or channels > settings.channels
+
+
+def source_samples(rate: int, settings: MelgramSettings) -> int:
+    """The length of a clip at another rate, rounded up."""
+    return -(-settings.clip_samples * rate // settings.sample_rate)
 
 
 def match_channels(audio: np.ndarray, channels: int, path: str | Path = "the sound") -> np.ndarray:
@@ -198,11 +236,14 @@ def match_channels(audio: np.ndarray, channels: int, path: str | Path = "the sou
 
 
 def melgram(audio: np.ndarray, settings: MelgramSettings) -> np.ndarray:
-    """float32 audio (channels, samples) of any length → melgram in dB (mels, frames, channels)."""
+    """float32 audio (channels, samples), if short padded to a clip → melgram in dB (mels, frames, channels)."""
     import scipy.fft
-    half = settings.fft // 2
-    padded = np.zeros((len(audio), audio.shape[1] + 2 * half), np.float32)
-    padded[:, half:half + audio.shape[1]] = audio
+    half, samples = settings.fft // 2, audio.shape[1]
+    padded = np.zeros((len(audio), max(samples, settings.clip_samples) + 2 * half), np.float32)
+    if settings.removes_dc:
+        dc_offset.remove(audio, out=padded[:, half:half + samples])
+    else:
+        padded[:, half:half + samples] = audio
     frames = np.lib.stride_tricks.sliding_window_view(padded, settings.fft, axis=1)[:, ::settings.hop]
     mels = np.empty((*frames.shape[:2], settings.mels), np.float32)  # (channels, frames, mels)
     for channel, start in itertools.product(range(len(audio)), range(0, frames.shape[1], _FRAMES)):

@@ -11,31 +11,33 @@ import soundfile
 from audio_utils.audio.containers import Part, parts
 from audio_utils.audio.formats import AudioError
 
-UNKNOWN_SAMPLES = 1 << 62  # libsndfile gives at least this many if it can't find out
-_JOINABLE = ("OGG", "FLAC", "MP3")  # formats of which libsndfile reads the first part without an error
+UNKNOWN_SAMPLES = 1 << 62  # libsndfile returns at least this number if the length is unknown
 _MAX_PARTS = 10_000
 
 Source = bytes | str | int  # the name of a file, or a descriptor, which stays open
 
 
 class View(io.RawIOBase):
-    """A part of a file as a file of its own. An OSError is kept, for a callback of libsndfile can't raise it."""
+    """A part of a file as a file of its own. An OSError is stored, as a callback of libsndfile can't raise it."""
 
     def __init__(self, source: Source, part: Part) -> None:
         self.error: OSError | None = None
         self._file = _opened(source)
         self._part, self._position = part, 0
+        self._bytes = len(part.before) + part.end - part.start
 
     def readinto(self, buffer: memoryview) -> int:
-        start, end, replaced, _ = self._part
+        start, end, replaced, _, before = self._part
+        data = bytearray(before[self._position:self._position + len(buffer)])
+        offset = start + max(0, self._position - len(before))
         try:
-            self._file.seek(start + self._position)
-            data = bytearray(self._file.read(max(0, min(len(buffer), end - start - self._position))))
+            self._file.seek(offset)
+            data += self._file.read(max(0, min(len(buffer) - len(data), end - offset)))
         except OSError as error:
             self.error = error
             return 0
         for offset, new in replaced.items():
-            for i, byte in enumerate(new, offset - self._position):
+            for i, byte in enumerate(new, len(before) + offset - self._position):
                 if 0 <= i < len(data):
                     data[i] = byte
         buffer[:len(data)] = bytes(data)
@@ -43,7 +45,7 @@ class View(io.RawIOBase):
         return len(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position}.get(whence, self._part.end - self._part.start)
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position}.get(whence, self._bytes)
         self._position = max(0, origin + offset)
         return self._position
 
@@ -147,23 +149,29 @@ def open_sound(source: Source, name: str | Path) -> soundfile.SoundFile | PartsF
     """
     try:
         file = soundfile.SoundFile(source, closefd=not isinstance(source, int))
+        if (file.format, file.subtype) == ("RAW", "ULAW"):  # assumed for names such as x.au if there is no header
+            raise TypeError
     except (soundfile.LibsndfileError, TypeError):
-        if file := open_parts(source, name):
+        if file := open_parts(source, name, tagged=True):
             return file
         raise
-    ordinary = file.format not in _JOINABLE and 0 < file.frames < UNKNOWN_SAMPLES
-    in_parts = None if ordinary else open_parts(source, name)
+    in_parts = open_parts(source, name)
     if in_parts:
         file.close()
     return in_parts or file
 
 
-def open_parts(source: Source, name: str | Path) -> PartsFile | None:
-    """Open a file in parts, None if it is an ordinary one. Raises AudioError, OSError and soundfile's errors."""
+def open_parts(source: Source, name: str | Path, tagged: bool = False) -> PartsFile | None:
+    """Open a file in parts, None if it is an ordinary one. Raises AudioError, OSError and soundfile's errors.
+
+    tagged: leave out tags at the beginning of an ordinary file.
+    """
     with _opened(source) as file:
         position = os.lseek(file.fileno(), 0, os.SEEK_CUR)
         found = parts(file)
+        end = os.fstat(file.fileno()).st_size
         os.lseek(file.fileno(), position, os.SEEK_SET)  # libsndfile continues there if `source` is its descriptor
     if len(found) > _MAX_PARTS:
         raise AudioError(f"{name}: is joined from {len(found)} recordings; replace it with fewer, or separate, files.")
-    return PartsFile(source, name, found) if len(found) > 1 or found[0].replaced else None
+    ordinary = found[0]._replace(start=0) == Part(0, end, {}) and not (tagged and found[0].start)
+    return None if len(found) == 1 and ordinary else PartsFile(source, name, found)

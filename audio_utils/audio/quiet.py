@@ -1,6 +1,6 @@
-"""Silence for libmpg123, which libsndfile reads mp3 files with.
+"""Suppresses the messages of libmpg123, with which libsndfile reads mp3 files.
 
-It prints messages without a file name to the C library's `stderr` and has no option against that
+That library prints messages without a file name to the C library's `stderr` and has no option against that
 (github.com/libsndfile/libsndfile/issues/958). Python does not write to that stream but to the file descriptor below it,
 so only the stream is replaced, for the time of one call.
 """
@@ -19,7 +19,7 @@ _saved = None  # the stream before the first of them
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Within, C libraries print nothing to their `stderr`; all that Python prints, in any thread, is unaffected."""
+    """Within the block, C libraries print nothing to `stderr`; the output of Python, in any thread, is unaffected."""
     global _depth, _saved
     streams = _streams()
     if streams is None:

@@ -23,6 +23,7 @@ from audio_utils.audio.quiet import silenced
 
 _SUBTYPES = {(1, 8): "PCM_U8", (1, 16): "PCM_16", (1, 24): "PCM_24", (1, 32): "PCM_32",
              (3, 32): "FLOAT", (3, 64): "DOUBLE"}  # (format tag, bits) → libsndfile's subtype
+_BYTES = {subtype: bits // 8 for (_, bits), subtype in _SUBTYPES.items()}  # of a sample
 _EXTENSIBLE = 0xFFFE  # with this format tag, the actual one is in the extension of the chunk "fmt "
 _MAX_CHUNK = 1 << 24  # bytes of a chunk before the samples; a larger one is damaged
 
@@ -30,24 +31,27 @@ _MAX_CHUNK = 1 << 24  # bytes of a chunk before the samples; a larger one is dam
 def streamed(descriptor: int, name: str) -> tuple[int, int, Callable[[int], Iterator[np.ndarray]]]:
     """Open a wav from a file descriptor: (rate in Hz, channels, blocks). Raises AudioError if it is not a wav.
 
-    blocks(n) waits for each n samples and yields them as float32 (channels, n); the last block may be shorter.
+    blocks(n) waits for each n samples and yields them as float32 (channels, n); the last of each wav may be shorter.
     """
-    layout, samples = {}, math.inf
+    layout, sizes = {}, iter([math.inf])
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # libsndfile opens a regular file (`< sound.flac`) as any other
-        layout, samples = _parse_header(descriptor, name)
+        layout, data_bytes = _parse_header(descriptor, name)
+        sizes = _sizes(descriptor, name, layout, data_bytes)
     try:
         with silenced():
             file = soundfile.SoundFile(descriptor, closefd=False, **layout) if layout else open_sound(descriptor, name)
     except (soundfile.LibsndfileError, TypeError):
         raise AudioError(f"{name}: is not a readable audio file; convert it to wav.") from None
-    return file.samplerate, file.channels, partial(_blocks, file, name, samples)
+    return file.samplerate, file.channels, partial(_blocks, file, name, sizes)
 
 
-def _blocks(file: soundfile.SoundFile | PartsFile, name: str, samples: float,
+def _blocks(file: soundfile.SoundFile | PartsFile, name: str, sizes: Iterator[float],
             block_samples: int) -> Iterator[np.ndarray]:
-    while samples > 0 and len(block := _read_block(file, name, min(samples, block_samples))):
-        samples -= len(block)
-        yield checked(block.T, name)
+    """sizes: the samples of each wav in the stream."""
+    for samples in sizes:
+        while samples > 0 and len(block := _read_block(file, name, min(samples, block_samples))):
+            samples -= len(block)
+            yield checked(block.T, name)
 
 
 def _read_block(file: soundfile.SoundFile | PartsFile, name: str, samples: int) -> np.ndarray:
@@ -58,25 +62,56 @@ def _read_block(file: soundfile.SoundFile | PartsFile, name: str, samples: int) 
         raise AudioError(f"{name}: is damaged and can't be decoded; send another.") from None
 
 
-def _parse_header(descriptor: int, name: str) -> tuple[dict[str, int | str], float]:
-    """Read up to the first sample: (the arguments of SoundFile, the number of samples or infinity)."""
+def _parse_header(descriptor: int, name: str, start: bytes = b"") -> tuple[dict[str, int | str], int]:
+    """Read up to the first sample: (the arguments of SoundFile, the bytes of all samples).
+
+    start: the first bytes, if they have been read.
+    """
     try:
-        fmt, data_bytes = _read_chunks(descriptor)
+        fmt, data_bytes = _read_chunks(descriptor, start)
         tag, channels, rate, _, _, bits = struct.unpack("<HHIIHH", fmt[:16])
         subtype = _SUBTYPES[struct.unpack("<H", fmt[24:26])[0] if tag == _EXTENSIBLE else tag, bits]
-        samples = data_bytes // (channels * bits // 8)
-        if not 0 < rate <= HIGHEST_RATE:
+        if not 0 < rate <= HIGHEST_RATE or not channels:
             raise ValueError(rate)
-    except (struct.error, LookupError, ValueError, ZeroDivisionError):
+    except (struct.error, LookupError, ValueError):
         raise AudioError(f"{name}: is not a wav stream; send one, as `arecord -f cd |` and `sox -d -t wav - |` do."
                          ) from None
     layout = {"samplerate": rate, "channels": channels, "subtype": subtype, "endian": "LITTLE", "format": "RAW"}
-    return layout, samples if 0 < data_bytes < UNKNOWN_BYTES else math.inf
+    return layout, data_bytes
 
 
-def _read_chunks(descriptor: int) -> tuple[bytes, int]:
+def _sizes(descriptor: int, name: str, layout: dict[str, int | str], data_bytes: int) -> Iterator[float]:
+    """The samples of each wav in a stream (`cat a.wav b.wav |`); read those samples before requesting the next number.
+
+    Raises AudioError if they differ in layout.
+    """
+    sample_bytes = layout["channels"] * _BYTES[layout["subtype"]]
+    while 0 < data_bytes < UNKNOWN_BYTES:
+        yield data_bytes // sample_bytes
+        _read(descriptor, data_bytes % sample_bytes + data_bytes % 2)
+        start = _next_wav(descriptor)
+        if not start:
+            return
+        following, data_bytes = _parse_header(descriptor, name, start)
+        if following != layout:
+            raise AudioError(f"{name}: is joined from recordings of different sample rate, channel count or sample "
+                             "type; send them separately.")
+    yield math.inf
+
+
+def _next_wav(descriptor: int) -> bytes:
+    """Skip the chunks after the samples: the first bytes of the next wav, b"" if there is none."""
+    while (start := _read(descriptor, 8))[:4] not in (b"RIFF", b"RF64"):
+        size = int.from_bytes(start[4:], "little")
+        if len(start) < 8 or not start[:4].isascii() or size > _MAX_CHUNK:
+            return b""
+        _read(descriptor, size + size % 2)
+    return start
+
+
+def _read_chunks(descriptor: int, start: bytes) -> tuple[bytes, int]:
     """Read up to the chunk "data": (the chunk "fmt ", the size of "data" in bytes)."""
-    riff, _, wave = struct.unpack("<4sI4s", _read(descriptor, 12))
+    riff, _, wave = struct.unpack("<4sI4s", start + _read(descriptor, 12 - len(start)))
     if riff not in (b"RIFF", b"RF64") or wave != b"WAVE":
         raise ValueError("no RIFF")
     fmt = b""

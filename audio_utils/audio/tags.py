@@ -2,25 +2,27 @@
 
 The tag is ASCII text, MARK and JSON. libsndfile writes the comment of wav, FLAC, Ogg, mp3, AIFF and CAF files near the
 beginning; other programs may move it to the end. Other formats have none, and their files have no tag.
+
+    audio_io.write(clip, audio, rate, comment=tags.text(tags.steps_from(tags.SPLIT, recording)))
 """
 
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import soundfile
 
 from audio_utils.audio import audio_io
-from audio_utils.runtime.safe_files import replacing
 
 AUGMENT, SPLIT, BINAURALIFY = "augment_data.py", "split_audio.py", "binauralify.py"
 MARK = "panotti:"
 _PROBE = 1 << 13  # bytes at the beginning and at the end of a file that are searched for MARK
+_HEXADECIMAL = re.compile("[0-9a-f]*")
 _MAX_STEPS = 100  # a longer tag is not one of ours
 _MAX_TEXT = 2000  # characters; libsndfile does not read a longer comment of a wav file
 
@@ -58,6 +60,11 @@ def copied(steps: Iterable[Step]) -> Step | None:
     return found
 
 
+def first_recording(steps: tuple[Step, ...]) -> str:
+    """The digest and size of the recording that the steps begin with, "" if none of them cut or rendered it."""
+    return f"{steps[-1].digest}-{steps[-1].size}" if any(step.tool != AUGMENT for step in steps) else ""
+
+
 # --- text -----------------------------------------------------------------------------------------------------------
 
 def text(steps: Iterable[Step]) -> str:
@@ -83,25 +90,13 @@ def parse(comment: str) -> tuple[Step, ...]:
 def _step(values: dict) -> Step:
     """Raises TypeError, KeyError or ValueError if these are not the fields of a Step."""
     step = Step(*(values[name] for name in Step._fields))
-    if [type(value) for value in step] != [str, str, int, str]:
+    if [type(value) for value in step] != [str, str, int, str] or not _HEXADECIMAL.fullmatch(step.digest):
         raise TypeError
+    step.source.encode(errors="surrogateescape")  # otherwise it is no file's name
     return step
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
-
-def write(path: Path, audio: np.ndarray, rate: int, subtype: str, format: str, steps: Iterable[Step]) -> None:
-    """Write a file as `audio_io.write` does, with a tag if its format has a comment; the samples are the same."""
-    with replacing(path) as unfinished:
-        open(unfinished, "wb").close()  # if this fails, Python gives the reason; libsndfile would not
-        with audio_io._encoding(unfinished), soundfile.SoundFile(audio_io._name(unfinished), "w", rate, len(audio),
-                                                                 subtype, format=format) as file:
-            with suppress(soundfile.LibsndfileError):
-                file.comment = text(steps)
-            for start in range(0, audio.shape[1], audio_io.BLOCK):
-                block = audio[:, start:start + audio_io.BLOCK]
-                file.write(audio_io._rounded(block, audio_io._BITS.get(file.subtype)).T)
-
 
 def read(path: Path) -> tuple[Step, ...]:
     """The steps in a file's tag, () if it has none or can't be read. Most files have none; this takes 20 µs."""

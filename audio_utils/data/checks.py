@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from audio_utils.audio.audio_io import AudioInfo
-from audio_utils.data.sounds import SAMPLES, Skipped, Sound, parent_of
+from audio_utils.data.sounds import SAMPLES, SPLITS, Skipped, Sound, parent_of
 
 FEW_SOUNDS = 10  # of a class; with fewer, only one or two are left for testing, and the score is mostly chance
 IMBALANCE = 3  # times the smallest class; always predicting the larger of two is then right 3 times in 4
@@ -21,9 +21,7 @@ _MAX_NAMED = 3  # files named in one sentence; skipped.csv has all
 _VERBS = ("is ", "has ", "contains ", "can't ", "does ", "needs ", "crashes ")  # reasons that need a singular subject
 _PROBE = 1 << 12  # bytes compared between files of equal size before any is read completely
 
-_EQUAL = {"in several classes": "so the network learns contradictory labels",  # where files are equal → the effect
-          "in Train and in Test": "so the score is too optimistic",
-          "several times": "so the score is too optimistic"}
+_SEVERAL_CLASSES = "in several classes"  # the worst kind of equal files
 
 
 def check_headers(sounds: list[Sound], headers: dict[Path, AudioInfo], equal: list[list[Sound]] | None = None,
@@ -147,8 +145,9 @@ def duplicates(equal: list[list[Sound]]) -> Iterator[str]:
     kinds = defaultdict(list)
     for group in equal:
         kinds[_kind(group)].append(group)
-    for kind, groups in sorted(kinds.items(), key=lambda item: list(_EQUAL).index(item[0])):
-        yield f"{_named_groups(groups)}: the same file {kind}, {_EQUAL[kind]}; keep one."
+    for kind, groups in sorted(kinds.items(), key=lambda item: (item[0] != _SEVERAL_CLASSES, item[0])):
+        effect = "network learns contradictory labels" if kind == _SEVERAL_CLASSES else "score is too optimistic"
+        yield f"{_named_groups(groups)}: the same file {kind}, so the {effect}; keep one."
 
 
 def list_duplicates(equal: list[list[Sound]]) -> list[Skipped]:
@@ -159,8 +158,9 @@ def list_duplicates(equal: list[list[Sound]]) -> list[Skipped]:
 
 def _kind(group: list[Sound]) -> str:
     if len({sound.class_name for sound in group}) > 1:
-        return "in several classes"
-    return "in Train and in Test" if len({sound.split for sound in group}) > 1 else "several times"
+        return _SEVERAL_CLASSES
+    splits = [split for split in SPLITS if any(sound.split == split for sound in group)]
+    return f"in {' and in '.join(splits)}" if len(splits) > 1 else "several times"
 
 
 def _named_groups(groups: list[list[Sound]]) -> str:

@@ -32,8 +32,9 @@ def compute(plan: Plan, folder: Path, jobs: int | None, prune: bool) -> list[Ent
     before, _ = index.read(folder)
     changed = bool(plan.stale or plan.moved) or entries != before
     if changed:
-        preproc.write_settings(folder, plan.record | {"complete": False})
+        preproc.mark_incomplete(folder)
         index.write(folder, [*entries.values(), *(entry._replace(status=index.MOVED) for entry in plan.moved)])
+        preproc.write_settings(folder, plan.record | {"complete": False})  # last: old melgrams have the old settings
     for name in _folders(plan):
         safe_files.sweep(folder / name)
     for entry in plan.moved:
@@ -71,7 +72,7 @@ def _require_space(folder: Path, needed: int) -> None:
 
 
 def _compute_stale(plan: Plan, folder: Path, jobs: int | None) -> Iterator[Entry]:
-    """Compute what is missing, append it to the index, and yield the entries; report sounds that can't be used."""
+    """Compute missing melgrams and hashes, append them to the index, yield the entries; report unusable sounds."""
     missing = [(clip, entry) for clip, entry in plan.entries.items()
                if not entry.settings or entry.content == index.UNKNOWN_CONTENT]
     if not missing:
@@ -82,7 +83,7 @@ def _compute_stale(plan: Plan, folder: Path, jobs: int | None) -> Iterator[Entry
     with index.appending(folder) as appender:
         for (clip, _), result in parallel.each(_update, missing, "Melgrams", jobs, (folder, plan.settings)):
             if isinstance(result, OSError) and result.errno == errno.ENAMETOOLONG:
-                result = UserError(f"{clip.path}: has a name too long for its melgram's; shorten it.")
+                result = UserError(f"{clip.path}: the name is too long for that of its melgram; shorten it.")
             if isinstance(result, OSError) and result.filename != str(clip.path):
                 raise result
             if isinstance(result, Exception):
@@ -107,7 +108,7 @@ def _update(job: tuple[PlannedClip, Entry], folder: Path, settings: MelgramSetti
 
 
 def _prune(gone: list[Entry], folder: Path) -> Iterator[Entry]:
-    """Delete the melgrams of entries without a sound; the entries stay, and with them the split."""
+    """Delete the melgrams of entries without a sound; the entries, and so the split, are kept."""
     for entry in gone:
         path = preproc.melgram_path(folder, entry.split, entry.name)
         if path.exists():
@@ -135,8 +136,9 @@ def compute_in_memory(plan: Plan, split: str, class_names: list[str] | None,
         good.append(index[clip])
         warnings += [warning] if warning else []
     good.sort()
-    say(f"{len(good)} melgrams of Samples/ computed in {time.monotonic() - start:.1f} s; preprocess_data.py would keep "
-        "them in Preproc/.")
+    if clips:
+        say(f"{len(good)} melgrams of Samples/ computed in {time.monotonic() - start:.1f} s; preprocess_data.py would "
+            "keep them in Preproc/.")
     targets = one_hot([class_names.index(clips[i].sound.class_name) for i in good], len(class_names))
     return Clips(melgrams if len(good) == len(clips) else melgrams[good], targets, [clips[i].name for i in good],
                  class_names), warnings

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from audio_utils.audio import melgram
 from audio_utils.audio.melgram import MelgramSettings
 from audio_utils.data import compute, preproc, split
 from audio_utils.data.clips import Clips
 from audio_utils.data.plan import make_plan
 from audio_utils.data.preproc import PREPROC
 from audio_utils.data.sounds import SAMPLES
+from audio_utils.data.split import Grouping
 from audio_utils.runtime.console import warn
 from audio_utils.runtime.errors import UserError
 
@@ -21,19 +23,14 @@ class Dataset(NamedTuple):
     settings: MelgramSettings
     preprocessing: dict  # settings.json, or what it would hold
     source: Callable[[str, list[str] | None], tuple[Clips, list[str]]]
-    copy_of: dict[str, str] | None  # augmented copy → recording; None without an index: their names tell
+    grouping: Grouping
 
     def load(self, split: str, class_names: list[str] | None = None) -> Clips:
-        """The Clips of "Train" or "Test"; reports the files that can't be used on stderr."""
+        """The Clips of a split ("Val" is empty but in the user's own); reports the files that can't be used."""
         clips, warnings = self.source(split, class_names)
         for sentence in warnings:
             warn(sentence)
         return clips
-
-    @property
-    def group_by(self) -> str:
-        """The regular expression that groups sounds."""
-        return self.preprocessing["constants"].get("GROUP_BY", "")
 
 
 def open_dataset(options: Namespace, settings: MelgramSettings | None = None) -> Dataset:
@@ -48,21 +45,28 @@ def open_dataset(options: Namespace, settings: MelgramSettings | None = None) ->
     if not preprocessing.get("complete"):
         raise UserError(f"{PREPROC}/: is not complete; run preprocess_data.py again.")
     require_same(settings or found, found, PREPROC / preproc.SETTINGS)
+    if not settings and found.format_version < melgram.FORMAT_VERSION:
+        warn(f"{PREPROC}/: contains melgrams of an earlier version; preprocess_data.py computes them again.")
     return Dataset(found, preprocessing,
                    lambda split, class_names: preproc.load(PREPROC, split, found, class_names),
-                   preproc.copies(PREPROC))
+                   preproc.grouping(PREPROC, preprocessing["constants"].get("GROUP_BY", "")))
 
 
 def _open_samples(options: Namespace, settings: MelgramSettings | None) -> Dataset:
     split.check_group_by(options.group_by)
     plan = make_plan(options, SAMPLES, settings=settings)
     return Dataset(plan.settings, plan.record, functools.partial(compute.compute_in_memory, plan, jobs=options.jobs),
-                   {clip.name: clip.sound.copy_of for clip in plan.clips if clip.sound.copy_of})
+                   plan.grouping)
 
 
 def require_same(wanted: MelgramSettings, found: MelgramSettings, path: Path) -> None:
     """Reject settings that differ from the network's, naming the first difference."""
+    if wanted.format_version != found.format_version:
+        older, remedy = ("an earlier", "train again (train_network.py --fresh; the old file is kept)") \
+            if wanted.format_version < found.format_version else ("a later", "run preprocess_data.py again")
+        raise UserError(f"{path}: the network in weights.hdf5 was trained on melgrams of {older} version of Panotti; "
+                        f"{remedy}.")
     for (name, value), other in zip(wanted.to_dict().items(), found.to_dict().values(), strict=True):
         if value != other:
             raise UserError(f"{path}: has {name} = {other}, the network in weights.hdf5 was trained with {value}; "
-                            "preprocess with that again, or train again (train_network.py --fresh).")
+                            "preprocess with that value and --overwrite, or train again (train_network.py --fresh).")

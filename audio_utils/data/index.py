@@ -20,8 +20,8 @@ from audio_utils.runtime import safe_files
 
 INDEX = "index.csv"
 USED, LEFT_OUT, MOVED = "used", "left out", "moved"  # left out: its sound is gone; moved: delete its melgram
-_PROBE_BYTES = 1 << 12  # of each of three parts of a file that its sample consists of
-_MAX_DIGEST_BYTES = 1 << 26  # read of a longer file, in equal parts spread over it
+_PROBE_BYTES = 1 << 12  # of each of the three parts of a file that its sample consists of
+_MAX_DIGEST_BYTES = 1 << 26  # of a longer file, only this many are read, in equal parts spread over it
 _PARTS = 64
 
 
@@ -48,12 +48,13 @@ class Content(NamedTuple):
 class Entry(NamedTuple):
     """A row of the index."""
     path: str  # below Samples/: "class/file.wav", or "Train/class/file.wav" in the user's own split
-    split: str  # "Train" or "Test"
+    split: str  # one of SPLITS
     status: str  # USED, LEFT_OUT or MOVED
     stat: Stat
     content: Content
     settings: str  # the id of the settings of its melgram, "" if it has none
     copy_of: str = ""  # the name of the recording of which the sound is an augmented copy
+    recording: str = ""  # what it was cut or rendered from, as recordings.py identifies it
 
     @property
     def name(self) -> str:
@@ -62,10 +63,11 @@ class Entry(NamedTuple):
 
     def row(self) -> tuple:
         """The fields as they are written."""
-        return (*self[:3], *self.stat, *self.content, self.settings, self.copy_of)
+        return (*self[:3], *self.stat, *self.content, self.settings, self.copy_of, self.recording)
 
 
-COLUMNS = ("path", "split", "status", *Stat._fields, *Content._fields, "settings", "copy_of")
+COLUMNS = ("path", "split", "status", *Stat._fields, *Content._fields, "settings", "copy_of", "recording")
+_OLD_COLUMNS = 11  # in a row of an older version, without the recording
 UNKNOWN_STAT = Stat(-1, -1, -1, -1)  # of a melgram without an entry, from an older version
 UNKNOWN_CONTENT = Content("", "")  # of a sound that has not been read completely
 
@@ -77,7 +79,7 @@ def settings_id(settings: MelgramSettings) -> str:
 
 
 def is_used(entry: Entry, settings: str) -> bool:
-    """Whether the melgram of an entry is trained on or tested; settings: the id of those in settings.json."""
+    """Whether the melgram of an entry is used for training or testing; settings: the id of those in settings.json."""
     return entry.status == USED and entry.settings == settings
 
 
@@ -136,9 +138,11 @@ def read(folder: str | Path) -> tuple[dict[str, Entry], list[Entry]]:
 
 def _entry(row: list[str]) -> Entry | None:
     with suppress(ValueError):
-        path, split, status, *numbers, sample, digest, settings, copy_of = row
+        path, split, status, *numbers, sample, digest, settings, copy_of, recording = (
+            [*row, ""] if len(row) == _OLD_COLUMNS else row)
         if len(numbers) == len(Stat._fields) and split in SPLITS and status in (USED, LEFT_OUT, MOVED) and "/" in path:
-            return Entry(path, split, status, Stat(*map(int, numbers)), Content(sample, digest), settings, copy_of)
+            return Entry(path, split, status, Stat(*map(int, numbers)), Content(sample, digest), settings, copy_of,
+                         recording)
     return None
 
 
@@ -164,7 +168,7 @@ def appending(folder: str | Path) -> Iterator["Appender"]:
 
 
 class Appender:
-    """Appends entries, each passed to the operating system immediately."""
+    """Appends entries; each is passed to the operating system immediately."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file, self._table = file, csv.writer(file, lineterminator="\n")

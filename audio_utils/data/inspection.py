@@ -19,10 +19,10 @@ class SoundStatistics(NamedTuple):
     """The statistics of one decoded sound."""
     info: audio_io.AudioInfo
     active_seconds: float  # not silent
-    level_db: float  # root mean square over all channels, dBFS; at least -80
+    level_db: float  # root mean square over all channels less their DC offsets, dBFS; at least -80
     clipped: float  # fraction of the samples that are clipped
     silent_channels: int  # channels that are silent while another is not
-    dc_channels: int  # channels whose DC offset exceeds their AC level
+    dc_channels: int  # channels whose DC offset exceeds the level of the rest and SILENT_DB
 
     @property
     def seconds(self) -> float:
@@ -44,30 +44,26 @@ def measure_all(sounds: list[Sound], silent_db: float, jobs: int | None) -> tupl
 
 
 def measure(path: Path, threshold: float) -> SoundStatistics:
-    """Decode a sound block by block; threshold: the amplitude below which it is silent.
+    """Decode a sound block by block; threshold: the amplitude, around the DC offset, below which it is silent.
 
     Raises AudioError if it can't be decoded or has NaN, infinite or absurdly large samples.
     """
     peaks, sums, squares, clipped, active, samples = 0, 0.0, 0.0, 0, 0, 0  # the first three: of each channel
     with audio_io.opened(path) as (info, blocks):
         for block in blocks(info.samples):
-            magnitude = np.abs(block)
-            peaks = np.maximum(peaks, magnitude.max(axis=1))
             sums += block.sum(axis=1, dtype=np.float64)
             squares += np.square(block, dtype=np.float64).sum(axis=1)
-            clipped += clipped_samples(block, magnitude)
-            active += _active_samples(magnitude.max(axis=0) > threshold, max(1, round(_FRAME_SECONDS * info.rate)))
             samples += block.shape[1]
+            clipped += clipped_samples(block, np.abs(block))
+            magnitude = np.abs(block - (sums / samples).astype(np.float32)[:, np.newaxis])  # preprocessing removes DC
+            peaks = np.maximum(peaks, magnitude.max(axis=1))
+            active += _active_samples(magnitude.max(axis=0) > threshold, max(1, round(_FRAME_SECONDS * info.rate)))
     info = info._replace(samples=samples, cut_short=info.cut_short or samples < info.samples)
     values = samples * info.channels
-    return SoundStatistics(info, active / info.rate, 10 * np.log10(max(squares.sum() / values, 1e-8)), clipped / values,
+    powers = np.maximum(0, squares / samples - np.square(sums / samples))  # of each channel
+    return SoundStatistics(info, active / info.rate, 10 * np.log10(max(powers.mean(), 1e-8)), clipped / values,
                            sum(peaks <= threshold) if max(peaks) > threshold else 0,
-                           _dc_channels(sums / samples, squares / samples, threshold))
-
-
-def _dc_channels(means: np.ndarray, mean_squares: np.ndarray, threshold: float) -> int:
-    """The number of channels whose DC offset exceeds the threshold and the AC level (root mean square)."""
-    return int((np.square(means) > np.maximum(threshold ** 2, mean_squares - np.square(means))).sum())
+                           int((np.square(sums / samples) > np.maximum(threshold ** 2, powers)).sum()))
 
 
 def clipped_samples(block: np.ndarray, magnitude: np.ndarray) -> int:
@@ -110,7 +106,8 @@ def describe_problems(problems: dict[str, list[Sound]], silent_db: float) -> lis
              "empty": "nearly empty, much shorter than others of the class without silence; check",
              "clipped": "clipped at full scale; record again with less gain, or keep",
              "silent channel": "silent in some but not all channels; repair or remove",
-             "DC offset": "a DC offset larger than the sound itself; apply a high-pass filter to"}
+             "DC offset": "a DC offset larger than the sound itself, which preprocessing removes; check the recorder, "
+                          "or keep"}
     return [sentence for problem, sounds in problems.items()
             for sentence in about_files([sound.path for sound in sounds], texts[problem])]
 

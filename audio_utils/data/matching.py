@@ -41,9 +41,10 @@ def match(sounds: list[Sound], stats: dict[Sound, Stat], samples: Path, entries:
         elif content and free.get(content.digest):
             former = _best(free[content.digest], sound)
             moved.append(former)
-            known[sound] = Entry(path, former.split, USED, stats[sound], content, "")
+            known[sound] = Entry(path, former.split, USED, stats[sound], content, "", recording=former.recording)
         elif entry:
-            known[sound] = entry._replace(status=USED, stat=stats[sound], content=content or entry.content, settings="")
+            known[sound] = entry._replace(status=USED, stat=stats[sound], content=content or entry.content, settings="",
+                                          recording="")
     present, held = {content.digest for content in contents.values()}, set(paths.values())
     rest = [entry for each in free.values() for entry in each if entry.path not in held]
     moved += [entry for entry in rest if entry.content.digest and entry.content.digest in present]

@@ -1,35 +1,32 @@
 """The plan of preprocessing: the settings, the split, and which melgrams are to be computed."""
 
-import math
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from audio_utils.audio import audio_io, melgram
+from audio_utils.audio import audio_io
 from audio_utils.audio.audio_io import AudioInfo
 from audio_utils.audio.melgram import MelgramSettings
-from audio_utils.data import checks, index, preproc, split
+from audio_utils.data import checks, clip_settings, index, preproc, split
 from audio_utils.data.checks import named
 from audio_utils.data.index import Entry
+from audio_utils.data.look_alikes import suggest_group_by
 from audio_utils.data.matching import Matched, match, path_of
+from audio_utils.data.recordings import find_recordings
 from audio_utils.data.sounds import Skipped, Sound, find_sounds, require_classes
+from audio_utils.data.split import MIN_GROUPS, Grouping
 from audio_utils.runtime import parallel
 from audio_utils.runtime.command_line import Options
 from audio_utils.runtime.console import say, warn
-from audio_utils.runtime.errors import UserError
 
-MELGRAM_CONSTANTS = ("SAMPLE_RATE", "CLIP_SECONDS", "MONO", "MELS", "WINDOW_MS", "HOP_MS")
-SPLIT_CONSTANTS = ("TEST_FRACTION", "SEED", "GROUP_BY")
-_QUANTILE, _MAX_RATIO = 0.95, 4  # if the longest file is over 4 times the 95th percentile, that is the length
-_PADDING_RATIO = 1.25  # of the longest file to the same quantile; above it, a message mentions the padding
 _HEADERS_PER_POOL = 4000  # headers; with fewer, starting processes takes longer than reading them
 
 
 class PlannedClip(NamedTuple):
     """A clip that is, or will be, in Preproc/."""
     sound: Sound
-    split: str  # "Train" or "Test"
+    split: str  # one of SPLITS
 
     @property
     def name(self) -> str:
@@ -47,8 +44,9 @@ class Plan(NamedTuple):
     clips: list[PlannedClip]
     entries: dict[PlannedClip, Entry]  # of the index; with settings "" if the melgram must be computed
     gone: list[Entry]  # those without a sound, and those of sounds that are left out
-    moved: list[Entry]  # former entries of sounds that have another path now; their melgrams must be deleted
+    moved: list[Entry]  # former entries of sounds with another path or split now; their melgrams must be deleted
     skipped: list[Skipped]  # files that are not used
+    grouping: Grouping
 
     @property
     def stale(self) -> list[PlannedClip]:
@@ -63,29 +61,40 @@ def make_plan(options: Options, samples: str | Path, folder: str | Path | None =
     folder: Preproc/, or None if the melgrams stay in memory. settings: then those of a network, if there is one.
     """
     samples = Path(samples)
-    options = with_recorded(options, folder) if folder else options
+    options = clip_settings.with_recorded(options, folder) if folder else options
     sounds, skipped = find_sounds(samples)
     stats = stats_of(sounds, skipped)
     melgrams = preproc.find_melgrams(folder) if folder else {}
     entries, moved = known_entries(folder, melgrams, any(sound.split for sound in sounds)) if folder else ({}, [])
     matched = match(list(stats), stats, samples, entries, options.jobs)
-    previous = previous_settings(options, folder) if folder and not options.overwrite else settings
+    if folder and not options.split_anew:
+        clip_settings.warn_of_kept_split(options, folder)
+    previous = settings if options.overwrite or not folder else clip_settings.previous(options, folder, matched.missing)
     current = {sound for sound, entry in matched.entries.items() if previous and is_current(entry, previous, melgrams)}
     sounds, headers = usable_sounds(list(stats), current, skipped, options)
     require_classes({sound.class_name for sound in sounds}, samples)
-    settings = previous or choose_settings(headers, options)
+    settings = previous or clip_settings.choose(headers, options)
     if not previous and not options.clip_seconds:
-        warn_of_padding(headers, settings)
-    warn_of_cuts(headers, settings, options, previous)
-    clips = split_clips(sounds, matched.splits, options)
-    used = {clip.sound for clip in clips}
-    skipped += [Skipped(sound.path, "is an augmented copy of a Test sound") for sound in sounds if sound not in used]
-    warn_of_gone(matched, entries, melgrams, options.prune)
+        clip_settings.warn_of_padding(headers, settings)
+    clip_settings.warn_of_cuts(headers, settings, options)
+    recordings = find_recordings(list(stats), stats, {} if options.split_anew else matched.entries, headers)
+    for sentence in suggest_group_by(sounds, recordings) if headers and not options.group_by else ():
+        warn(sentence)
+    grouping = group_sounds(sounds, recordings, options)
+    assigned = {entry.name: entry.split for entry in matched.gone if entry.status == index.USED}
+    clips = split_clips(sounds, grouping, assigned if options.split_anew else matched.splits, options)
+    skipped += [Skipped(sound.path, "is an augmented copy of a held-out sound")
+                for sound in sorted({*sounds} - {clip.sound for clip in clips})]
+    warn_of_gone(matched, entries, melgrams, options.prune, index.settings_id(settings))
     planned = {clip: planned_entry(clip, matched.entries.get(clip.sound), stats[clip.sound], samples,
-                                   clip.sound in current) for clip in clips}
-    left_out = [entry._replace(status=index.LEFT_OUT) for sound, entry in matched.entries.items() if sound not in used]
-    return Plan(settings, record_of(settings, options), clips, planned, matched.gone + left_out, moved + matched.moved,
-                skipped)
+                                   clip.sound in current, recordings) for clip in clips}
+    splits = dict.fromkeys(sounds) | {clip.sound: clip.split for clip in clips}  # None for a copy that is left out
+    moved += matched.moved + [entry for sound, entry in matched.entries.items()
+                              if sound in splits and splits[sound] != entry.split]
+    left_out = [entry._replace(status=index.LEFT_OUT) for sound, entry in matched.entries.items()
+                if sound not in splits]
+    return Plan(settings, clip_settings.record_of(settings, options), clips, planned, matched.gone + left_out, moved,
+                skipped, grouping)
 
 
 def usable_sounds(sounds: list[Sound], current: set[Sound], skipped: list[Skipped],
@@ -134,31 +143,27 @@ def is_current(entry: Entry, settings: MelgramSettings, melgrams: dict) -> bool:
             and found.st_size == preproc.melgram_file_bytes(settings))
 
 
-def planned_entry(clip: PlannedClip, known: Entry | None, stat: index.Stat, samples: Path, current: bool) -> Entry:
+def planned_entry(clip: PlannedClip, known: Entry | None, stat: index.Stat, samples: Path, current: bool,
+                  recordings: dict[Sound, str]) -> Entry:
     """The entry of a clip, with settings "" if its melgram must be computed."""
     known = known or Entry(path_of(clip.sound, samples), clip.split, index.USED, stat, index.UNKNOWN_CONTENT, "")
     return known._replace(split=clip.split, settings=known.settings if current and known.split == clip.split else "",
-                          copy_of=clip.sound.copy_of or "")
+                          copy_of=clip.sound.copy_of or "", recording=recordings.get(clip.sound, ""))
 
 
-def warn_of_gone(matched: Matched, entries: dict[str, Entry], melgrams: dict, prune: bool) -> None:
+def warn_of_gone(matched: Matched, entries: dict[str, Entry], melgrams: dict, prune: bool, settings_id: str) -> None:
     """Say which melgrams have no sound any more, and whether they are used."""
     gone = [entry.path for entry in matched.gone if (entry.split, entry.name) in melgrams]
     if not gone or prune:
         return
     if matched.missing:
         used = sum(entry.status == index.USED for entry in entries.values())
+        still = all(index.is_used(entry, settings_id) for entry in matched.gone if entry.status == index.USED)
+        state = "still used" if still else "of other settings and are not used until the sounds are back"
         warn(f"{named(gone)}: {matched.missing} of {used} sounds are gone, perhaps with a disk that is not mounted; "
-             "their melgrams are still used; if you deleted the sounds on purpose, --prune removes these melgrams.")
+             f"their melgrams are {state}; if you deleted the sounds on purpose, --prune removes these melgrams.")
     else:
         warn(f"{named(gone)}: the sound is gone, so the melgram is left out; --prune deletes such melgrams.")
-
-
-def record_of(settings: MelgramSettings, options: Options) -> dict:
-    """The content of settings.json: the settings, the constants in force, and the constants in the script."""
-    constants = {name: getattr(options, name.lower()) for name in MELGRAM_CONSTANTS + SPLIT_CONSTANTS}
-    defaults = {name: options.defaults[name.lower()] for name in constants}
-    return settings.to_dict() | {"constants": constants, "defaults": defaults}
 
 
 # --- sounds ---------------------------------------------------------------------------------------------------------
@@ -180,121 +185,48 @@ def equal_stems(sounds: list[Sound]) -> list[str]:
             "all are used, in the same split." for paths in stems.values() if len(paths) > 1]
 
 
-def split_clips(sounds: list[Sound], assigned: dict[str, str], options: Options) -> list[PlannedClip]:
-    """The clips of both splits; assigned: name → split of the sounds that stay in theirs."""
+# --- groups and the split -------------------------------------------------------------------------------------------
+
+def group_sounds(sounds: list[Sound], recordings: dict[Sound, str], options: Options) -> Grouping:
+    """The groups that stay in one split: those of GROUP_BY, and the recordings in classes with enough of them."""
     if options.group_by and not any(re.search(options.group_by, sound.path.stem) for sound in sounds):
         warn(f"GROUP_BY is {options.group_by!r}, which matches no file name: nothing is grouped.")
-    splits = split.split_sounds(sounds, assigned, options.test_fraction, options.seed, options.group_by)
+    copy_of = {sound.name: sound.copy_of for sound in sounds if sound.copy_of}
+    names = {sound.name: recordings.get(sound, "") for sound in reversed(sounds)}  # in an own split, those of Train
+    every = Grouping(options.group_by, copy_of, {name: recording for name, recording in names.items() if recording})
+    grouping, few = every.relaxed(names)
+    splits = {sound.split for sound in sounds}
+    if few and "Val" not in splits:
+        effect = ("split between Train and Test, so the score" if splits == {None} else
+                  "split between training and validation, so the validation loss")
+        warn(f"{named(few)}: fewer than {MIN_GROUPS} recordings; clips of one recording are {effect} is too "
+             "optimistic; add recordings.")
+    return grouping
+
+
+def split_clips(sounds: list[Sound], grouping: Grouping, assigned: dict[str, str],
+                options: Options) -> list[PlannedClip]:
+    """The clips of all splits; assigned: name → split of the sounds that stay in theirs."""
+    if options.split_anew and sounds[0].split:
+        warn("Samples/ contains your own split, which --split-anew does not change.")
+    splits = split.split_sounds(sounds, assigned, options.test_fraction, options.seed, grouping)
     left_out = splits.count(None)
     if left_out:
-        say(f"{left_out} augmented copies of Test sounds are left out.")
-    return [PlannedClip(sound, its_split) for sound, its_split in zip(sounds, splits, strict=True) if its_split]
+        say(f"{left_out} augmented copies of {'Val and ' * ('Val' in splits)}Test sounds are left out.")
+    clips = [PlannedClip(sound, its_split) for sound, its_split in zip(sounds, splits, strict=True) if its_split]
+    warn_of_divided(clips, grouping)
+    return clips
 
 
-# --- settings -------------------------------------------------------------------------------------------------------
-
-def with_recorded(options: Options, folder: str | Path) -> Options:
-    """The constants in force: a flag, else a constant edited since the last run, else the value in settings.json.
-
-    Prints the values that are taken from settings.json instead of the script.
-    """
-    if not (Path(folder) / preproc.SETTINGS).exists():
-        return options
-    record = preproc.read_settings(folder)[1]
-    recorded = {name.lower(): value for name, value in record["constants"].items()
-                if name in MELGRAM_CONSTANTS + SPLIT_CONSTANTS}
-    defaults = recorded | {name.lower(): value for name, value in record.get("defaults", {}).items()}
-    kept = {name: value for name, value in recorded.items() if name not in options.given
-            and options.defaults[name] == defaults[name] and value != options.defaults[name]}
-    if kept:
-        values = ", ".join(f"{name.upper()} = {value!r}" for name, value in kept.items())
-        say(f"{values}, as recorded in {Path(folder) / preproc.SETTINGS}; flags and edited constants override it.")
-    return options.with_values(kept)
-
-
-def previous_settings(options: Options, folder: str | Path) -> MelgramSettings | None:
-    """The settings of the melgrams that exist, None if there are none; rejects constants that differ."""
-    path = Path(folder) / preproc.SETTINGS
-    if not path.exists():
-        return None
-    settings, record = preproc.read_settings(folder)
-    actual = {"SAMPLE_RATE": settings.sample_rate, "CLIP_SECONDS": settings.clip_seconds}
-    for name in MELGRAM_CONSTANTS:
-        now, before = getattr(options, name.lower()), record["constants"].get(name)
-        if now != before and now != actual.get(name, before):
-            raise UserError(f"{path}: was made with {name} = {before}, now it is {now}; set it back, or use "
-                            "--overwrite to compute all melgrams again (the split stays).")
-    for name in SPLIT_CONSTANTS:
-        now, before = getattr(options, name.lower()), record["constants"].get(name)
-        if now != before:
-            warn(f"{name} was {before!r} and is now {now!r}: it applies to new files; files already assigned stay "
-                 f"where they are; delete {folder}/ to split again.")
-    return settings
-
-
-def choose_settings(headers: dict[Path, AudioInfo], options: Options) -> MelgramSettings:
-    """Settings from the constants and, where these are None, from the sounds."""
-    rates = Counter(header.rate for header in headers.values())
-    rate = options.sample_rate or max(rates, key=lambda each: (rates[each], each))
-    usual, longest = _lengths(headers, rate)
-    longest = usual if longest > _MAX_RATIO * usual else longest
-    samples = round(options.clip_seconds * rate) if options.clip_seconds else longest
-    channels = 1 if options.mono else max(header.channels for header in headers.values())
-    settings = MelgramSettings.of(rate, samples, channels, options.mels, options.window_ms, options.hop_ms)
-    _require_feasible(settings, headers)
-    return settings
-
-
-def _samples_at(rate: int, header: AudioInfo) -> int:
-    """The length of a sound at another rate, rounded up; in integers, as 220544 / 44100 * 44100 < 220544."""
-    return -(-header.samples * rate // header.rate)
-
-
-def _lengths(headers: dict[Path, AudioInfo], rate: int) -> tuple[int, int]:
-    """In samples at a rate: the 95% quantile of the sounds' lengths, and the maximum."""
-    lengths = sorted(_samples_at(rate, header) for header in headers.values())
-    return lengths[math.ceil(_QUANTILE * len(lengths)) - 1], lengths[-1]
-
-
-def _require_feasible(settings: MelgramSettings, headers: dict[Path, AudioInfo]) -> None:
-    """Reject melgrams that are too large for memory, or outside of the limits of MelgramSettings.from_dict."""
-    if settings.bytes > preproc.MAX_MELGRAM_BYTES:
-        longest = max(headers, key=lambda path: headers[path].samples / headers[path].rate)
-        raise UserError(f"{longest}: is the longest sound; with {settings.clip_seconds:.4g} s each melgram would "
-                        f"take {settings.bytes / 1e9:.1f} GB; remove it, or set CLIP_SECONDS (--clip-seconds 5).")
-    for name, (lowest, highest) in melgram.LIMITS.items():
-        if not lowest <= getattr(settings, name) <= highest:
-            raise UserError(f"These constants make {name} = {getattr(settings, name)}; lower SAMPLE_RATE, WINDOW_MS, "
-                            f"HOP_MS or CLIP_SECONDS to bring it to at most {highest}.")
-
-
-# --- warnings -------------------------------------------------------------------------------------------------------
-
-def warn_of_cuts(headers: dict[Path, AudioInfo], settings: MelgramSettings, options: Options,
-                 previous: MelgramSettings | None) -> None:
-    """Report the sounds that are longer, or have more channels, than the settings; not if a constant asks for that."""
-    again = " --overwrite" if previous else ""
-    cut = [path for path, header in headers.items()
-           if _samples_at(settings.sample_rate, header) > settings.clip_samples]
-    if cut and not options.clip_seconds:
-        longest = max(headers[path].samples / headers[path].rate for path in cut)
-        warn(f"{named(cut)}: longer than {settings.clip_seconds:.4g} s; only the beginning is used; "
-             f"to use more, set CLIP_SECONDS (--clip-seconds {math.ceil(longest * 100) / 100:g}{again}), "
-             f"or split long recordings with audio_utils/split_audio.py.")
-    wide = [path for path, header in headers.items() if header.channels > settings.channels]
-    if wide and not options.mono and settings.channels == 1:
-        warn(f"{named(wide)}: more channels than the mono sounds preprocessed before; mixed to mono; "
-             "use --overwrite to keep the channels.")
-
-
-def warn_of_padding(headers: dict[Path, AudioInfo], settings: MelgramSettings) -> None:
-    """Warn if a few long sounds make all melgrams much longer; settings: as chosen from the sounds."""
-    samples = _lengths(headers, settings.sample_rate)
-    usual, longest = (each / settings.sample_rate for each in samples)
-    if settings.clip_seconds > _PADDING_RATIO * usual:
-        long = named(path for path, header in headers.items()
-                     if _samples_at(settings.sample_rate, header) > samples[0])
-        warn(f"{long}: longer than {usual:.4g} s; {_QUANTILE:.0%} of the sounds are not, and are padded with "
-             f"silence to {longest:.4g} s; if the beginning of the long ones is enough, preprocess_data.py "
-             f"--clip-seconds {math.ceil(usual * 100) / 100:g} makes melgrams {longest / usual:.1f} times smaller, "
-             "and training faster.")
+def warn_of_divided(clips: list[PlannedClip], grouping: Grouping) -> None:
+    """Say which recordings have clips in several splits: those that an older version, or the user, has divided."""
+    clips_of = defaultdict(list)
+    for clip in clips:
+        if clip.name in grouping.recordings and not clip.sound.copy_of:
+            clips_of[grouping.recordings[clip.name]].append(clip)
+    divided = [group[0].path for group in clips_of.values() if len({clip.split for clip in group}) > 1]
+    if divided:
+        remedy = ("move all clips of a recording into one split" if clips[0].sound.split else
+                  "preprocess_data.py --split-anew assigns all sounds again")
+        warn(f"{named(divided)}: from {len(divided)} recording{'s' * (len(divided) > 1)} with clips in both Train and "
+             f"Test, so the score is too optimistic; {remedy}.")

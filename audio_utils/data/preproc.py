@@ -5,6 +5,7 @@ import functools
 import io
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from audio_utils.data import index, old_names
 from audio_utils.data.checks import named
 from audio_utils.data.clips import Clips, one_hot
 from audio_utils.data.sounds import SPLITS, Skipped, class_of, visible
+from audio_utils.data.split import Grouping
 from audio_utils.runtime import safe_files
 from audio_utils.runtime.errors import UserError
 
@@ -22,6 +24,7 @@ PREPROC = Path("Preproc")
 SETTINGS, SKIPPED = "settings.json", "skipped.csv"
 MAX_MELGRAM_BYTES = 1 << 31  # settings for larger melgrams are a mistake, or damaged
 _SCRIPT = "preprocess_data.py"
+COMPUTE_AGAIN = f"run {_SCRIPT} --overwrite to compute the melgrams again (the split stays)"
 
 
 # --- settings.json --------------------------------------------------------------------------------------------------
@@ -31,15 +34,21 @@ def read_settings(preproc: str | Path) -> tuple[MelgramSettings, dict]:
     path = Path(preproc) / SETTINGS
     if not path.is_file():
         raise UserError(f"{path}: does not exist; run {_SCRIPT} first.")
-    values = safe_files.read_json(path, _SCRIPT)
+    values = safe_files.read_json(path, COMPUTE_AGAIN)
+    settings = MelgramSettings.from_dict(values, path, COMPUTE_AGAIN)
     values["constants"] = _constants(values.get("constants", {}))
     if values["constants"] is None or not isinstance(values.get("defaults", {}), dict):
-        raise UserError(f"{path}: is damaged; delete it and run {_SCRIPT} again.")
-    settings = MelgramSettings.from_dict(values, path)
+        raise UserError(f"{path}: is damaged; {COMPUTE_AGAIN}.")
     if settings.bytes > MAX_MELGRAM_BYTES:
-        raise UserError(f"{path}: describes melgrams of {settings.bytes / 1e9:.0f} GB each; "
-                        f"delete it and run {_SCRIPT} again.")
+        raise UserError(f"{path}: describes melgrams of {settings.bytes / 1e9:.0f} GB each; {COMPUTE_AGAIN}.")
     return settings, values
+
+
+def usable_settings(preproc: str | Path) -> tuple[MelgramSettings, dict] | None:
+    """What `read_settings` returns, or None if settings.json does not exist or can't be used."""
+    with suppress(UserError):
+        return read_settings(preproc)
+    return None
 
 
 def _constants(values: object) -> dict | None:
@@ -54,9 +63,17 @@ def _constants(values: object) -> dict | None:
 
 def write_settings(preproc: str | Path, values: dict) -> None:
     """Write settings.json, unless it contains these values already."""
-    path = Path(preproc) / SETTINGS
-    if not path.exists() or safe_files.read_json(path, _SCRIPT) != values:
+    path, before = Path(preproc) / SETTINGS, None
+    with suppress(FileNotFoundError, UserError):
+        before = safe_files.read_json(path, COMPUTE_AGAIN)
+    if before != values:
         safe_files.write_json(path, values)
+
+
+def mark_incomplete(preproc: str | Path) -> None:
+    """Record that the melgrams do not match the settings yet; nothing if settings.json can't be used."""
+    if usable := usable_settings(preproc):
+        write_settings(preproc, usable[1] | {"complete": False})
 
 
 # --- melgrams -------------------------------------------------------------------------------------------------------
@@ -110,8 +127,9 @@ def write_melgram(path: Path, melgram: np.ndarray) -> None:
 # --- the index ------------------------------------------------------------------------------------------------------
 
 def current_settings_id(preproc: str | Path) -> str:
-    """The id of the settings in settings.json, "" if there is none."""
-    return index.settings_id(read_settings(preproc)[0]) if (Path(preproc) / SETTINGS).is_file() else ""
+    """The id of the settings in settings.json, "" if there are none that can be used."""
+    usable = usable_settings(preproc)
+    return index.settings_id(usable[0]) if usable else ""
 
 
 def used_melgrams(preproc: str | Path, split: str, settings: MelgramSettings) -> tuple[list[str], list[str]]:
@@ -137,11 +155,14 @@ def used_melgrams(preproc: str | Path, split: str, settings: MelgramSettings) ->
     return used, warnings
 
 
-def copies(preproc: str | Path) -> dict[str, str] | None:
-    """The augmented copies in the index: copy → recording. None without an index."""
+def grouping(preproc: str | Path, group_by: str) -> Grouping:
+    """The groups that preprocessing kept in one split: by GROUP_BY, and by the copies and recordings in the index."""
     if not index.exists(preproc):
-        return None
-    return {entry.name: entry.copy_of for entry in index.read(preproc)[0].values() if entry.copy_of}
+        return Grouping(group_by)
+    entries = sorted(index.read(preproc)[0].values(), key=lambda entry: entry.split == "Train")  # a name may be in two
+    return Grouping(group_by, {entry.name: entry.copy_of for entry in entries if entry.copy_of},
+                    {entry.name: entry.recording for entry in entries if entry.recording}
+                    ).relaxed({entry.name for entry in entries if entry.status == index.USED})[0]
 
 
 def write_skipped(preproc: str | Path, skipped: list[Skipped]) -> None:
@@ -168,8 +189,9 @@ def load(preproc: str | Path, split: str, settings: MelgramSettings,
     known = list(class_names) if class_names is not None else sorted({class_of(name) for name in names})
     index_of = {name: i for i, name in enumerate(known)}
     for unknown in sorted({class_of(name) for name in names} - set(known)):
-        warnings.append(f"{folder / unknown}/: is not a class of the network and is left out; to add it, put some of "
-                        "its sounds into Train and run train_network.py --fresh.")
+        add = "" if (Path(preproc) / "Train" / unknown).is_dir() else "put some of its sounds into Train and "
+        warnings.append(f"{folder / unknown}/: is not a class of the network and is left out; to add it, {add}run "
+                        "train_network.py --fresh.")
     names = [name for name in names if class_of(name) in index_of]
     melgrams = np.empty((len(names), *settings.shape), np.float32)
     good = []
@@ -189,7 +211,9 @@ def load(preproc: str | Path, split: str, settings: MelgramSettings,
 def _read_into(path: str, header: bytes, melgram: np.ndarray) -> None:
     """Fill `melgram` from a .npy that must begin with the bytes `header`: nothing is parsed or unpickled."""
     with open(path, "rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size != len(header) + melgram.nbytes:
+            raise UserError(f"{path}: is not a melgram of shape {melgram.shape}; run {_SCRIPT} again.")
         if file.read(len(header)) != header or file.readinto(memoryview(melgram).cast("B")) < melgram.nbytes:
-            raise UserError(f"{path}: is not a melgram of shape {melgram.shape}; delete it and run {_SCRIPT} again.")
+            raise UserError(f"{path}: is not a melgram of shape {melgram.shape}; {COMPUTE_AGAIN}.")
     if not np.isfinite(melgram.sum()):
-        raise UserError(f"{path}: contains NaN or infinite values; delete it and run {_SCRIPT} again.")
+        raise UserError(f"{path}: contains NaN or infinite values; {COMPUTE_AGAIN}.")

@@ -15,10 +15,10 @@ from audio_utils.audio.tags import Step
 from audio_utils.runtime.errors import UserError
 
 SAMPLES = Path("Samples")
-SPLITS = ("Train", "Test")
+SPLITS = ("Train", "Val", "Test")  # Val: only in the user's own split
 AUGMENTED = re.compile(r"_aug[1-9]\d*(?=_|$)")  # in the names of the copies that augment_data.py writes
 
-_VALIDATION = ("val", "valid", "validation")
+_FOLDERS = {"train": "Train", "val": "Val", "valid": "Val", "validation": "Val", "test": "Test"}  # of an own split
 _UNREADABLE = "can't be read; change its permissions (chmod -R u+rX)"
 _NO_SOUND = "contains no sound; the class is left out"
 _SYSTEM_NAMES = {"__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "lost+found", "thumbs.db", "ehthumbs.db",
@@ -37,9 +37,10 @@ class Sound(NamedTuple):
     """One file of Samples/."""
     class_name: str
     path: Path
-    split: str | None = None  # "Train" or "Test" in the user's own split
+    split: str | None = None  # one of SPLITS in the user's own split
     copy_of: str | None = None  # name of the recording of which it is an augmented copy; it may no longer exist
     by_name: bool = False  # it is a copy by its name alone, without a tag
+    recording: str = ""  # what its tag says that it was cut or rendered from: `tags.first_recording`
 
     @property
     def name(self) -> str:
@@ -69,8 +70,9 @@ def class_of(name: str) -> str:
 def find_sounds(samples: str | Path) -> tuple[list[Sound], list[Skipped]]:
     """All sounds of the class folders, sorted by name, and the files and folders that are not used.
 
-    If `samples` contains exactly the folders Train and Test (in any case), each with class folders, they are the user's
-    own split. Hidden files, folders of the system (__MACOSX), annotations, text and pictures are ignored silently.
+    If `samples` contains exactly the folders Train and Test, and perhaps Val, Valid or Validation (in any case), each
+    with class folders, they are the user's own split. Hidden files, folders of the system (__MACOSX), annotations, text
+    and pictures are ignored silently.
     Raises UserError if there is no sound.
     """
     samples = Path(samples)
@@ -79,8 +81,8 @@ def find_sounds(samples: str | Path) -> tuple[list[Sound], list[Skipped]]:
     skipped = []
     own = _own_split(samples)
     if own:
-        sounds = [sound for split in SPLITS for sound in _find_in_classes(own[split], split, skipped)]
-        sounds = _without_untrained(sounds, own["Test"], skipped)
+        sounds = [sound for split, folder in own.items() for sound in _find_in_classes(folder, split, skipped)]
+        sounds = _without_untrained(sounds, own, skipped)
     else:
         sounds = _find_in_classes(samples, None, skipped)
     if not sounds:
@@ -102,34 +104,31 @@ def _entries(folder: Path) -> list[os.DirEntry]:
 
 
 def _own_split(samples: Path) -> dict[str, Path] | None:
-    """The folders of the user's own split, "Train" and "Test" → folder; None if there is none."""
+    """The folders of the user's own split, split → folder in the order of SPLITS; None if there is none."""
     try:
         folders = [Path(entry) for entry in _entries(samples) if _is_folder(entry)]
-        found = {path.name.lower(): path for path in folders}
-        if "train" not in found or not {*found} <= {"train", "test", *_VALIDATION} or \
+        found = {split: [path for path in folders if _FOLDERS.get(path.name.lower()) == split] for split in SPLITS}
+        if not found["Train"] or sum(map(len, found.values())) < len(folders) or \
                 not all(any(map(_is_folder, _entries(path))) for path in folders):
             return None
     except PermissionError as error:
         raise UserError(f"{error.filename}/: {_UNREADABLE}.") from None
-    if problem := _problem_of(samples, found, len(folders)):
-        raise UserError(problem)
-    return {split: found[split.lower()] for split in SPLITS}
+    for paths in found.values():
+        if len(paths) > 1:
+            raise UserError(f"{samples}/: contains {' and '.join(f'{path.name}/' for path in paths)}, which are one "
+                            "split; merge them.")
+    own = {split: paths[0] for split, paths in found.items() if paths}
+    if "Test" not in own:
+        raise UserError(_without_test(samples, own))
+    return own
 
 
-def _problem_of(samples: Path, found: dict[str, Path], folders: int) -> str:
-    """A sentence about a split that is not exactly Train and Test; found: lower-case name → folder."""
-    validation = next((found[name] for name in _VALIDATION if name in found), None)
-    if len(found) < folders:
-        return f"{samples}/: contains two folders whose names differ only in case; merge them."
-    if "test" not in found and validation:
-        return f"{validation}/: is beside {found['train'].name}/, but there is no Test/; rename it to Test."
-    if validation:
-        return (f"{validation}/: a validation folder is not supported yet; move its sounds into the class folders of "
-                f"{found['train']}/, from which training takes VALIDATION_FRACTION to validate.")
-    if "test" not in found:
-        return (f"{found['train']}/: there is no Test/ beside it; move its class folders up into {samples}/, "
-                "or create Test/ with folders of the same names.")
-    return ""
+def _without_test(samples: Path, own: dict[str, Path]) -> str:
+    """A sentence about a split without Test."""
+    if "Val" in own:
+        return f"{own['Val']}/: is beside {own['Train'].name}/, but there is no Test/; rename it to Test."
+    return (f"{own['Train']}/: there is no Test/ beside it; move its class folders up into {samples}/, "
+            "or create Test/ with folders of the same names.")
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
@@ -176,11 +175,12 @@ def may_be_audio(name: str) -> bool:
     return extension not in _NOT_AUDIO and (extension or stem not in _TEXT_NAMES)
 
 
-def _without_untrained(sounds: list[Sound], test: Path, skipped: list[Skipped]) -> list[Sound]:
-    """The sounds without the classes that are in Test alone."""
+def _without_untrained(sounds: list[Sound], own: dict[str, Path], skipped: list[Skipped]) -> list[Sound]:
+    """The sounds without the classes that have none in Train; own: split → folder."""
     trained = {sound.class_name for sound in sounds if sound.split == "Train"}
-    skipped += [Skipped(test / name, "is a class without sounds in Train and is left out; add sounds of it there")
-                for name in sorted({sound.class_name for sound in sounds} - trained)]
+    untrained = {(sound.split, sound.class_name) for sound in sounds if sound.class_name not in trained}
+    skipped += [Skipped(own[split] / name, "is a class without sounds in Train and is left out; add sounds of it there")
+                for split, name in sorted(untrained)]
     return [sound for sound in sounds if sound.class_name in trained]
 
 
@@ -195,35 +195,43 @@ def require_classes(class_names: Iterable[str], folder: str | Path) -> None:
 # --- augmented copies -----------------------------------------------------------------------------------------------
 
 def mark_copies(sounds: list[Sound]) -> list[Sound]:
-    """The sounds, with `copy_of` and `by_name` of those that are augmented copies.
+    """The sounds, with what their tags say: `recording`, and `copy_of` and `by_name` of augmented copies.
 
     A copy is what augment_data.py has tagged. Without a tag (it was written by an older version) a file named _aug<N>
     is a copy only if its recording is there, with the same sample rate and channel count.
     """
     paths = {sound.name: sound.path for sound in sounds}
-    parents, by_name, lost = {}, set(), {}
+    parents, by_name, lost, recordings = {}, set(), {}, {}
     for sound in sounds:
         steps, parent = tags.read(sound.path), parent_of(sound.name)
+        recordings[sound.path] = tags.first_recording(steps)
         if step := tags.copied(steps):
             source = f"{sound.class_name}/{step.source}"
             candidates = [source, parent] if steps[0].tool == tags.AUGMENT else [parent, source]  # or a copy was split
             parents[sound.path] = next((name for name in candidates if name in paths), source)
             if parents[sound.path] not in paths:
                 lost[sound.path] = step
-        elif not steps and parent in paths and is_same_format(sound.path, paths[parent]):
+        elif parent in paths and _may_be_named_copy(steps) and is_same_format(sound.path, paths[parent]):
             parents[sound.path] = parent
             by_name.add(sound.path)
     parents |= _find_by_content(lost, sounds)
     chains = {sound.name: parents[sound.path] for sound in sounds if sound.path in parents}
+    sounds = [sound._replace(recording=recordings[sound.path]) if recordings[sound.path] else sound for sound in sounds]
     return [sound._replace(copy_of=_recording(chains, parents[sound.path]), by_name=sound.path in by_name)
             if sound.path in parents else sound for sound in sounds]
+
+
+def _may_be_named_copy(steps: tuple[Step, ...]) -> bool:
+    """Whether a file's name decides if it is a copy: it has no tag, or is a clip of a file that is named as one."""
+    return all(step.tool == tags.SPLIT for step in steps) and (not steps or parent_of(steps[-1].source) is not None)
 
 
 def is_copy_on_disk(path: Path) -> bool:
     """Whether a file is an augmented copy, by its tag, or by its name and the file beside it."""
     steps, parent = tags.read(path), parent_of(path.name)
-    return tags.copied(steps) is not None or bool(
-        not steps and parent and path.with_name(parent).is_file() and is_same_format(path, path.with_name(parent)))
+    return tags.copied(steps) is not None or (
+        parent is not None and _may_be_named_copy(steps) and path.with_name(parent).is_file()
+        and is_same_format(path, path.with_name(parent)))
 
 
 def parent_of(name: str) -> str | None:

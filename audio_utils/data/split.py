@@ -4,6 +4,8 @@ import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 
@@ -12,13 +14,7 @@ import numpy as np
 from audio_utils.data.sounds import AUGMENTED, Sound, class_of
 from audio_utils.runtime.errors import UserError
 
-
-def is_augmented(name: str, copy_of: Mapping[str, str] | None = None) -> bool:
-    """Whether a sound is a copy written by augment_data.py.
-
-    copy_of: copy → recording, of all copies; None: decide by the name alone.
-    """
-    return bool(AUGMENTED.search(Path(name).stem)) if copy_of is None else name in copy_of
+MIN_GROUPS = 5  # of a class; with fewer, a split by groups leaves too few of them to train on or to test
 
 
 def check_group_by(pattern: str) -> None:
@@ -29,67 +25,112 @@ def check_group_by(pattern: str) -> None:
         raise UserError(f"GROUP_BY is {pattern!r}, which is not a regular expression; correct it.") from None
 
 
-def group_of(name: str, group_by: str = "", copy_of: Mapping[str, str] | None = None) -> str:
-    """The group of a sound "class/file.wav"; the sounds of a group are always in one split.
+@dataclass(frozen=True)
+class Grouping:
+    """The groups of sounds "class/file.wav"; the sounds of a group are always in one split.
 
-    Augmented copies, and files that differ only in the extension, are in the group of their parent.
     group_by: a regular expression. With a group in it, files are grouped by the text that the group matches; without
     one, by their names with the match removed. Such a group may span several classes.
-    copy_of: as for `is_augmented`.
+    copy_of: copy → recording, of all augmented copies, which are in the group of their recording; None: decide by the
+    name alone.
+    recordings: sound → the recording that it was cut or rendered from, if any. Sounds of one recording are in one
+    group, which may span several classes too.
     """
-    class_name, _, file = (name if copy_of is None else copy_of.get(name, name)).rpartition("/")
-    stem = AUGMENTED.sub("", Path(file).stem) if copy_of is None else Path(file).stem
-    found = re.search(group_by, stem) if group_by else None
-    if not found:
-        return f"{class_name}/{stem}"
-    return "|".join(map(str, found.groups())) if found.groups() else stem[:found.start()] + "|" + stem[found.end():]
+    group_by: str = ""
+    copy_of: Mapping[str, str] | None = None
+    recordings: Mapping[str, str] = field(default_factory=dict)
+
+    def is_copy(self, name: str) -> bool:
+        """Whether a sound is a copy written by augment_data.py."""
+        return bool(AUGMENTED.search(Path(name).stem)) if self.copy_of is None else name in self.copy_of
+
+    def of(self, name: str) -> str:
+        """The group of a sound; files that differ only in the extension are in one."""
+        group = self._by_name(name)
+        return self._merged.get(group, group)
+
+    def _by_name(self, name: str) -> str:
+        class_name, _, file = (name if self.copy_of is None else self.copy_of.get(name, name)).rpartition("/")
+        dot = file.rfind(".")
+        stem = file[:dot] if 0 < dot < len(file) - 1 else file  # Path(file).stem takes six times as long
+        stem = AUGMENTED.sub("", stem) if self.copy_of is None else stem
+        found = re.search(self.group_by, stem) if self.group_by else None
+        if not found:
+            return f"{class_name}/{stem}"
+        return "|".join(map(str, found.groups())) if found.groups() else stem[:found.start()] + "|" + stem[found.end():]
+
+    @cached_property
+    def _merged(self) -> dict[str, str]:
+        """Group by name, or recording → the group that it is part of, as a recording has sounds in several."""
+        parts = {}  # group → the set of those that are one
+        for name, recording in self.recordings.items():
+            smaller, larger = sorted((parts.setdefault(each, {each}) for each in (self._by_name(name), recording)),
+                                     key=len)
+            if smaller is not larger:
+                larger |= smaller
+                parts |= dict.fromkeys(smaller, larger)
+        distinct = {id(part): part for part in parts.values()}.values()
+        return {group: first for part in distinct for first in [min(part)] for group in part}
+
+    def relaxed(self, names: Iterable[str]) -> tuple["Grouping", list[str]]:
+        """Without the recordings in classes that would have fewer than MIN_GROUPS groups; and these classes.
+
+        names: all sounds; copies don't count.
+        """
+        if not self.recordings:
+            return self, []
+        originals = [name for name in names if not self.is_copy(name)]
+        alone = replace(self, recordings={})._count(originals)
+        few = {name for name, count in self._count(originals).items() if count < min(MIN_GROUPS, alone[name])}
+        kept = {name: recording for name, recording in self.recordings.items() if class_of(name) not in few}
+        return replace(self, recordings=kept), sorted(few)
+
+    def _count(self, names: list[str]) -> Counter:
+        """Class → its number of groups."""
+        return Counter(class_name for class_name, _ in {(class_of(name), self.of(name)) for name in names})
 
 
 # --- one split ------------------------------------------------------------------------------------------------------
 
 def split_sounds(sounds: list[Sound], assigned: dict[str, str], fraction: float, seed: int,
-                 group_by: str = "") -> list[str | None]:
-    """The split of each sound: "Train", "Test", or None for an augmented copy of a Test sound.
+                 grouping: Grouping) -> list[str | None]:
+    """The split of each sound: one of SPLITS, or None for an augmented copy of a sound that is held out.
 
     assigned: name → split of the sounds that have melgrams already; they keep it. A user's own split is kept as it is.
     """
-    copy_of = {sound.name: sound.copy_of for sound in sounds if sound.copy_of}
     if sounds and sounds[0].split:
-        tested = {_own_group(sound, group_by) for sound in sounds if sound.split == "Test"}
-        return [None if sound.copy_of and _own_group(sound, group_by) in tested else sound.split for sound in sounds]
+        own = Grouping(grouping.group_by, {})  # a name may be in several folders
+        groups = [own.of(sound.copy_of or sound.name) for sound in sounds]
+        held_out = {group for sound, group in zip(sounds, groups, strict=True) if sound.split != "Train"}
+        return [None if sound.copy_of and group in held_out else sound.split
+                for sound, group in zip(sounds, groups, strict=True)]
     held_out = hold_out([sound.name for sound in sounds], {name: split == "Test" for name, split in assigned.items()},
-                        fraction, seed, group_by, copy_of)
+                        fraction, seed, grouping)
     return [{True: "Test", False: "Train", None: None}[held_out[sound.name]] for sound in sounds]
 
 
-def _own_group(sound: Sound, group_by: str) -> str:
-    """The group of a sound in the user's own split, where a name may be in both folders."""
-    return group_of(sound.copy_of or sound.name, group_by, {})
-
-
-def hold_out(names: Iterable[str], assigned: dict[str, bool], fraction: float, seed: int, group_by: str = "",
-             copy_of: Mapping[str, str] | None = None) -> dict[str, bool | None]:
+def hold_out(names: Iterable[str], assigned: dict[str, bool], fraction: float, seed: int,
+             grouping: Grouping) -> dict[str, bool | None]:
     """Choose which sounds are held out, for Test or for validation.
 
     Stratified: `fraction` of each class, at least one of two sounds (none if the fraction is 0), never all; whole
     groups. The order depends on the seed and the names alone. Augmented copies are never held out and don't count.
     assigned: name → bool of the sounds that are assigned already; they stay, and the rest of their group follows.
-    copy_of: copy → recording, of all copies; None: decide by the name alone.
     Returns name → True if held out, False if not, None for an augmented copy of a sound that is held out.
     """
     groups = defaultdict(list)
     for name in names:
-        if not is_augmented(name, copy_of):
-            groups[group_of(name, group_by, copy_of)].append(name)
+        if not grouping.is_copy(name):
+            groups[grouping.of(name)].append(name)
     assigned_groups = defaultdict(bool)
     for name, is_held_out in assigned.items():
-        assigned_groups[group_of(name, group_by, copy_of)] |= is_held_out
+        assigned_groups[grouping.of(name)] |= is_held_out
     held_out = {group for group, is_held_out in assigned_groups.items() if is_held_out}
     _fill(held_out, assigned_groups, groups, fraction, seed)
 
     def decide(name: str) -> bool | None:
-        in_held_out_group = group_of(name, group_by, copy_of) in held_out
-        if is_augmented(name, copy_of):
+        in_held_out_group = grouping.of(name) in held_out
+        if grouping.is_copy(name):
             return None if in_held_out_group else False
         return assigned.get(name, in_held_out_group)
 
@@ -141,17 +182,17 @@ def check_folds(rule: str) -> None:
         raise UserError(f"FOLDS is {rule!r}; set it to a number, as text, or to a regular expression.") from None
 
 
-def assign_folds(names: list[str], rule: str, seed: int, group_by: str = "",
-                 copy_of: Mapping[str, str] | None = None) -> tuple[list[str], dict[str, str | None]]:
+def assign_folds(names: list[str], rule: str, seed: int,
+                 grouping: Grouping) -> tuple[list[str], dict[str, str | None]]:
     """Assign sounds to folds, each to be held out once: the names of the folds, and the fold of each sound or None.
 
     rule: the number of folds, stratified and grouped, in an order that depends on the seed; or a regular expression on
     the file's name: sounds for which its group (or all of it) matches the same text form a fold. Sounds that it does
     not match have no fold, and neither have augmented copies: they are never tested.
     """
-    tested = [name for name in names if not is_augmented(name, copy_of)]
+    tested = [name for name in names if not grouping.is_copy(name)]
     if rule.isdecimal():
-        groups = [group_of(name, group_by, copy_of) for name in tested]
+        groups = list(map(grouping.of, tested))
         indices = _stratified_folds(tested, groups, int(rule), seed)
         fold_of = {name: str(index + 1) for name, index in zip(tested, indices, strict=True)}
     else:

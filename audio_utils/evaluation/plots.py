@@ -83,7 +83,7 @@ def confusion_finding(counts: np.ndarray, names: list[str]) -> str:
 
 class ClassSummary(NamedTuple):
     """The sounds of one class."""
-    files: dict[str | None, int]  # {"Train": n, "Test": n}, or {None: n} without the user's own split
+    files: dict[str | None, int]  # split → number, {None: n} without the user's own split
     seconds: np.ndarray  # (n,), durations
     level_db: np.ndarray  # (n,), dBFS
     has_problem: np.ndarray  # bool (n,)
@@ -114,19 +114,20 @@ def samples(path: str | Path, classes: dict[str, ClassSummary], title: str) -> N
 
 
 def _draw_counts(axes: "Axes", files: list[dict[str | None, int]]) -> None:
-    """A bar for each class, divided into Train and Test if the user's own split has them."""
+    """A bar for each class, divided into the splits of the user's own."""
     left = np.zeros(len(files))
-    splits = sorted({split for counts in files for split in counts}, key=("Train", "Test", None).index)
-    for i, split in enumerate(splits):
+    colors = {"Train": COLORS[5], None: COLORS[5], "Val": COLORS[2], "Test": COLORS[0]}
+    splits = [split for split in colors if any(split in counts for counts in files)]
+    for split in splits:
         width = np.array([counts.get(split, 0) for counts in files])
-        axes.barh(range(len(files)), width, 0.7, left, color=COLORS[5 - 5 * i], label=split)
+        axes.barh(range(len(files)), width, 0.7, left, color=colors[split], label=split)
         left += width
     for row, total in enumerate(left):
         axes.annotate(f"{total:.0f}", (total, row), (3, 0), textcoords="offset points", va="center", fontsize=8)
     axes.margins(x=0.12)
     axes.xaxis.get_major_locator().set_params(integer=True, nbins=5)
     if None not in files[0]:
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
 
 
 def _draw_dots(axes: "Axes", values: list[tuple[np.ndarray, np.ndarray]]) -> None:

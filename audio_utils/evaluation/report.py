@@ -15,8 +15,8 @@ import numpy as np
 from audio_utils.audio.melgram import MelgramSettings
 from audio_utils.data.clips import Clips
 from audio_utils.data.preproc import used_melgrams
-from audio_utils.data.sounds import Sound, class_of, find_sounds
-from audio_utils.data.split import split_sounds
+from audio_utils.data.sounds import SPLITS, Sound, class_of, find_sounds
+from audio_utils.data.split import Grouping, split_sounds
 from audio_utils.evaluation import drawing, intervals, mistake_cards, panels, plots
 from audio_utils.evaluation.metrics import Evaluation, RocCurve
 from audio_utils.runtime import safe_files
@@ -31,7 +31,7 @@ class Findings(NamedTuple):
     settings: MelgramSettings
     preprocessing: dict[str, Any]  # settings.json
     history: list[dict]  # of training, a dictionary for each epoch
-    validation: list[str]  # names of the validation clips
+    validation: str  # which clips validated
     clips: Clips  # of Test
     evaluation: Evaluation  # of these clips
     curves: dict[str, RocCurve]
@@ -175,8 +175,11 @@ def training_files(sounds: list[Sound], preproc: Path, findings: Findings) -> Co
     names, _ = used_melgrams(preproc, "Train", findings.settings)
     if not names and sounds:
         constants = findings.preprocessing.get("constants", {})
-        splits = split_sounds(sounds, {}, constants.get("TEST_FRACTION", 0.2), constants.get("SEED", 1),
-                              constants.get("GROUP_BY", ""))
+        grouping, _ = Grouping(constants.get("GROUP_BY", ""),
+                               {sound.name: sound.copy_of for sound in sounds if sound.copy_of},
+                               {sound.name: sound.recording for sound in sounds if sound.recording}
+                               ).relaxed([sound.name for sound in sounds])
+        splits = split_sounds(sounds, {}, constants.get("TEST_FRACTION", 0.2), constants.get("SEED", 1), grouping)
         names = [sound.name for sound, split in zip(sounds, splits, strict=True) if split == "Train"]
     return Counter(map(class_of, names))
 
@@ -186,7 +189,8 @@ def about(findings: Findings, sounds: list[Sound]) -> list[tuple[str, str]]:
     settings, constants = findings.settings, findings.preprocessing.get("constants", {})
     ms = 1000 / settings.sample_rate
     group_by = constants.get("GROUP_BY")
-    split = "user-defined, Samples/Train and Samples/Test" if any(sound.split for sound in sounds) else \
+    folders = [f"Samples/{name}" for name in SPLITS if any(sound.split == name for sound in sounds)]
+    split = f"user-defined, {', '.join(folders)}" if folders else \
         f"{constants.get('TEST_FRACTION', 0):.0%} of each class for testing, seed {constants.get('SEED')}" \
         + (f", grouped by {group_by}" if group_by else "")
     return [
@@ -197,7 +201,7 @@ def about(findings: Findings, sounds: list[Sound]) -> list[tuple[str, str]]:
                      f"hop {settings.hop * ms:.1f} ms")]
 
 
-def _about_training(history: list[dict], validation: list[str]) -> list[tuple[str, str]]:
+def _about_training(history: list[dict], validation: str) -> list[tuple[str, str]]:
     if not history:
         return []
     count, validated = len(history), panels.validated_epochs(history)
@@ -205,4 +209,4 @@ def _about_training(history: list[dict], validation: list[str]) -> list[tuple[st
         f"the last {count - validated} on all training files; the last one is evaluated here"
     return [("Epochs", f"{count}; {evaluated}"),
             ("Learning rate", f"{history[0]['learning_rate']:g}, {history[-1]['learning_rate']:g} at the end"),
-            ("Validation", f"{len(validation):,} of the training files")]
+            ("Validation", validation)]

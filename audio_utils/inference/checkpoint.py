@@ -27,6 +27,8 @@ from audio_utils.runtime.errors import UserError
 
 WEIGHTS = Path("weights.hdf5")
 FORMAT_VERSION = 2  # of the group "panotti"; in version 1 melgrams were standardized without level normalization
+_TRAIN_AGAIN = "train again (train_network.py --fresh; the old file is kept)"
+_MODEL_CONFIG = b'{"class_name": "Functional", "config": {'
 MAX_TEXT = 1 << 24  # bytes of JSON, enough for 200,000 validation clips; a longer text is not one of ours
 
 
@@ -97,9 +99,12 @@ def read(path: str | Path) -> Checkpoint:
     with _reading(path) as file:
         text = _dataset(file, "panotti/about", np.uint8, None)
         about = old_names.renamed(json.loads(text.tobytes()), old_names.CHECKPOINT)
-        if about.pop("format_version") != FORMAT_VERSION:
+        version = about.pop("format_version")
+        if version > FORMAT_VERSION:
+            raise UserError(f"{path}: was written by a newer version of Panotti; update this one, or {_TRAIN_AGAIN}.")
+        if version != FORMAT_VERSION:
             raise ValueError("format_version")
-        settings = MelgramSettings.from_dict(about["settings"], path)
+        settings = MelgramSettings.from_dict(about["settings"], path, _TRAIN_AGAIN)
         standardization = Standardization(
             *(_dataset(file, f"panotti/scaling/{i:05}", np.float32, (settings.mels,)) for i in range(2)))
         checkpoint = Checkpoint(**about | {"settings": settings, "standardization": standardization})
@@ -141,6 +146,21 @@ def read_best(path: str | Path, checkpoint: Checkpoint, like: list[Any]) -> list
     """The best network's weights; like: arrays or variables that they must match in number, shape and type."""
     with _reading(path) as file:
         return _matching(file, checkpoint.weights, like)
+
+
+def read_model_config(path: str | Path, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Keras's description of the layers. Raises UserError if there is none, or for melgrams of another shape.
+
+    It is found by its first words: HDF5 can loop forever when it reads a damaged text of variable length.
+    """
+    with _reading(path):
+        content = Path(path).read_bytes()
+        start = content.index(_MODEL_CONFIG)
+        text = content[start:content.index(b"\0", start, start + MAX_TEXT)].decode(errors="replace")
+        config = json.JSONDecoder().raw_decode(text)[0]["config"]  # ignores what follows the text in the file
+        if config["layers"][0]["config"]["batch_shape"] != [None, *checkpoint.settings.shape]:
+            raise ValueError("shape of the melgrams")
+        return config
 
 
 def read_state(path: str | Path, name: str, like: list[Any]) -> list[np.ndarray]:
@@ -215,4 +235,4 @@ def _reading(path: str | Path) -> Iterator[h5py.File]:
         raise UserError(f"{path}: can't be read; change its permissions.") from None
     except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
         raise UserError(f"{path}: is damaged or not a weights file of this version of Panotti ({error}); "
-                        "move it away and train again.") from None
+                        f"{_TRAIN_AGAIN}.") from None

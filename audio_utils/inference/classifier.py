@@ -31,7 +31,7 @@ _NAME = "the sound"  # of an array or a stream, in messages
 class Result(NamedTuple):
     """The classification of a file."""
     segments: list[Segment]
-    warning: str = ""  # if the file is silent or truncated
+    warning: str = ""  # if the file is silent or truncated, or its channels cancel each other out
 
 
 class Classifier:
@@ -72,9 +72,9 @@ class Classifier:
         """The Segments of float32 audio (channels, samples) or (samples,) at `sample_rate` Hz.
 
         They are those of `classify_file` for a file with the same samples. Raises AudioError if there are too many
-        channels, no samples, or NaN or infinite ones.
+        channels, no samples, or NaN, infinite or absurdly large ones.
         """
-        audio = windows.require_finite(np.atleast_2d(np.asarray(audio, np.float32)), _NAME)
+        audio = audio_io.checked(np.atleast_2d(np.asarray(audio, np.float32)), _NAME)
         windows.require_channels(len(audio), self.settings, _NAME)
         samples = audio.shape[1]
         if not samples:
@@ -86,7 +86,7 @@ class Classifier:
         return list(windows.merge(self._classify(self._windows(blocks, sample_rate, _NAME))))
 
     def classify_file(self, path: str | Path) -> list[Segment]:
-        """The Segments of a file of any length; a warning on stderr if it is silent or truncated. Raises AudioError."""
+        """The Segments of a file of any length; prints the warning of the Result. Raises AudioError."""
         clip = windows.read_clip(path, self.settings)
         result = Result(list(self._classify([clip])), clip.warning) if clip else self._classify_long(path)
         if result.warning:
@@ -117,7 +117,9 @@ class Classifier:
         windows.require_channels(channels, self.settings, name)
         arriving = windows.prefetched(blocks)  # blocks are buffered while the network is loaded, which takes seconds
         _ = self.model
-        return self._classify(self._windows(arriving, sample_rate, name), 1)
+        powers = np.zeros(2)
+        segments = self._classify(self._windows(arriving, sample_rate, name, powers), 1)
+        return _warning_once(segments, powers, name)
 
     # --- clips -----------------------------------------------------------------------------------------------------
 
@@ -144,17 +146,30 @@ class Classifier:
 
     def _classify_long(self, path: str | Path) -> Result:
         """The timeline of a file that may be too long for memory."""
+        powers = np.zeros(2)
         with audio_io.opened(path) as (header, blocks):
             seconds = header.samples / header.rate
-            segments = self._classify(self._windows(blocks(header.samples), header.rate, path))
+            segments = self._classify(self._windows(blocks(header.samples), header.rate, path, powers))
             expected = round(seconds * self.settings.sample_rate / self._hop_samples)
             timeline = list(windows.merge(tqdm(segments, Path(path).name, expected, unit=" windows", leave=False,
                                                disable=None)))
         truncated = header.cut_short or timeline[-1].end < seconds - 0.01
-        return Result(timeline, f"{path}: is truncated; the available part is used." if truncated else "")
+        warning = f"{path}: is truncated; the available part is used." if truncated else ""
+        return Result(timeline, melgram.canceled(path) if melgram.cancels(*powers) else warning)
 
-    def _windows(self, blocks: Iterable[np.ndarray], rate: int, name: str | Path) -> Iterator[Clip]:
-        return windows.windows(blocks, rate, self.settings, self._hop_samples, name)
+    def _windows(self, blocks: Iterable[np.ndarray], rate: int, name: str | Path,
+                 powers: np.ndarray | None = None) -> Iterator[Clip]:
+        return windows.windows(blocks, rate, self.settings, self._hop_samples, name, powers)
+
+
+def _warning_once(segments: Iterable[Segment], powers: np.ndarray, name: str) -> Iterator[Segment]:
+    """The same Segments; a warning on stderr as soon as the channels cancel each other out in the mono mix."""
+    warned = False
+    for segment in segments:
+        if not warned and melgram.cancels(*powers):
+            warn(melgram.canceled(name))
+            warned = True
+        yield segment
 
 
 def _batches(items: Iterable, size: int) -> Iterator[list]:

@@ -1,11 +1,16 @@
 """The device that the backend uses, its precision, and a faster batch normalization for CPUs."""
 
+import importlib
+import os
+import platform
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from panotti_models import keras, layers
+
+_BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16")  # in /proc/cpuinfo
 
 
 def device() -> str:
@@ -25,18 +30,42 @@ def best_precision() -> str:
     if keras.config.backend() == "tensorflow":
         with suppress(OSError), open("/proc/cpuinfo") as file:
             flags = file.read()
-            if "avx512_bf16" in flags or "amx_bf16" in flags:
+            if any(flag in flags for flag in _BFLOAT16_FLAGS):
                 return "mixed_bfloat16"
     return "float32"
 
 
 def compute_capability() -> float:
     """The lowest CUDA compute capability of the NVIDIA GPUs here, 0 if there is none; bfloat16 needs 8."""
-    with suppress(OSError, ValueError):
-        output = subprocess.run(["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"],
-                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
-        return min(map(float, output.split()), default=0)
+    with suppress(ValueError):
+        return min(map(float, _nvidia_smi("compute_cap").split()), default=0)
     return 0
+
+
+def description() -> dict[str, Any]:
+    """The hardware and software that determine which kernels compute a network."""
+    backend = keras.config.backend()
+    return {"device": _nvidia_smi("name,driver_version") if on_gpu() else _processor(), "cores": os.cpu_count(),
+            "backend": backend, "versions": [keras.__version__, str(importlib.import_module(backend).__version__)],
+            "settings": {name: value for name, value in sorted(os.environ.items())
+                         if name.startswith(("ONEDNN_", "DNNL_", "TF_ENABLE_", "XLA_", "NVIDIA_TF32"))}}
+
+
+def _processor() -> str:
+    """Its name, and its flags that matter to bfloat16: virtual machines hide the model."""
+    with suppress(OSError, StopIteration), open("/proc/cpuinfo") as file:
+        text = file.read()
+        name = next(line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))
+        return " ".join([name, *(flag for flag in _BFLOAT16_FLAGS if flag in text)])
+    return platform.processor()
+
+
+def _nvidia_smi(fields: str) -> str:
+    """Its output for these fields, a line per GPU; "" without a GPU."""
+    with suppress(OSError):
+        return subprocess.run(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, text=True).stdout
+    return ""
 
 
 def fuse_batch_normalization(model: keras.Model) -> None:

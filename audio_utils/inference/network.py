@@ -1,30 +1,83 @@
 """Keras models of trained networks: from the checkpoint, and their predictions."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import panotti_models
 from audio_utils.inference import checkpoint as checkpoints
+from audio_utils.inference import stored_model
 from audio_utils.inference.checkpoint import Checkpoint
 from audio_utils.runtime.errors import UserError
 from panotti_models import keras
 
 
+class Form(NamedTuple):
+    """The layers of a network."""
+    build: Callable[[str], keras.Model]  # precision → model
+    outline: keras.Model  # the same without arrays: a damaged file may specify any size
+    is_current: bool = True  # False: panotti_models.py now defines other layers
+    only_float32: bool = False  # whether it can't be built in another precision
+
+
 def load(path: str | Path, checkpoint: Checkpoint) -> keras.Model:
     """The best network, in float32, for prediction; checkpoint: the result of `checkpoint.read(path)`."""
-    require_network(path, checkpoint.network)
-    arguments = (checkpoint.network, checkpoint.settings.shape, len(checkpoint.class_names),
-                 checkpoint.standardization)
-    with keras.StatelessScope(initialize_variables=False):  # only its shapes: a damaged file may specify any size
-        outline = panotti_models.build(*arguments)
-    best = checkpoints.read_best(path, checkpoint, outline.weights)
-    model = panotti_models.build(*arguments)
+    form = stored_form(path, checkpoint)
+    best = checkpoints.read_best(path, checkpoint, form.outline.weights)
+    model = form.build("float32")
     assign(model.weights, best)
+    if not form.is_current:
+        with _refusing(path, checkpoint.network):
+            model(np.zeros((1, *checkpoint.settings.shape), np.float32))  # not all that Keras builds can be computed
     return model
+
+
+def current_form(checkpoint: Checkpoint) -> Form:
+    """The form that panotti_models.py defines."""
+    build = partial(panotti_models.build, checkpoint.network, checkpoint.settings.shape, len(checkpoint.class_names),
+                    checkpoint.standardization)
+    return Form(build, _outline(build))
+
+
+def stored_form(path: str | Path, checkpoint: Checkpoint) -> Form:
+    """The form that the network was trained in."""
+    require_network(path, checkpoint.network)
+    current = current_form(checkpoint)
+    config = checkpoints.read_model_config(path, checkpoint)
+    with _refusing(path, checkpoint.network):
+        if stored_model.describes(config, current.outline):
+            return current
+        build = partial(stored_model.build, config, checkpoint.settings.shape, len(checkpoint.class_names))
+        outline = _outline(build)
+        if weight_paths(outline) != checkpoint.weights:
+            raise ValueError("names of the weights")
+        return Form(build, outline, False, not stored_model.uses_bfloat16(config))
+
+
+def _outline(build: Callable[[str], keras.Model]) -> keras.Model:
+    with keras.StatelessScope(initialize_variables=False):
+        return build("float32")
+
+
+@contextmanager
+def _refusing(path: str | Path, name: str) -> Iterator[None]:
+    """Any problem with the description of the layers becomes one sentence."""
+    try:
+        yield
+    except Exception as error:  # a damaged description makes Keras and its backends raise almost any exception
+        reason = " ".join(str(error).split())[:80]
+        raise UserError(f"{path}: panotti_models.py defines other layers of the network {name!r} than it was trained "
+                        f"with, and these can't be read ({reason}); restore panotti_models.py, or train again "
+                        "(train_network.py --fresh; the old file is kept).") from error
+
+
+def weight_paths(model: keras.Model) -> list[str]:
+    """The paths in weights.hdf5 of the weights that Keras saves, in the order of model.weights."""
+    return [f"model_weights/{layer.name}/{weight.path}" for layer in model.layers for weight in layer.weights]
 
 
 def require_network(path: str | Path, name: str) -> None:

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from audio_utils.audio import audio_io, melgram
+from audio_utils.audio import audio_io, dc_offset, melgram
 from audio_utils.audio.audio_io import AudioError
 from audio_utils.audio.melgram import MelgramSettings
-from audio_utils.audio.resampling import fix_length, resample_blocks
+from audio_utils.audio.resampling import resample_blocks
 
 _MAX_PREFETCHED = 600  # blocks of a stream
 
@@ -22,11 +22,11 @@ class Clip(NamedTuple):
     start: float  # seconds; beginning of the time that the window represents
     end: float  # seconds
     melgram: np.ndarray  # float32 (mels, frames, channels), dB
-    warning: str = ""  # if the file is silent or truncated
+    warning: str = ""  # if the file is silent or truncated, or its channels cancel each other out
 
 
 class Segment(NamedTuple):
-    """A stretch of time with one predicted class."""
+    """A time interval with one predicted class."""
     start: float  # seconds
     end: float  # seconds
     name: str  # of the class, or "none of these"
@@ -54,31 +54,54 @@ def read_clip(path: str | Path, settings: MelgramSettings) -> Clip | None:
     return Clip(0.0, header.samples / header.rate, *melgram.of_file(path, settings))
 
 
-def windows(blocks: Iterable[np.ndarray], rate: int, settings: MelgramSettings, hop_samples: int,
-            name: str | Path) -> Iterator[Clip]:
+def windows(blocks: Iterable[np.ndarray], rate: int, settings: MelgramSettings, hop_samples: int, name: str | Path,
+            powers: np.ndarray | None = None) -> Iterator[Clip]:
     """The windows of a sound that arrives in blocks, float32 (channels, n) at `rate` Hz.
 
-    hop_samples: between windows, at the sample rate of the settings. Raises AudioError for NaN or infinite
-    samples.
+    hop_samples: between windows, at the sample rate of the settings. powers: (2,), to which the `mix_powers` of the
+    sound are added if it is mixed to mono. Raises AudioError for NaN, infinite or absurdly large samples.
     """
-    matched = (melgram.match_channels(require_finite(block, name), settings.channels, name) for block in blocks)
+    blocks = (audio_io.checked(block, name) for block in blocks)
+    if powers is not None and settings.channels == 1:
+        blocks = _measured(blocks, powers)
+    if settings.removes_dc:
+        blocks = _without_dc(blocks, rate, settings)
+    matched = (melgram.match_channels(block, settings.channels, name) for block in blocks)
     resampled = resample_blocks(matched, settings.channels, rate, settings.sample_rate)
     for start, end, audio in cut(resampled, settings.clip_samples, hop_samples):
         yield Clip(start / settings.sample_rate, end / settings.sample_rate, melgram.melgram(audio, settings))
 
 
-def require_finite(audio: np.ndarray, name: str | Path) -> np.ndarray:
-    """The same audio; raises AudioError if it has NaN or infinite samples."""
-    if not np.isfinite(audio).all():
-        raise AudioError(f"{name}: contains NaN or infinite samples; repair or remove it.")
-    return audio
+def _measured(blocks: Iterable[np.ndarray], powers: np.ndarray) -> Iterator[np.ndarray]:
+    """The same blocks; adds their `mix_powers` to `powers`."""
+    for block in blocks:
+        if len(block) > 1:
+            powers += melgram.mix_powers(block)
+        yield block
+
+
+def _without_dc(blocks: Iterable[np.ndarray], rate: int, settings: MelgramSettings) -> Iterator[np.ndarray]:
+    """The blocks less the DC offset of the first window, if they are to be converted; each window loses its own later.
+
+    So the first window equals that of a file with the same samples, and there is no step at which the filter of the
+    resampling rings.
+    """
+    first, samples, wanted = [], 0, melgram.source_samples(rate, settings)
+    blocks = iter(blocks)
+    while samples < wanted and (block := next(blocks, None)) is not None:
+        first.append(block)
+        samples += block.shape[1]
+    if not first or not melgram.is_converted(len(first[0]), rate, settings):
+        return itertools.chain(first, blocks)
+    offsets = dc_offset.of(np.concatenate(first, axis=1)[:, :wanted])
+    return (block - offsets for block in itertools.chain(first, blocks))
 
 
 def cut(blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterator[tuple[float, float, np.ndarray]]:
     """Cut a sound in blocks (channels, n) into windows (channels, window): yield (start, end, audio).
 
-    start, end: the samples that a window represents, without gaps or overlap. The last window ends with the sound; the
-    only window of a shorter sound is padded with silence.
+    start, end: the samples that a window represents, without gaps or overlap. The last window ends with the sound; a
+    shorter sound is one shorter window.
     """
     buffer, offset = np.zeros((1, 0), np.float32), 0  # the buffer begins `offset` samples into the sound
     next_window, start = 0, 0
@@ -91,7 +114,7 @@ def cut(blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterator[tuple[f
             next_window, start = offset + hop, end
     samples = offset + buffer.shape[1]
     if samples:
-        yield start, samples, fix_length(buffer[:, max(0, samples - window) - offset:], window)
+        yield start, samples, buffer[:, max(0, samples - window) - offset:]
 
 
 def merge(segments: Iterable[Segment]) -> Iterator[Segment]:

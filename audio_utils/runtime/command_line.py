@@ -45,7 +45,7 @@ class Limits(NamedTuple):
 
 class Options(argparse.Namespace):
     """The constants of a script in lower case, as its flags have changed them, and its positional arguments."""
-    __slots__ = ("defaults", "given", "limits")  # which are no options themselves
+    __slots__ = ("defaults", "given", "limits")  # these are not options
 
     def __init__(self, defaults: dict[str, Any], given: dict[str, Any], limits: dict[str, Limits]) -> None:
         self.defaults = defaults  # the constants as they are in the script

@@ -86,7 +86,7 @@ def quiet_backend() -> Iterator[None]:
 
 
 def has_semaphores() -> bool:
-    """Whether processes can share semaphores, as a pool of them needs; on Linux, not without a writable /dev/shm."""
+    """Whether processes can share semaphores, which a pool needs; on Linux, they require a writable /dev/shm."""
     try:
         with of_workers():  # a process that the first semaphore starts inherits this environment
             multiprocessing.get_context("spawn").Lock()

@@ -5,6 +5,16 @@ import errno
 UNFINISHED = ".unfinished-"  # prefix of the name of a file while it is being written
 
 
+_DISK_FULL = "the disk is full; make room and run the same command again"
+_NO_PERMISSION = "permission denied; give yourself access to it or to its folder (chmod u+rwX)"
+_SENTENCES = {
+    errno.ENOSPC: _DISK_FULL, errno.EDQUOT: _DISK_FULL, errno.EFBIG: _DISK_FULL,
+    errno.EACCES: _NO_PERMISSION, errno.EPERM: _NO_PERMISSION,
+    errno.EROFS: "the file system is read-only; work in another folder",
+    errno.EIO: "input/output error; check the disk",
+    errno.ENAMETOOLONG: "the name is too long for the file system; shorten it"}
+
+
 class UserError(Exception):
     """A mistake the user can correct. Its text is one sentence: the file, the problem, the remedy."""
 
@@ -12,11 +22,7 @@ class UserError(Exception):
 def describe_os_error(error: OSError) -> str:
     """One sentence about an error of the operating system."""
     where = f"{error.filename}: ".replace(UNFINISHED, "") if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"{where}the disk is full; make room and run the same command again."
-    if error.errno == errno.ENAMETOOLONG:
-        return f"{where}the name is too long for the file system; shorten it."
-    return f"{where}{error.strerror or error}."
+    return f"{where}{_SENTENCES.get(error.errno) or error.strerror or error}."
 
 
 def sentence(error: Exception) -> str:

@@ -137,12 +137,12 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
-def read_json(path: str | Path, source: str) -> dict:
-    """The JSON object in a file; source: the script that writes it, for the user's message."""
+def read_json(path: str | Path, remedy: str) -> dict:
+    """The JSON object in a file; remedy: for the user's message about a damaged file."""
     value = None
     if Path(path).stat().st_size <= LONGEST_JSON:
         with suppress(ValueError, RecursionError):
             value = json.loads(Path(path).read_text(encoding="utf-8"))
     if not isinstance(value, dict):
-        raise UserError(f"{path}: is damaged; delete it and run {source} again.")
+        raise UserError(f"{path}: is damaged; {remedy}.")
     return value

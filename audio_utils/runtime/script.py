@@ -13,7 +13,7 @@ from audio_utils.runtime import signals
 from audio_utils.runtime.console import warn
 from audio_utils.runtime.errors import UserError, describe_os_error
 
-_REMEDIES = {"CLIP_SECONDS": "--clip-seconds", "BATCH_SIZE": "--batch-size", "JOBS": "--jobs"}  # against lack of memory
+_REMEDIES = {"CLIP_SECONDS": "--clip-seconds", "BATCH_SIZE": "--batch-size", "JOBS": "--jobs"}  # they reduce memory use
 
 
 def guard_imports(name: str) -> None:

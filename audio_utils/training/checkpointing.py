@@ -7,7 +7,7 @@ import numpy as np
 
 from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference.checkpoint import Checkpoint
-from audio_utils.inference.network import arrays, assign
+from audio_utils.inference.network import arrays, assign, weight_paths
 from audio_utils.runtime import safe_files
 from audio_utils.runtime.errors import UserError
 from panotti_models import keras
@@ -22,12 +22,11 @@ def save(path: Path, checkpoint: Checkpoint, model: keras.Model, best: list[np.n
     clip_hashes: from known_clips.hashes.
     """
     last = arrays(model.variables)
-    paths = [f"model_weights/{layer.name}/{weight.path}" for layer in model.layers for weight in layer.weights]
     with checkpoints.InMemory() as file:
         model.set_weights(best)
         model.save(file, include_optimizer=False)
         assign(model.variables, last)
-        checkpoints.write(file, checkpoint._replace(weights=paths), last=last, average=ema,
+        checkpoints.write(file, checkpoint._replace(weights=weight_paths(model)), last=last, average=ema,
                           optimizer=arrays(optimizer.variables), clips=list(clip_hashes))
         safe_files.write_bytes(path, file.image())
 

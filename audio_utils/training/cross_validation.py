@@ -28,7 +28,7 @@ def cross_validate(options: Namespace, dataset: Dataset, constants: dict[str, An
     if options.fresh and FOLDS.exists():
         resume.put_away(FOLDS)
     clips = dataset.load("Train")
-    folds, fold_of = split.assign_folds(clips.names, options.folds, options.seed, dataset.group_by, dataset.copy_of)
+    folds, fold_of = split.assign_folds(clips.names, options.folds, options.seed, dataset.grouping)
     unassigned = [name for name in clips.names if name in fold_of and not fold_of[name]]
     if unassigned:
         say(f"{len(unassigned)} sounds are in no fold, such as {unassigned[0]}; they are always used for training.")

@@ -1,6 +1,6 @@
 """Which clips a network has been trained on: hashes in weights.hdf5 show the sounds that are new, gone or now in Test.
 
-A clip is known by its name and the mean of its melgram, so that another recording of the same name is a new sound.
+A clip is identified by its name and the mean of its melgram, so that another recording of the same name is a new sound.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.runtime.console import say
 
 _STEPS_PER_DB = 5  # of the mean
-_TOLERANCE_DB = 0.002  # another computer may round the melgram in another way
+_TOLERANCE_DB = 0.002  # another computer may round the melgram differently
 
 
 def report_changes(path: Path, clips: Clips, epoch: int, ended: bool) -> None:
@@ -30,6 +30,13 @@ def report_changes(path: Path, clips: Clips, epoch: int, ended: bool) -> None:
     if gone:
         say(f"{_sounds(gone)} gone since {since}; the network was trained on {'it' if gone == 1 else 'them'}: --fresh "
             "starts anew.")
+
+
+def names_before(path: Path, clips: Clips) -> set[str]:
+    """The names of the clips that were in Train at the last epoch; all of them for a file of an older version."""
+    known = checkpoints.read_clip_hashes(path)
+    return {name for name, found in zip(clips.names, [True] * len(clips) if known is None else _in(clips, known),
+                                        strict=True) if found}
 
 
 def hashes(path: Path | None, clips: Clips) -> list[np.ndarray]:

@@ -10,6 +10,7 @@ import numpy as np
 from audio_utils.data import split
 from audio_utils.data.clips import Clips
 from audio_utils.data.sounds import require_classes
+from audio_utils.data.split import Grouping
 from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference.checkpoint import Checkpoint
 from audio_utils.runtime import signals
@@ -82,7 +83,7 @@ def initial_state(path: Path, checkpoint: Checkpoint | None, options: Namespace,
 def report_changed_constants(state: TrainingState, constants: dict[str, Any]) -> dict[str, Any]:
     """Say which constants have changed since the last epoch; returns those to record.
 
-    A constant that acts only at the start of training keeps its recorded value, so that each run says it again.
+    A constant that acts only at the start of training keeps its recorded value, so that each run reports it again.
     """
     recorded = dict(constants)
     if "VALIDATION_FRACTION" not in state.constants:  # of an older version
@@ -99,7 +100,7 @@ def report_changed_constants(state: TrainingState, constants: dict[str, Any]) ->
 
 
 def _not_applied(name: str, state: TrainingState, warm_up: int) -> str:
-    """What a changed constant no longer affects, or "" if it applies from now on."""
+    """The reason why a changed constant has no effect any more, or "" if it applies from now on."""
     if name == "VALIDATION_FRACTION":
         return "validation clips stay as they are"
     if name == "SEED":
@@ -123,7 +124,7 @@ def report_changed_groups(checkpoint: Checkpoint, group_by: str) -> None:
 # --- training and validation clips ----------------------------------------------------------------------------------
 
 class TrainValSplit(NamedTuple):
-    """Indices of clips."""
+    """Indices of the clips of Train."""
     training: np.ndarray
     validation: np.ndarray
     validation_copies: np.ndarray  # augmented copies of validation clips; used for training only together with these
@@ -133,23 +134,25 @@ class TrainValSplit(NamedTuple):
         return np.concatenate(self)
 
 
-def train_val_split(names: list[str], state: TrainingState, resumed: bool, fraction: float, seed: int,
-                    group_by: str, copy_of: dict[str, str] | None = None) -> TrainValSplit:
+def train_val_split(names: list[str], state: TrainingState, known: set[str] | None, fraction: float, seed: int,
+                    grouping: Grouping, own: list[str] = ()) -> TrainValSplit:
     """Choose the validation clips as the Test clips were chosen, and store their names in the state.
 
-    In a resumed run, clips stay where they were, also if they are gone for some time. Clips that the fold holds out,
-    and their copies, are left out. copy_of: as of the Dataset.
+    In a resumed run, clips stay where they were, even if they are missing for some time. Clips that the fold holds out,
+    and the rest of their groups, are left out. known: names of the clips in Train at the last epoch, None in a new
+    training. own: names of the clips of Val; if there are any, only they are used for validation.
     """
-    def group_of(name: str) -> str:
-        return split.group_of(name, group_by, copy_of)
-
-    held_out = set(map(group_of, state.held_out))
-    available = [name for name in names if group_of(name) not in held_out]
+    held_out = set(map(grouping.of, state.held_out))
+    available = [name for name in names if grouping.of(name) not in held_out]
+    if own or state.own_validation:
+        _use_own_validation(state, list(own), known is not None)
+        return TrainValSplit(np.flatnonzero(np.isin(names, available)), *np.zeros((2, 0), int))
     before = set(state.validation)
-    groups = set(map(group_of, before))
-    assigned = {name: name in before for name in available
-                if name in before or group_of(name) not in groups} if resumed else {}
-    validates = split.hold_out(available, assigned, fraction, seed, group_by, copy_of)
+    groups = set(map(grouping.of, before))  # new clips of these groups are used for validation too
+    stay = before | (known or set())
+    assigned = {} if known is None else {name: name in before for name in available
+                                         if name in stay or grouping.of(name) not in groups}
+    validates = split.hold_out(available, assigned, fraction, seed, grouping)
     present = [name for name in available if validates[name]]
     gone = [name for name in state.validation if name not in validates]
     if not present:
@@ -160,3 +163,17 @@ def train_val_split(names: list[str], state: TrainingState, resumed: bool, fract
     state.validation = present + gone
     return TrainValSplit(*(np.array([i for i, name in enumerate(names) if name in validates
                                      and validates[name] is part], int) for part in (False, True, None)))
+
+
+def _use_own_validation(state: TrainingState, own: list[str], resumed: bool) -> None:
+    """Store the names of the clips of Val in the state; rejects a network that was validated with other clips."""
+    if resumed and not state.own_validation:
+        raise UserError("Preproc/Val: is new since training began with validation clips of Train; use --fresh to start "
+                        "over (the old file is kept), or move the sounds of Val into Train and preprocess again.")
+    if not own:
+        raise UserError(f"Preproc/Val: contains {_NO_VALIDATION}")
+    changed = len(set(own) ^ set(state.validation)) if resumed else 0
+    if changed:
+        say(f"{changed} validation clips of Val are new or gone since the last epoch; the validation loss is that of "
+            f"the {len(own)} in Val now.")
+    state.validation, state.own_validation = own, True

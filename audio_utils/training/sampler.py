@@ -16,9 +16,13 @@ class Sampler:
         """The number of passes over this number of clips in an epoch."""
         return math.ceil(self.epoch_clips / clips)
 
+    def size(self, clips: int) -> int:
+        """The number of clips in a batch, if there are so many in Train."""
+        return min(self.batch_size, self.passes(clips) * clips)
+
     def batches(self, indices: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
         """The indices of each batch of an epoch. All batches have one size; the remainder is left out."""
         order = np.concatenate([rng.permutation(indices) for _ in range(self.passes(len(indices)))])
-        size = min(self.batch_size, len(order))
+        size = self.size(len(indices))
         steps = len(order) // size
         return np.split(order[:steps * size], steps)

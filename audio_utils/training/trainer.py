@@ -3,7 +3,7 @@
 import math
 import time
 from argparse import Namespace
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference import device, levels, network
 from audio_utils.inference.checkpoint import Checkpoint
-from audio_utils.inference.network import arrays
+from audio_utils.inference.network import arrays, assign
 from audio_utils.runtime import signals
 from audio_utils.runtime.console import say
 from audio_utils.runtime.errors import UserError
-from audio_utils.training import checkpointing, known_clips, resume
+from audio_utils.training import checkpointing, known_clips, precision, resume
 from audio_utils.training.augmentation import Augmenter
 from audio_utils.training.early_stopping import EarlyStopping
 from audio_utils.training.ema import EMA
@@ -36,6 +36,10 @@ from panotti_models import keras
 _PLOT_SECONDS = 10  # at least, between two plots of the training curves
 
 
+class NotFiniteError(Exception):
+    """A loss or a weight became NaN or infinite."""
+
+
 class Trainer:
     """Trains one network; new, or restored from a checkpoint.
 
@@ -46,13 +50,14 @@ class Trainer:
                  checkpoint: Checkpoint | None) -> None:
         if options.network not in panotti_models.NETWORKS:
             raise UserError(f"NETWORK is {options.network!r}; choose one of {', '.join(panotti_models.NETWORKS)}.")
-        keras.utils.clear_session()  # layers are numbered from one, as in a new process
-        keras.utils.set_random_seed(options.seed)
         self.options, self.clips, self.state = options, clips, state
         self.weights, self.history, self.curves = (
             folder / name for name in (checkpoints.WEIGHTS, "history.csv", "training_curves.png"))
-        self.split = resume.train_val_split(clips.names, state, bool(checkpoint), options.validation_fraction,
-                                            options.seed, dataset.group_by, dataset.copy_of)
+        own = dataset.load("Val", clips.class_names)
+        self.split = resume.train_val_split(
+            clips.names, state, known_clips.names_before(self.weights, clips) if checkpoint else None,
+            options.validation_fraction, options.seed, dataset.grouping, own.names)
+        self.validation = (own, None) if state.own_validation else (clips, self.split.validation)
         self.checkpoint = checkpoint or Checkpoint(
             options.network, clips.class_names, dataset.settings, dataset.preprocessing,
             Standardization.of(clips.melgrams, self.split.training), {}, [])
@@ -61,18 +66,30 @@ class Trainer:
         self.sampler = Sampler(options.epoch_clips, options.batch_size)
         self.schedule = LearningRateSchedule(options.learning_rate, options.warm_up)
         self.early_stopping = EarlyStopping.of(options)
-        self._build_model()
+        self._build_model(self._form(checkpoint))
         self._plotted = time.monotonic()
         if checkpoint:
-            resume.report_changed_groups(checkpoint, dataset.group_by)
+            resume.report_changed_groups(checkpoint, dataset.grouping.group_by)
             self.best, self.ema.weights = checkpointing.restore(self.weights, checkpoint, self.model, self.optimizer)
         self._record_arithmetic()
 
-    def _build_model(self) -> None:
+    def _form(self, checkpoint: Checkpoint | None) -> network.Form:
+        """The layers to train: those in the checkpoint, or those of panotti_models.py if there is none."""
+        if not checkpoint:
+            return network.current_form(self.checkpoint)
+        form = network.stored_form(self.weights, checkpoint)
+        if not form.is_current:
+            say(f"{self.weights}: panotti_models.py now defines other layers of {checkpoint.network!r}; training "
+                "continues with those in the file; --fresh uses the new ones.")
+        return form
+
+    def _build_model(self, form: network.Form) -> None:
         options, known = self.options, self.checkpoint
-        self.precision = device.best_precision() if options.precision == "auto" else options.precision
-        self.model = panotti_models.build(known.network, known.settings.shape, len(known.class_names),
-                                          known.standardization, self.precision)
+        self.precision = precision.choose(options.precision, form, known.standardization,
+                                          self.sampler.size(len(self._epoch_indices)), self.state)
+        keras.utils.clear_session()  # layers are numbered from one, as in a new process
+        keras.utils.set_random_seed(options.seed)
+        self.model = form.build(self.precision)
         device.fuse_batch_normalization(self.model)
         self.best = arrays(self.model.weights)
         self.ema = EMA(options.ema_decay, options.ema_every, self.best)
@@ -85,6 +102,7 @@ class Trainer:
         self.optimizer = keras.optimizers.AdamW(options.learning_rate, weight_decay=options.weight_decay)
         self.compiled.compile(self.optimizer, "categorical_crossentropy", metrics=["accuracy"],
                               steps_per_execution=self.feed.steps_per_execution)
+        self.optimizer.build(self.model.trainable_variables)
 
     def _record_arithmetic(self) -> None:
         for name, value in (("backend", keras.config.backend()), ("precision", self.precision)):
@@ -113,9 +131,11 @@ class Trainer:
             f"{device.device()} ({keras.config.backend()}, {self.precision}).")
         passes = self.sampler.passes(len(self._epoch_indices))
         repeated = f", {passes} times per epoch" if passes > 1 else ""
-        say(f"{len(self.split.training)} training clips{repeated}, {len(self.split.validation)} validation clips, of "
-            f"{mels} mels, {frames} frames, {channels} channel{'s' * (channels > 1)}, in "
-            f"{len(self.clips.class_names)} classes.")
+        own = self.state.own_validation
+        validation = f"{len(self.validation[0] if own else self.split.validation)} validation clips" + (
+            " of Val (never trained on)" if own else "")
+        say(f"{len(self.split.training)} training clips{repeated}, {validation}, of {mels} mels, {frames} frames, "
+            f"{channels} channel{'s' * (channels > 1)}, in {len(self.clips.class_names)} classes.")
         if self.state.epoch:
             best = self.state.best_loss
             loss = f", the best validation loss is {best:.4f}" if math.isfinite(best) else ""
@@ -124,7 +144,8 @@ class Trainer:
     @property
     def _on_all(self) -> bool:
         """Whether the current epoch is trained on the validation clips too."""
-        return self.state.decay_end > 0 and (self.options.finish_on_all or self.state.trained_on_validation)
+        return self.state.decay_end > 0 and not self.state.own_validation and (
+            self.options.finish_on_all or self.state.trained_on_validation)
 
     @property
     def _epoch_indices(self) -> np.ndarray:
@@ -134,7 +155,23 @@ class Trainer:
     # --- an epoch --------------------------------------------------------------------------------------------------
 
     def run_epoch(self) -> None:
-        """Train for an epoch, validate, and write all files."""
+        """Train for an epoch, validate, and write all files; after NaN or infinite numbers, repeat it once."""
+        variables = self.model.variables + self.optimizer.variables
+        before = arrays(variables), self.ema.weights, replace(self.state)
+        try:
+            return self._run_epoch()
+        except NotFiniteError as problem:
+            say(f"{problem} in epoch {self.state.epoch + 1}; the epoch is repeated once, with the weights before it.")
+        values, self.ema.weights, self.state = before
+        assign(variables, values)
+        try:
+            self._run_epoch()
+        except NotFiniteError as problem:
+            raise UserError(
+                f"{problem} in epoch {self.state.epoch + 1}; {self.weights} is unchanged since the previous epoch; "
+                "lower LEARNING_RATE or set PRECISION to float32, and run again.") from None
+
+    def _run_epoch(self) -> None:
         start = time.monotonic()
         on_all = self._on_all
         logs, clips = self._train_epoch()
@@ -179,25 +216,21 @@ class Trainer:
     def _validate(self, on_all: bool) -> dict[str, Any]:
         """The logs of validation, with the EMA of the weights; None if the epoch was trained on all clips."""
         with network.with_weights(self.model, self.ema.weights):
-            found = evaluate(self.model, self.clips, self.split.validation)
+            found = evaluate(self.model, *self.validation)
         self._require_finite(found.loss, "validation loss")  # the last step may have made the weights invalid
         return {"val_loss": None, "val_accuracy": None} if on_all else {
             "val_loss": found.loss, "val_accuracy": found.accuracy}
 
     def _require_finite(self, loss: float, name: str) -> None:
         if not math.isfinite(loss):
-            self._refuse(f"The {name} became {loss}")
+            raise NotFiniteError(f"The {name} became {loss}")
 
     def _require_finite_weights(self) -> None:
         state = {"weights": arrays(self.model.weights), "average of the weights": self.ema.weights,
                  "optimizer's state": arrays(self.optimizer.variables)}
         for name, values in state.items():
             if not all(np.isfinite(value).all() for value in values):
-                self._refuse(f"The {name} became NaN or infinite")
-
-    def _refuse(self, problem: str) -> None:
-        raise UserError(f"{problem} in epoch {self.state.epoch + 1}; {self.weights} is unchanged since the previous "
-                        "epoch; lower LEARNING_RATE or set PRECISION to float32, and run again.")
+                raise NotFiniteError(f"The {name} became NaN or infinite")
 
     # --- files and messages ----------------------------------------------------------------------------------------
 

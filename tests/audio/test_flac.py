@@ -48,6 +48,17 @@ def test_a_tag_after_the_stream_is_not_a_part_of_it(tmp_path):
     assert flac.length(io.BytesIO(tagged), len(tagged), flac.Header.of(tagged)) == (5000, len(streamed))
 
 
+@pytest.mark.parametrize(("number", "coded"), [(2, "02"), (127, "7f"), (300, "c4ac"), (8192, "e28080"),
+                                               (1 << 33, "fe888080808080")])
+@pytest.mark.parametrize("variable", [False, True])  # then the header holds the number of the sample, not of the frame
+def test_the_header_of_a_frame_gives_the_samples_up_to_its_end(number, coded, variable):
+    for code, extra, block in ((0xC, b"", 4096), (1, b"", 192), (6, b"\x63", 100), (7, b"\x01\xff", 512)):
+        header = bytes([0xFF, 0xF8 + variable, code << 4, 0]) + bytes.fromhex(coded) + extra
+        header += bytes([flac._crc(header, 8, 0x07)])
+        assert flac._samples_until(header + b"x", 4096) == number * (1 if variable else 4096) + block
+        assert flac._samples_until(header[:-1] + b"xx", 4096) == 0
+
+
 def test_a_stream_without_frames_has_no_length(tmp_path):
     _, streamed = stream(tmp_path / "x.flac", 5000)
     assert flac.length(io.BytesIO(streamed), 100, flac.Header.of(streamed)) is None

@@ -1,6 +1,7 @@
 """Files of other formats are named, with a command that converts them."""
 
 import shutil
+import struct
 import subprocess
 
 import numpy as np
@@ -38,6 +39,45 @@ def test_a_pointer_to_a_file_elsewhere_is_named(tmp_path, content):
     (tmp_path / "a.wav").write_bytes(content)
     with pytest.raises(AudioError, match=r"a.wav: is a pointer to a file .*git lfs pull"):
         audio_io.info(tmp_path / "a.wav")
+
+
+def wav(*chunks):
+    content = b"WAVE" + b"".join(name + struct.pack("<I", len(data)) + data for name, data in chunks)
+    return b"RIFF" + struct.pack("<I", len(content)) + content
+
+
+FMT, DATA = (b"fmt ", struct.pack("<HHIIHH", 1, 1, 8000, 16000, 2, 16)), (b"data", sine().astype("<f2").tobytes())
+UNUSUAL = {
+    "two data chunks": wav(FMT, DATA, DATA), "data before fmt": wav(DATA, FMT),
+    "mp3": wav((b"fmt ", struct.pack("<HHIIHH", 0x55, 1, 8000, 1000, 1, 0)), DATA),
+    "extensible without a type": wav((b"fmt ", struct.pack("<HHIIHHHHI", 0xFFFE, 1, 8000, 16000, 2, 16, 22, 16, 0)
+                                      + bytes(16)), DATA),
+    "extensible of an unknown type": wav((b"fmt ", struct.pack("<HHIIHHHHI", 0xFFFE, 1, 8000, 16000, 2, 16, 22, 16, 0)
+                                          + b"x" * 16), DATA)}
+
+
+@pytest.mark.parametrize("content", UNUSUAL.values(), ids=UNUSUAL)
+def test_an_unusual_wav_is_refused_with_the_command_that_converts_it(tmp_path, content):
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(AudioError, match=r"a.wav: is in the format WAV with an unusual codec or header.*ffmpeg -i"):
+        audio_io.info(tmp_path / "a.wav")
+
+
+def test_a_wav_whose_sample_type_is_ambiguous_is_refused(tmp_path):
+    samples = np.random.default_rng(0).normal(0, 1 << 28, 8000).astype("<i4").tobytes()
+    (tmp_path / "a.wav").write_bytes(wav((b"fmt ", struct.pack("<HHIIHH", 1, 1, 8000, 32000, 4, 24)),
+                                         (b"data", samples)))  # 24 bits in four bytes, or in three
+    with pytest.raises(AudioError, match="a.wav: its header gives an ambiguous sample type; convert it"):
+        audio_io.info(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("name", ["a.au", "a.snd", "a.AU"])  # libsndfile takes any content of such a file for samples
+@pytest.mark.parametrize("content", [b"some text\n" * 100, bytes(range(1, 256)) * 20, HEADS["M4A"] + b"x" * 1000])
+def test_a_sun_file_without_a_header_is_not_audio(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    for read in (audio_io.info, audio_io.read):
+        with pytest.raises(AudioError, match=rf"{name}: is (not a readable audio file|in the format M4A)"):
+            read(tmp_path / name)
 
 
 @pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")

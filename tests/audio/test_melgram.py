@@ -1,5 +1,7 @@
 """Melgrams: librosa's values, channel by channel, at every rate and length."""
 
+import dataclasses
+
 import librosa
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ def settings_for(rate=44100, seconds=1.0, channels=1):
 
 
 def by_librosa(channel, settings):
+    channel = (channel - channel.mean(dtype=np.float64)).astype(np.float32)
     power = librosa.feature.melspectrogram(y=channel, sr=settings.sample_rate, n_fft=settings.fft, n_mels=settings.mels,
                                            win_length=settings.window, hop_length=settings.hop)
     return librosa.power_to_db(power, ref=1.0, top_db=80)
@@ -71,16 +74,15 @@ def test_no_mel_band_is_empty(rate):
 
 def test_silence_is_minus_100_db():
     found = melgram.melgram(np.zeros((1, 100), np.float32), settings_for())
-    assert found.shape == (96, 1, 1)
+    assert found.shape == (96, 87, 1)
     assert np.abs(found + 100).max() < 1e-4
 
 
 def test_sounds_are_conformed_to_length_rate_and_channels():
     settings = settings_for(8000, 1, channels=2)
     conformed = melgram.conform(sine(440, 0.5, 16000), 16000, settings)
-    assert conformed.shape == (2, 8000)
+    assert conformed.shape == (2, 4000)
     assert np.array_equal(conformed[0], conformed[1])
-    assert not conformed[:, 4000:].any()
     assert melgram.conform(sine(seconds=3, channels=2), 8000, settings).shape == (2, 8000)
     assert np.array_equal(melgram.match_channels(np.array([[1.0, 1], [0, 2]]), 1), [[0.5, 1.5]])
     assert np.array_equal(melgram.match_channels(np.array([[1.0], [2]]), 4), [[1], [2], [0], [0]])
@@ -111,6 +113,27 @@ def test_a_long_file_is_read_only_as_far_as_needed(tmp_path, monkeypatch):
     assert requested == [8800]
 
 
+CONSTANTS = {"zero": (0, "FLOAT"), "offset": (0.2, "FLOAT"), "8 bits": (0.2, "PCM_U8"), "16 bits": (-0.7, "PCM_16"),
+             "24 bits": (0.2, "PCM_24"), "full scale": (1, "PCM_16"), "loud": (1e9, "FLOAT"), "faint": (1e-6, "FLOAT")}
+
+
+@pytest.mark.parametrize("noise", [0, 0.4])  # steps of the samples
+@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (8000, 2), (44100, 2), (6000, 1)])
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_a_constant_is_silent_in_every_sample_type_and_at_every_rate(tmp_path, name, rate, channels, noise):
+    """Also with noise of less than one step of the samples, so that they alternate between two values."""
+    value, subtype = CONSTANTS[name]
+    step = {"PCM_U8": 2 ** -7, "PCM_16": 2 ** -15, "PCM_24": 2 ** -23}.get(subtype, abs(value) * 2 ** -24)
+    value = value + step / 2 if 0 < abs(value) < 1 else value
+    rng = np.random.default_rng(0)
+    audio = np.full((channels, rate), value) + rng.uniform(-1, 1, (channels, rate)) * noise * step
+    path = write(tmp_path / "a.wav", audio, rate, subtype=subtype)
+    for clip_channels in (1, 2):
+        found, warning = melgram.of_file(path, settings_for(8000, 0.5, clip_channels))
+        assert found.max() <= melgram.SILENT_DB
+        assert warning == f"{path}: is silent; kept."
+
+
 def test_silent_and_truncated_files_give_a_warning(tmp_path):
     silent = write(tmp_path / "silent.wav", np.zeros((1, 8000)))
     assert melgram.of_file(silent, settings_for(8000))[1] == f"{silent}: is silent; kept."
@@ -122,11 +145,33 @@ def test_silent_and_truncated_files_give_a_warning(tmp_path):
 def test_settings_survive_json_and_invalid_ones_are_refused():
     settings = settings_for()
     good = settings.to_dict()
-    assert MelgramSettings.from_dict(good, "s.json") == settings
-    for bad in ({}, good | {"fft": "2048"}, good | {"mels": 0}, good | {"hop": 1e9}, good | {"format_version": 99},
-                good | {"channels": True}, good | {"window": 4096}, {**good, "clip_samples": None}):
-        with pytest.raises(UserError, match="s.json: contains no settings"):
-            MelgramSettings.from_dict(bad, "s.json")
+    assert MelgramSettings.from_dict(good, "s.json", "run x") == settings
+    for bad in ({}, good | {"fft": "2048"}, good | {"mels": 0}, good | {"hop": 1e9}, good | {"format_version": "2"},
+                good | {"channels": True}, good | {"window": 4096}, {**good, "clip_samples": None},
+                good | {"format_version": 0}, good | {"format_version": True}):
+        with pytest.raises(UserError, match="s.json: contains no valid settings; run x."):
+            MelgramSettings.from_dict(bad, "s.json", "run x")
+
+
+def test_settings_of_every_earlier_version_are_read_and_of_a_later_one_refused():
+    settings = settings_for()
+    for version in range(1, melgram.FORMAT_VERSION + 1):
+        old = dataclasses.replace(settings, format_version=version)
+        assert MelgramSettings.from_dict(old.to_dict(), "s.json", "run x") == old
+        assert old.removes_dc == (version > 1)
+    with pytest.raises(UserError, match="s.json: was written by a newer version of Panotti; update this one, or run x"):
+        MelgramSettings.from_dict({"format_version": melgram.FORMAT_VERSION + 1, "new": 1}, "s.json", "run x")
+    assert settings.format_version == melgram.FORMAT_VERSION
+
+
+def test_version_1_keeps_the_dc_offset():
+    old = dataclasses.replace(settings_for(8000), format_version=1)
+    audio = sine(seconds=0.5) + np.float32(0.2)
+    padded = np.pad(audio, ((0, 0), (0, 4000)))
+    assert np.array_equal(melgram.melgram(audio, old), melgram.melgram(padded, old))
+    with_offset, without = (melgram.melgram(each, old) for each in (audio, sine(seconds=0.5)))
+    assert np.abs(with_offset - without).max() > 20
+    assert np.abs(melgram.melgram(audio, settings_for(8000)) - without).max() < 0.1
 
 
 @pytest.mark.parametrize("rate", [1000, 2000, 8000, 44100])
@@ -160,6 +205,16 @@ def test_channels_that_cancel_each_other_are_named(tmp_path, extension, subtype)
     text = f"{path}: its channels cancel each other out in the mono mix; invert or remove one of them."
     assert melgram.of_file(path, settings_for())[1] == text
     assert melgram.of_file(path, settings_for(channels=2))[1] == ""
+
+
+@pytest.mark.parametrize("offsets", [(0.2, -0.2), (0.2, 0.2), (0.3, 0)])
+def test_dc_offsets_neither_hide_nor_feign_that_channels_cancel(tmp_path, offsets):
+    noise = np.random.default_rng(0).normal(0, 0.001, (2, 8000)) + np.array([offsets]).T
+    path = write(tmp_path / "x.wav", noise, subtype="FLOAT")
+    assert melgram.of_file(path, settings_for(8000))[1] == ""
+    noise[1] = offsets[1] + offsets[0] - noise[0]
+    path = write(tmp_path / "x.wav", noise, subtype="FLOAT")
+    assert melgram.of_file(path, settings_for(8000))[1] == melgram.canceled(path)
 
 
 @pytest.mark.parametrize("mix", [[[1, 0], [0, 1]], [[1, 0], [0.9, 0.1]], [[1, 0], [-0.9, 0.1]], [[1, 0], [1, 0]],

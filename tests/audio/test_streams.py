@@ -78,6 +78,22 @@ def test_data_after_the_samples_are_not_read(pipe):
     assert received(pipe(wav(sine()) + b"LIST" + bytes(100)))[0].shape == (1, 8000)
 
 
+@pytest.mark.parametrize("after", [b"", b"LIST\3\0\0\0abc\0", b"LIST\4\0\0\0abcd" * 2])
+@pytest.mark.parametrize(("tag", "bits", "samples"), [(1, 16, 8000), (1, 8, 7999), (3, 32, 5)])
+def test_joined_wavs_are_all_read(pipe, after, tag, bits, samples):
+    audio = sine()[:, :samples]
+    one = wav(audio, tag, bits) + bytes(samples * bits // 8 % 2) + after
+    found, _ = received(pipe(one * 3), block=samples)
+    assert found.shape == (1, 3 * samples)
+    assert np.abs(found - np.tile(audio, 3)).max() < 2 ** -6
+
+
+def test_joined_wavs_that_differ_are_refused(pipe):
+    for other in (wav(sine(), rate=16000), wav(sine(channels=2)), wav(sine(), 3, 32)):
+        with pytest.raises(AudioError, match="input: is joined from recordings of different sample rate"):
+            received(pipe(wav(sine()) + other))
+
+
 def test_chunks_before_the_samples_are_skipped(pipe):
     assert received(pipe(wav(sine(), before=b"LIST\x03\x00\x00\x00abc\x00")))[0].shape == (1, 8000)
 

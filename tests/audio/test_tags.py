@@ -21,7 +21,7 @@ MARK = tags.MARK
 def written(folder, extension, subtype, steps, name="x"):
     rate = 48000 if subtype == "OPUS" else 16000
     path = folder / f"{name}.{extension}"
-    tags.write(path, sine(rate=rate, channels=2, seconds=0.5), rate, subtype, extension.upper(), steps)
+    audio_io.write(path, sine(rate=rate, channels=2, seconds=0.5), rate, subtype, extension.upper(), tags.text(steps))
     return path
 
 
@@ -54,8 +54,8 @@ def test_the_samples_are_those_of_a_file_without_a_tag(tmp_path, extension, subt
 def test_the_steps_lead_back_to_the_first_recording(tmp_path):
     recording = write(tmp_path / "night.wav", sine())
     clip, copy = tmp_path / "night_s1.flac", tmp_path / "night_s1_aug1.flac"
-    tags.write(clip, sine(), 8000, "PCM_16", "FLAC", tags.steps_from(SPLIT, recording))
-    tags.write(copy, sine(), 8000, "PCM_16", "FLAC", tags.steps_from(AUGMENT, clip))
+    audio_io.write(clip, sine(), 8000, "PCM_16", "FLAC", tags.text(tags.steps_from(SPLIT, recording)))
+    audio_io.write(copy, sine(), 8000, "PCM_16", "FLAC", tags.text(tags.steps_from(AUGMENT, clip)))
     one, two = tags.read(copy)
     assert one == Step(AUGMENT, "night_s1.flac", clip.stat().st_size, tags.digest_of(clip))
     assert two == Step(SPLIT, "night.wav", recording.stat().st_size, tags.digest_of(recording))
@@ -75,9 +75,19 @@ def test_a_file_is_a_copy_of_what_augment_data_read_first(steps, source):
     assert (found and found.source) == source
 
 
+@pytest.mark.parametrize(("tools", "has_recording"), [
+    ([], False), ([AUGMENT], False), ([AUGMENT, AUGMENT], False), ([SPLIT], True), ([SPLIT, BINAURALIFY], True),
+    ([SPLIT, AUGMENT], True), ([AUGMENT, SPLIT, AUGMENT], True)])
+def test_the_first_recording_is_that_of_what_was_cut_or_rendered(tools, has_recording):
+    steps = tuple(Step(tool, "x", i, "ab") for i, tool in enumerate(tools))
+    assert tags.first_recording(steps) == (f"ab-{len(tools) - 1}" if has_recording else "")
+
+
 @pytest.mark.parametrize("comment", [
     "", "recorded in May", MARK, MARK + "{", MARK + "3", MARK + '"x"', MARK + "[3]", MARK + "[{}]", MARK + "[" * 99_999,
-    MARK + '[{"tool":1,"source":"x","size":1,"digest":""}]', MARK + '{"tool":"x"}', "[]"])
+    MARK + '[{"tool":1,"source":"x","size":1,"digest":""}]', MARK + '{"tool":"x"}', "[]",
+    MARK + '[{"tool":"x","source":"x","size":1,"digest":"a/b"}]',
+    MARK + '[{"tool":"x","source":"\\ud800","size":1,"digest":"ab"}]'])
 def test_other_comments_are_no_tag(comment):
     assert tags.parse(comment) == ()
 

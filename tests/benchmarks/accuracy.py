@@ -1,15 +1,17 @@
 """Compare the accuracy of the networks and of the SVM baseline, with 95% intervals: on one split, or over folds.
 
 Reads   the given data sets: folders with a folder of sounds per class (or with Train/ and Test/ that hold these)
-Writes  accuracy/<data set>/<network>/, a working directory for the suite's scripts; a table to stdout
+Writes  accuracy/<data set>/<network>/<flags>/, a working directory for the suite's scripts; a table to stdout
 
     python tests/benchmarks/accuracy.py ~/fsdd/Samples
     python tests/benchmarks/accuracy.py ~/esc10/Samples --folds '^\\d' '--preprocess=--group-by=-[A-Z]$'
 
-The same command continues an interrupted run; finished results and their durations are read from their files. Test
-sounds, and the sounds of a fold, are scored once and have no influence on training.
+The same command continues an interrupted run; finished results and their durations are read from their files. Other
+flags, or sounds from another folder, get a working directory of their own; its result.json lists them. Test sounds, and
+the sounds of a fold, are scored once and have no influence on training.
 """
 
+import hashlib
 import json
 import shlex
 import subprocess
@@ -51,8 +53,11 @@ def main():
     print_table(*rows)
 
 
-def run(samples, folder, network, options):
+def run(samples, parent, network, options):
     """The result of one network on one data set; read from its result.json if that exists."""
+    flags = {name: getattr(options, name) for name in ("folds", "preprocess", "train", "seed")}
+    flags["samples"] = str(samples)
+    folder = parent / hashlib.blake2b(json.dumps(flags).encode(), digest_size=4).hexdigest()
     result = folder / "result.json"
     if not result.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +67,7 @@ def run(samples, folder, network, options):
         run_script("preprocess_data.py", folder, *fraction, *split_flags(options.preprocess))
         start = time.monotonic()
         scores = (svm_scores if network == "svm" else network_scores)(folder, network, options)
-        safe_files.write_json(result, {"seconds": time.monotonic() - start, **scores})
+        safe_files.write_json(result, {"flags": flags, "seconds": time.monotonic() - start, **scores})
     return json.loads(result.read_text())
 
 
@@ -94,9 +99,9 @@ def svm_scores(folder, _, options):
     settings, preprocessing = preproc.read_settings(folder / "Preproc")
     train, _ = preproc.load(folder / "Preproc", "Train", settings)
     if options.folds:
-        group_by = preprocessing["constants"]["GROUP_BY"]
-        folds, fold_of = split.assign_folds(train.names, options.folds, options.seed, group_by)
-        groups = np.array([split.group_of(name, group_by) for name in train.names])
+        grouping = split.Grouping(preprocessing["constants"]["GROUP_BY"])
+        folds, fold_of = split.assign_folds(train.names, options.folds, options.seed, grouping)
+        groups = np.array([grouping.of(name) for name in train.names])
         results = []
         for fold in folds:
             held_out = np.array([fold_of.get(name) == fold for name in train.names])

@@ -52,7 +52,8 @@ def test_few_sounds_are_found_without_counting_copies(samples):
     for j in range(7):
         path = samples / f"frog/{j}.wav"
         path.unlink()
-        tags.write(path, noise(1, j), 8000, "PCM_16", "WAV", tags.steps_from(tags.AUGMENT, samples / "frog/9.wav"))
+        steps = tags.steps_from(tags.AUGMENT, samples / "frog/9.wav")
+        audio_io.write(path, noise(1, j), 8000, comment=tags.text(steps))
     assert check_headers(*sounds_in(samples)) == [
         "frog (3): fewer than 10 sounds, too few to measure accuracy; add more."]
 

@@ -13,6 +13,7 @@ import pytest
 from conftest import sine, tones, write
 
 import preprocess_data
+from audio_utils.audio import melgram
 from audio_utils.data import compute, plan, preproc
 from audio_utils.runtime import command_line
 from audio_utils.runtime.errors import UNFINISHED, UserError
@@ -104,8 +105,9 @@ def used(folder):
     return {(split, name) for split in ("Train", "Test") for name in preproc.load(folder, split, settings)[0].names}
 
 
-def preprocess(samples, folder, prune=False):
-    return compute.compute(plan.make_plan(OPTIONS, samples, folder), folder, 1, prune)
+def preprocess(samples, folder, prune=False, **changes):
+    options = command_line.constants(preprocess_data, {"PRUNE": prune} | changes)
+    return compute.compute(plan.make_plan(options, samples, folder), folder, 1, prune)
 
 
 def files(folder):
@@ -143,8 +145,12 @@ def test_where_a_class_is_gone_all_melgrams_stay_in_use(samples, folder, capsys)
     capsys.readouterr()
     for _ in range(2):
         preprocess(samples, folder)
-        assert "10 of 21 sounds are gone, perhaps with a disk that is not mounted" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert "10 of 21 sounds are gone, perhaps with a disk that is not mounted; their melgrams are still" in said
         assert used(folder) == before
+    preprocess(samples, shutil.copytree(folder, samples.parent / "other"), OVERWRITE=True, MELS=30)
+    assert "their melgrams are of other settings and are not used until the sounds are" in capsys.readouterr().err
+    assert not {name for _, name in used(samples.parent / "other") if name.startswith("low/")}
     preprocess(samples, folder, prune=True)
     assert {name.partition("/")[0] for _, name in used(folder)} == {"high", "mid"}
     assert not list(folder.rglob("low/*.npy"))
@@ -241,3 +247,125 @@ def test_a_run_killed_at_any_write_is_completed_by_the_next(samples, folder, mon
         assert {path: path.read_bytes() for path in samples.rglob("*.wav")} == content
         shutil.rmtree(broken)
     assert 5 < stop_at < 99
+
+
+# --- format versions -------------------------------------------------------------------------------------------------
+
+@pytest.fixture(params=[(1, 2), (2, 3)], ids=["1 to 2", "2 to 3"])
+def versions(request, monkeypatch):
+    """A function that makes the format version the earlier (0) or the later one (1); it is the earlier one at first."""
+    def switch(i):
+        monkeypatch.setattr(melgram, "FORMAT_VERSION", request.param[i])
+
+    switch(0)
+    return switch
+
+
+def version_of(folder):
+    return preproc.read_settings(folder)[0].format_version
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_melgrams_of_an_earlier_version_are_computed_again_and_the_split_stays(samples, folder, versions, capsys,
+                                                                               indexed):
+    preprocess(samples, folder)
+    before, first = used(folder), version_of(folder)
+    if not indexed:
+        (folder / "index.csv").unlink()
+    versions(1)
+    assert len(plan.make_plan(OPTIONS, samples, folder).stale) == 20
+    capsys.readouterr()
+    assert len(preprocess(samples, folder)) == 20
+    said = capsys.readouterr()
+    assert said.out.endswith("/: contains melgrams of an earlier version, which are computed again; the split stays.\n")
+    assert said.out.count("\n") == 1
+    assert "delete" not in said.out + said.err
+    assert used(folder) == before
+    assert version_of(folder) == melgram.FORMAT_VERSION == first + 1
+    assert not plan.make_plan(OPTIONS, samples, folder).stale
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("indexed", [True, False])
+def test_a_change_of_version_killed_at_any_write_is_completed(tmp_path, folder, monkeypatch, indexed):
+    """No melgram of the earlier version, which keeps a DC offset, is ever taken for one of the later version."""
+    for i in range(6):
+        write(tmp_path / f"few/{'ab'[i % 2]}/{i}.wav", sine(300 + 100 * i, 0.1, level=0.1) + 0.2)
+    (tmp_path / "new").mkdir()
+    preprocess(tmp_path / "few", tmp_path / "new")
+    expected = {path: (tmp_path / "new" / path).read_bytes() for path in files(tmp_path / "new")}
+    monkeypatch.setattr(melgram, "FORMAT_VERSION", 1)
+    preprocess(tmp_path / "few", folder)
+    if not indexed:
+        (folder / "index.csv").unlink()
+    monkeypatch.undo()
+    for stop_at in range(100):
+        broken, count, replace = shutil.copytree(folder, tmp_path / "broken"), 0, os.replace
+
+        def stop(*arguments):
+            nonlocal count
+            count += 1
+            if count > stop_at:  # noqa: B023
+                raise KeyboardInterrupt
+            replace(*arguments)  # noqa: B023
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "replace", stop)
+            with suppress(KeyboardInterrupt):
+                preprocess(tmp_path / "few", broken)
+                break
+        assert preproc.read_settings(broken)[1]["complete"] == (stop_at == 0)
+        preprocess(tmp_path / "few", broken)
+        assert {path: (broken / path).read_bytes() for path in files(broken)} == expected
+        assert version_of(broken) == melgram.FORMAT_VERSION
+        shutil.rmtree(broken)
+    assert 6 < stop_at < 99
+
+
+def test_while_a_disk_is_not_mounted_melgrams_of_an_earlier_version_stay_in_use(samples, folder, versions, capsys):
+    write(samples / "mid/0.wav", sine(450, 0.1))
+    preprocess(samples, folder)
+    before = used(folder)
+    shutil.move(samples / "low", samples.parent / "unmounted")
+    versions(1)
+    capsys.readouterr()
+    preprocess(samples, folder)
+    assert "they stay in use until the 10 missing sounds are back, or --prune removes" in capsys.readouterr().out
+    assert used(folder) == before
+    shutil.move(samples.parent / "unmounted", samples / "low")
+    preprocess(samples, folder)
+    assert used(folder) == before
+    assert version_of(folder) == melgram.FORMAT_VERSION
+
+
+# --- damaged files ---------------------------------------------------------------------------------------------------
+
+def test_damaged_settings_are_replaced_by_overwrite_and_the_split_stays(samples, folder, capsys):
+    preprocess(samples, folder)
+    before, melgrams = used(folder), {path: (folder / path).read_bytes() for path in files(folder)}
+    newer = {"format_version": melgram.FORMAT_VERSION + 1}
+    for content, indexed in (("{", True), ("{", False), (json.dumps(newer), True)):
+        (folder / "settings.json").write_text(content)
+        if not indexed:
+            (folder / "index.csv").unlink()
+        with pytest.raises(UserError, match="run preprocess_data.py --overwrite to compute the melgrams again"):
+            plan.make_plan(OPTIONS, samples, folder)
+        preprocess(samples, folder, OVERWRITE=True)
+        assert used(folder) == before
+        assert {path: (folder / path).read_bytes() for path in files(folder)} == melgrams
+
+
+def test_a_damaged_melgram_is_computed_again_as_its_message_says(samples, folder):
+    preprocess(samples, folder)
+    settings = preproc.read_settings(folder)[0]
+    path = folder / sorted(path for path in files(folder) if path.startswith("Train"))[0]
+    whole = path.read_bytes()
+    for content, overwrite in ((whole[:-4], False), (whole + b"x", False), (b"", False), (b"x" * len(whole), True),
+                               (whole[:-4] + b"\xff\xff\xff\xff", True)):
+        path.write_bytes(content)
+        clips, [warning] = preproc.load(folder, "Train", settings)
+        assert len(clips) == 15
+        assert ("--overwrite" in warning) == overwrite
+        preprocess(samples, folder, OVERWRITE=overwrite)
+        assert path.read_bytes() == whole

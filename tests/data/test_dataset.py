@@ -3,10 +3,12 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import tones
+from conftest import tones, write
 
 import preprocess_data
+from audio_utils.audio import audio_io, melgram
 from audio_utils.data import compute, dataset, plan, preproc
 from audio_utils.runtime import command_line
 from audio_utils.runtime.errors import UserError
@@ -24,8 +26,12 @@ def _samples(tmp_path, monkeypatch):
 
 @pytest.fixture
 def preprocessed():
+    return preprocess()
+
+
+def preprocess():
     folder = Path("Preproc")
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     made = plan.make_plan(options(GROUP_BY=r"^(\d)"), "Samples", folder)
     compute.compute(made, folder, False, 1)
     return made
@@ -34,7 +40,7 @@ def preprocessed():
 def test_preproc_is_used_if_it_exists(preprocessed, capsys):
     data = dataset.open_dataset(options(MELS=30))  # the constants are those of the melgrams that exist
     assert data.settings == preprocessed.settings
-    assert data.group_by == r"^(\d)"
+    assert data.grouping.group_by == r"^(\d)"
     assert len(data.load("Train")) + len(data.load("Test")) == 20
     assert data.load("Test", ["low", "x"]).class_names == ["low", "x"]
 
@@ -44,7 +50,7 @@ def test_samples_are_used_if_nothing_is_preprocessed(capsys):
     Path("Preproc/README.md").touch()
     data = dataset.open_dataset(options(MELS=30, GROUP_BY="x"))
     assert data.settings.mels == 30
-    assert data.group_by == "x"
+    assert data.grouping.group_by == "x"
     assert data.load("Train").melgrams.shape[1] == 30
     assert "preprocess_data.py would keep them in Preproc/." in capsys.readouterr().out
 
@@ -66,6 +72,37 @@ def test_melgrams_of_other_settings_than_the_networks_are_refused(preprocessed):
     dataset.open_dataset(options(), preprocessed.settings)
     with pytest.raises(UserError, match=r"settings.json: has mels = 96, the network in weights.hdf5 was"):
         dataset.open_dataset(options(), dataclasses.replace(preprocessed.settings, mels=3))
+
+
+@pytest.mark.parametrize("later", [2, 3])
+def test_a_network_of_an_earlier_version_uses_its_own_melgrams_only(monkeypatch, capsys, later):
+    monkeypatch.setattr(melgram, "FORMAT_VERSION", later - 1)
+    preprocess()
+    old = dataset.open_dataset(options()).settings
+    monkeypatch.setattr(melgram, "FORMAT_VERSION", later)
+    capsys.readouterr()
+    assert dataset.open_dataset(options(), old).settings == old
+    assert not capsys.readouterr().err
+    dataset.open_dataset(options())
+    assert capsys.readouterr().err == ("Preproc/: contains melgrams of an earlier version; preprocess_data.py computes "
+                                       "them again.\n")
+    new = preprocess().settings
+    assert new == dataclasses.replace(old, format_version=later)
+    with pytest.raises(UserError, match="the network in weights.hdf5 was trained on melgrams of an earlier version of "
+                                        r"Panotti; train again \(train_network.py --fresh; the old file is kept\)."):
+        dataset.open_dataset(options(), old)
+    preproc.write_settings("Preproc", preproc.read_settings("Preproc")[1] | old.to_dict())
+    with pytest.raises(UserError, match="trained on melgrams of a later version of Panotti; run preprocess_data.py"):
+        dataset.open_dataset(options(), new)
+
+
+def test_samples_are_read_in_the_version_of_the_network():
+    for path in Path("Samples").rglob("*.wav"):
+        write(path, audio_io.read(path)[0] + 0.1)
+    new = dataset.open_dataset(options()).settings
+    old = dataclasses.replace(new, format_version=1)
+    with_offset, without = (dataset.open_dataset(options(), each).load("Test").melgrams for each in (old, new))
+    assert np.abs(with_offset - without).max() > 20
 
 
 def test_samples_are_read_with_the_settings_of_the_network():

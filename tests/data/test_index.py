@@ -19,7 +19,7 @@ def entry(path, **changes):
 def test_what_is_written_is_read_back(tmp_path):
     paths = ["a/1.wav", "Train/a/2.wav", 'b, "c"/x\ny.wav', "ä/\udcff.wav", "a/ .wav"]
     entries = [entry(path) for path in paths]
-    entries.append(entry("z/1.wav", split="Test", status=LEFT_OUT, settings="", copy_of="a/x.wav"))
+    entries.append(entry("z/1.wav", split="Test", status=LEFT_OUT, settings="", copy_of="a/x.wav", recording="a/x"))
     moved = entry("a/1.wav", split="Test", status=MOVED)
     index.write(tmp_path, [*entries, moved])
     assert index.read(tmp_path) == ({each.path: each for each in entries}, [moved])
@@ -50,11 +50,19 @@ def test_an_appended_row_replaces_the_one_before_and_an_unfinished_one_is_ignore
 
 @pytest.mark.parametrize("damage", [
     b"", b"\0" * 99, b"path,split\n", b'a/1.wav,Train,used,1,2,3,4,s,d,id,\n"' + b"x" * 200_000, b"\xff\xfe,,,\n" * 9,
-    b"a/2.wav,Train,used,1,2,3,four,s,d,id,\n", b"a/2.wav,Val,used,1,2,3,4,s,d,id,\n",
+    b"a/2.wav,Train,used,1,2,3,four,s,d,id,\n", b"a/2.wav,Other,used,1,2,3,4,s,d,id,\n",
     b"x,Train,used,1,2,3,4,s,d,id,\n"])
 def test_damaged_rows_are_ignored(tmp_path, damage):
     (tmp_path / index.INDEX).write_bytes(b"a/1.wav,Train,used,1,2,3,4,s,d,id,\n" + damage)
     assert index.read(tmp_path) == ({"a/1.wav": entry("a/1.wav")}, [])
+
+
+def test_rows_of_an_older_version_have_no_recording(tmp_path):
+    index.write(tmp_path, [entry("a/1.wav", recording="a/night"), entry("a/2.wav", copy_of="a/1.wav")])
+    path = tmp_path / index.INDEX
+    lines = path.read_text().replace("recording", "x").splitlines()
+    path.write_text("".join(f"{line.rpartition(',')[0]}\n" for line in lines))
+    assert index.read(tmp_path) == ({"a/1.wav": entry("a/1.wav"), "a/2.wav": entry("a/2.wav", copy_of="a/1.wav")}, [])
 
 
 def test_without_a_file_there_is_no_entry(tmp_path):
@@ -73,18 +81,18 @@ def test_a_stat_changes_with_the_file(tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, 1, 4096, 5000, 100_000])
-def test_a_digest_changes_with_any_byte_and_a_sample_with_the_first_and_the_last(tmp_path, size):
+def test_a_digest_changes_with_any_byte_and_a_sample_with_first_middle_and_last(tmp_path, size):
     path, content = tmp_path / "x", np.random.default_rng(0).integers(256, size=size, dtype=np.uint8)
     path.write_bytes(content.tobytes())
     before = index.content_of(path)
     assert index.content_of(path) == before
     assert index.sample_of(path) == before.sample
-    for offset in {0, size // 3, size - 1} & set(range(size)):
+    for offset in {0, size // 3, size // 2, size - 1} & set(range(size)):
         changed = content.copy()
         changed[offset] ^= 1
         path.write_bytes(changed.tobytes())
         assert index.content_of(path).digest != before.digest
-        if offset in (0, size - 1):
+        if offset in (0, size // 2, size - 1):
             assert index.content_of(path).sample != before.sample
 
 

@@ -21,6 +21,18 @@ def test_statistics_are_exact(tmp_path, seconds):
     assert (found.clipped, found.silent_channels, found.info.samples) == (0, 0, 8000 * seconds)
 
 
+@pytest.mark.parametrize("seconds", [1, 100])
+def test_a_dc_offset_changes_no_other_statistic(tmp_path, seconds):
+    tone = sine(100, seconds / 2, 8000, level=0.3)
+    audio = np.concatenate([0 * tone, tone], axis=1)
+    plain, moved, silent = (measure(write(tmp_path / "a.wav", each, subtype="FLOAT"), SILENT)
+                            for each in (audio, audio + 0.2, 0 * audio - 0.3))
+    assert moved.active_seconds == plain.active_seconds
+    assert moved.level_db == pytest.approx(plain.level_db, abs=1e-3)
+    assert (plain.dc_channels, moved.dc_channels, silent.dc_channels) == (0, 1, 1)
+    assert (silent.active_seconds, silent.level_db, silent.clipped) == (0, -80, 0)
+
+
 def test_only_channels_that_differ_from_others_count_as_silent(tmp_path):
     tone = sine()
     one = measure(write(tmp_path / "a.wav", np.concatenate([tone, 0 * tone, 0 * tone])), SILENT)
@@ -69,5 +81,6 @@ def test_a_dc_offset_above_the_sound_is_found_in_its_channel(tmp_path, offset, l
     problems = find_problems(statistics, 0.05, 0.001)
     assert problems["DC offset"] == [sound] * found
     sentences = [text for text in describe_problems(problems, -60) if "DC" in text]
-    text = f"{sound.path}: a DC offset larger than the sound itself; apply a high-pass filter to it."
+    text = (f"{sound.path}: a DC offset larger than the sound itself, which preprocessing removes; check the "
+            "recorder, or keep it.")
     assert sentences == [text] * found

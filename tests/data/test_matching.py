@@ -67,6 +67,14 @@ def reads(monkeypatch):
     return paths
 
 
+def test_a_moved_sound_keeps_its_recording_and_a_changed_one_does_not(folder):
+    folder.entries = {path: entry._replace(recording="a/x") for path, entry in folder.entries.items()}
+    (folder.samples / "a/1.wav").rename(folder.samples / "b/new.wav")
+    folder.put("a/2.wav", b"changed")
+    entries, *_ = folder.match()
+    assert [entries[path].recording for path in ("b/new.wav", "a/2.wav", "a/3.wav")] == ["a/x", "", "a/x"]
+
+
 def test_unchanged_files_are_not_read(folder, reads):
     known, moved, gone, missing = folder.match()
     assert known == folder.entries

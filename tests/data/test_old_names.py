@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from conftest import tones
 
+from audio_utils.audio import melgram
 from audio_utils.audio.melgram import MelgramSettings
 from audio_utils.data import old_names, preproc
 from audio_utils.data.standardization import Standardization
 from audio_utils.inference import checkpoint
 from audio_utils.inference.checkpoint import Checkpoint
 from audio_utils.runtime import safe_files
+from audio_utils.runtime.errors import UserError
 from audio_utils.training.state import TrainingState
 
 
@@ -84,11 +86,13 @@ def test_an_old_weights_file_has_the_new_names(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_old_training_is_continued_exactly(call, tmp_path):
+def test_an_old_training_is_continued_exactly(call, tmp_path, monkeypatch):
     import preprocess_data
     import train_network
-    flags = ("--network", "vgg", "--batch-size", 8, "--warm-up", 4, "--epoch-clips", 1, "--time-mask", 0.1)
+    flags = ("--network", "vgg", "--batch-size", 8, "--warm-up", 4, "--epoch-clips", 1, "--time-mask", 0.1,
+             "--precision", "float32")
     folder = tones(tmp_path / "old")
+    monkeypatch.setattr(melgram, "FORMAT_VERSION", 1)
     call(preprocess_data, folder, "--group-by", r"(\d)$")
     call(train_network, folder, *flags, "--epochs", 2)
     new = shutil.copytree(folder, tmp_path / "new")
@@ -97,9 +101,14 @@ def test_an_old_training_is_continued_exactly(call, tmp_path):
     assert "KEEP_TOGETHER" in (folder / "Preproc/settings.json").read_text()
     assert preproc.read_settings(folder / "Preproc") == preproc.read_settings(new / "Preproc")
     assert "0 computed" in call(preprocess_data, folder, "--group-by", r"(\d)$")
+    monkeypatch.undo()
     said = call(train_network, folder, *flags, "--epochs", 4, "--time-mask", 0.2)
     assert "TIME_MASK was 0.1 and is now 0.2." in said
     assert "Continuing after epoch 2" in said
     call(train_network, new, *flags, "--epochs", 4, "--time-mask", 0.2)
     assert (folder / "weights.hdf5").read_bytes() == (new / "weights.hdf5").read_bytes()
     assert (folder / "history.csv").read_bytes() == (new / "history.csv").read_bytes()
+    call(preprocess_data, folder, "--group-by", r"(\d)$")
+    with pytest.raises(UserError, match="trained on melgrams of an earlier version of Panotti; train again"):
+        call(train_network, folder, *flags, "--epochs", 4)
+    assert (folder / "weights.hdf5").read_bytes() == (new / "weights.hdf5").read_bytes()

@@ -1,14 +1,12 @@
-"""The plan of preprocessing: settings from the sounds' headers, and which melgrams are stale."""
+"""The plan of preprocessing: the split, and which melgrams are stale."""
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 from conftest import sine, write
 
 import preprocess_data
-from audio_utils.audio.audio_io import AudioInfo
 from audio_utils.data import compute, index, plan, preproc
 from audio_utils.runtime import command_line
 from audio_utils.runtime.errors import UserError
@@ -16,54 +14,6 @@ from audio_utils.runtime.errors import UserError
 
 def options(**changes):
     return command_line.constants(preprocess_data, changes)
-
-
-def headers(*samples, rates=(8000,), channels=(1,)):
-    """{path: AudioInfo} of files of these lengths."""
-    return {Path(f"{i}.wav"): AudioInfo(length, rates[i % len(rates)], channels[i % len(channels)], False, "WAV",
-                                        "PCM_16") for i, length in enumerate(samples)}
-
-
-# --- settings --------------------------------------------------------------------------------------------------------
-
-@pytest.mark.parametrize(("rates", "rate"), [([8000, 8000, 44100], 8000), ([8000, 44100], 44100)])
-def test_the_rate_is_the_most_frequent_one_or_the_higher_of_equals(rates, rate):
-    assert plan.choose_settings(headers(*[800] * len(rates), rates=rates), options()).sample_rate == rate
-
-
-def test_the_clip_length_is_the_maximum_at_that_rate():
-    found = plan.choose_settings(headers(800, 4410, 1001, rates=[8000, 44100, 8000]), options())
-    assert found.clip_samples == 1001
-
-
-def test_a_few_files_over_4_times_as_long_do_not_determine_the_clip_length():
-    assert plan.choose_settings(headers(*[1000] * 99, 4001), options()).clip_samples == 1000
-    assert plan.choose_settings(headers(*[1000] * 99, 4000), options()).clip_samples == 4000
-
-
-def test_channels_are_the_maximum_and_mono_is_one():
-    assert plan.choose_settings(headers(800, 800, channels=[1, 3]), options()).channels == 3
-    assert plan.choose_settings(headers(800, 800, channels=[1, 3]), options(MONO=True)).channels == 1
-
-
-def test_constants_override_the_sounds():
-    found = plan.choose_settings(headers(800), options(SAMPLE_RATE=4000, CLIP_SECONDS=0.5, MELS=20))
-    assert (found.sample_rate, found.clip_samples, found.mels) == (4000, 2000, 20)
-
-
-@pytest.mark.parametrize(("changes", "problem"), [
-    ({"CLIP_SECONDS": 86_400, "HOP_MS": 0.5}, "0.wav: is the longest sound; with 8.64e.04 s each melgram would take"),
-    ({"WINDOW_MS": 10_000, "SAMPLE_RATE": 384_000}, "These constants make fft = 3840000; lower SAMPLE_RATE")])
-def test_melgrams_that_no_machine_can_hold_are_refused(changes, problem):
-    with pytest.raises(UserError, match=problem):
-        plan.choose_settings(headers(800), options(**changes))
-
-
-@pytest.mark.parametrize("samples", [220_544, 44_099, 1_000_003])
-def test_sounds_of_the_usual_length_are_not_named_as_longer(samples, capsys):
-    sounds = headers(*[samples] * 99, 2 * samples, rates=[44_100])
-    plan.warn_of_padding(sounds, plan.choose_settings(sounds, options()))
-    assert capsys.readouterr().err.startswith("99.wav: longer than ")
 
 
 # --- stale melgrams --------------------------------------------------------------------------------------------------
@@ -120,22 +70,31 @@ def test_other_settings_are_refused_and_another_split_is_reported(samples, tmp_p
         plan.make_plan(options(MELS=30), samples, folder)
     capsys.readouterr()
     plan.make_plan(options(SAMPLE_RATE=8000, CLIP_SECONDS=0.1, SEED=2), samples, folder)  # what they were, and a seed
-    warning = "SEED was 1 and is now 2: it applies to new files; files already assigned stay where they are; delete "
-    assert capsys.readouterr().err.startswith(f"{warning}{folder}/ to split again.")
+    warning = "SEED was 1 and is now 2: it applies to new files; files already assigned stay where they are; "
+    assert capsys.readouterr().err.startswith(f"{warning}--split-anew assigns all again.")
 
 
-def test_recorded_constants_that_are_damaged_are_rejected(samples, tmp_path):
+def test_recorded_constants_that_are_damaged_are_rejected_and_replaced_by_overwrite(samples, tmp_path, capsys):
     folder = tmp_path / "Preproc"
     folder.mkdir()
-    compute.compute(plan.make_plan(options(), samples, folder), folder, 1, False)
+    first = plan.make_plan(options(), samples, folder)
+    compute.compute(first, folder, 1, False)
     path = folder / "settings.json"
     record = json.loads(path.read_text())
     for changes in ({"constants": record["constants"] | {"MELS": "many"}, "defaults": record["defaults"]},
                     {"constants": record["constants"], "defaults": [1]}):
         path.write_text(json.dumps(record | changes))
-        with pytest.raises(UserError):
-            plan.make_plan(command_line.parse(vars(preprocess_data), preprocess_data._LIMITS, argv=["--overwrite"]),
-                           samples, folder)
+        with pytest.raises(UserError, match=r"settings.json: is damaged.*; run preprocess_data.py --overwrite to"):
+            plan.make_plan(parsed(), samples, folder)
+        capsys.readouterr()
+        found = plan.make_plan(parsed("--overwrite"), samples, folder)
+        assert "settings.json: can't be used and is written again with the constants in" in capsys.readouterr().err
+        assert {clip.name: clip.split for clip in found.clips} == {clip.name: clip.split for clip in first.clips}
+        assert found.settings.mels == preprocess_data.MELS
+
+
+def parsed(*flags):
+    return command_line.parse(vars(preprocess_data), preprocess_data._LIMITS, argv=[*flags])
 
 
 def test_sounds_that_can_not_be_read_are_left_out(samples, capsys):
@@ -157,12 +116,149 @@ def test_links_to_a_disk_that_is_not_mounted_are_one_sentence_each_and_no_class(
         plan.make_plan(options(), tmp_path)
 
 
-def test_a_record_holds_the_settings_and_their_constants():
-    settings = plan.choose_settings(headers(800), options())
-    found = plan.record_of(settings, options(GROUP_BY="x"))
-    assert settings.to_dict().items() <= found.items()
-    assert found["constants"] == {"SAMPLE_RATE": None, "CLIP_SECONDS": None, "MONO": False, "MELS": 96,
-                                  "WINDOW_MS": 46.44, "HOP_MS": 11.61, "TEST_FRACTION": 0.2, "SEED": 1, "GROUP_BY": "x"}
+# --- recordings ------------------------------------------------------------------------------------------------------
+
+def clips(folder, recordings, parts=4, label="a", first=1):
+    """Clips without tags."""
+    for i in range(recordings):
+        for j in range(first, parts + 1):
+            write(folder / f"Samples/{label}/rec{i}_s{j}.wav", sine(300 + 100 * i + j + ord(label) / 200, 0.1))
+
+
+def preprocess(folder, **changes):
+    """Plan and compute; returns name → split."""
+    (folder / "Preproc").mkdir(exist_ok=True)
+    made = plan.make_plan(options(JOBS=1, **changes), folder / "Samples", folder / "Preproc")
+    compute.compute(made, folder / "Preproc", 1, False)
+    return {clip.name: clip.split for clip in made.clips}
+
+
+def divided(splits):
+    """The recordings whose clips are in several splits."""
+    recordings = {name.rpartition("_s")[0] for name in splits}
+    return {each for each in recordings if len({splits[name] for name in splits if name.startswith(each + "_")}) > 1}
+
+
+def test_clips_of_a_recording_are_in_one_split_in_the_index_too(tmp_path, capsys):
+    clips(tmp_path, 10)
+    clips(tmp_path, 5, label="b")
+    splits = preprocess(tmp_path)
+    assert not divided(splits)
+    assert list(splits.values()).count("Test") == 8 + 4
+    assert "recording" not in capsys.readouterr().err
+    data = preproc.grouping(tmp_path / "Preproc", "")
+    assert data == plan.make_plan(options(), tmp_path / "Samples").grouping
+    assert data.of("a/rec1_s1.wav") == data.of("a/rec1_s4.wav") == "a/rec1"
+    clips(tmp_path, 10, parts=5, first=5)  # new clips follow
+    again = preprocess(tmp_path)
+    assert not divided(again)
+    assert again | splits == again
+
+
+def test_a_class_of_few_recordings_is_split_clip_by_clip_and_named_in_each_run(tmp_path, capsys):
+    for label, recordings in {"a": 4, "b": 5, "c": 1, "d": 2, "e": 3}.items():
+        clips(tmp_path, recordings, label=label)
+    clips(tmp_path, 1, parts=1, label="f")
+    for _ in range(2):
+        splits = preprocess(tmp_path)
+        assert {each[0] for each in divided(splits)} == set("acde")
+        assert capsys.readouterr().err.splitlines()[-1] == (
+            "a, c, d and 1 more: fewer than 5 recordings; clips of one recording are split between Train and Test, so "
+            "the score is too optimistic; add recordings.")
+    assert preproc.grouping(tmp_path / "Preproc", "").of("c/rec0_s1.wav") == "c/rec0_s1"
+    for i in range(4):
+        write(tmp_path / f"Samples/a/single{i}.wav", sine(999 + i, 0.1))
+    again = preprocess(tmp_path)  # a now has enough recordings, and they are divided already
+    assert again | splits == again
+    message = capsys.readouterr().err
+    assert "c, d, e: fewer than 5 recordings" in message
+    assert "with clips in both Train and Test" in message
+
+
+@pytest.mark.parametrize("kind", ["no index", "no column", "index"])
+def test_recordings_that_an_older_version_divided_stay_until_split_anew(tmp_path, capsys, monkeypatch, kind):
+    for label in "ab":
+        clips(tmp_path, 6, label=label)
+    with monkeypatch.context() as patch:
+        patch.setattr(plan, "find_recordings", lambda *_: {})
+        before = preprocess(tmp_path)
+    path = tmp_path / "Preproc/index.csv"
+    if kind == "no column":
+        path.write_text("".join(f"{line.rpartition(',')[0]}\n" for line in path.read_text().splitlines()))
+    elif kind == "no index":
+        path.unlink()
+    count = len(divided(before))
+    assert count > 3
+    capsys.readouterr()
+    for _ in range(2):
+        assert preprocess(tmp_path) == before
+        message = capsys.readouterr().err
+        assert (f"and {count - 3} more: from {count} recordings with clips in both Train and Test, so the score is too "
+                "optimistic; preprocess_data.py --split-anew assigns all sounds again.") in message
+    after = preprocess(tmp_path, SPLIT_ANEW=True)
+    assert not divided(after)
+    assert preprocess(tmp_path) == after
+    assert capsys.readouterr().err == ""
+    melgrams = preproc.find_melgrams(tmp_path / "Preproc")
+    assert set(melgrams) == {(split, name) for name, split in after.items()}
+    assert {entry.name: entry.split for entry in index.read(tmp_path / "Preproc")[0].values()} == after
+
+
+def test_split_anew_applies_new_constants_and_its_split_does_not_depend_on_the_former(tmp_path, capsys):
+    for label in "ab":
+        clips(tmp_path, 10, label=label)
+        for i in range(4):
+            write(tmp_path / f"Samples/{label}/rec{i}_s1_aug1.wav", sine(500 + i, 0.1))
+    first = preprocess(tmp_path)
+    other = preprocess(tmp_path, SPLIT_ANEW=True, SEED=2, GROUP_BY=r"^rec\d")
+    assert other != first
+    assert "SEED" not in capsys.readouterr().err
+    assert preprocess(tmp_path, SPLIT_ANEW=True) == first
+    assert set(preproc.find_melgrams(tmp_path / "Preproc")) == {(split, name) for name, split in first.items()}
+
+
+def test_a_killed_split_anew_is_continued_by_a_plain_run(tmp_path, monkeypatch):
+    for label in "ab":
+        clips(tmp_path, 10, label=label)
+    preprocess(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(preproc, "write_melgram", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            preprocess(tmp_path, SPLIT_ANEW=True, SEED=3)
+    after = preprocess(tmp_path)
+    assert not divided(after)
+    assert set(preproc.find_melgrams(tmp_path / "Preproc")) == {(split, name) for name, split in after.items()}
+    assert after == preprocess(tmp_path, SPLIT_ANEW=True, SEED=3)
+
+
+def test_in_the_users_own_split_recordings_are_kept_together_for_validation_only(tmp_path, capsys):
+    for split in ("Train", "Test"):
+        for label in "ab":
+            for i in range(6):
+                for j in (1, 2) if split == "Train" else (3, 4):
+                    write(tmp_path / f"Samples/{split}/{label}/rec{i}_s{j}.wav", sine(300 + 10 * i + j, 0.1))
+    splits = preprocess(tmp_path)
+    assert {name: int(name[-5]) > 2 for name in splits} == {name: split == "Test" for name, split in splits.items()}
+    assert ("from 12 recordings with clips in both Train and Test, so the score is too optimistic; move all clips of a "
+            "recording into one split.") in capsys.readouterr().err
+    assert preproc.grouping(tmp_path / "Preproc", "").of("a/rec1_s2.wav") == "a/rec1"
+    assert preprocess(tmp_path, SPLIT_ANEW=True) == splits
+    assert "contains your own split, which --split-anew does not change." in capsys.readouterr().err
+
+
+def test_a_group_by_is_suggested_once_and_works(tmp_path, capsys):
+    for label in "ab":
+        for i in range(12):
+            for take in "AB":
+                write(tmp_path / f"Samples/{label}/{i}-{take}.wav", sine(300 + 20 * i + ord(take) + ord(label), 0.1))
+    before = preprocess(tmp_path)
+    message = capsys.readouterr().err
+    assert 'preprocess_data.py --split-anew "--group-by=-[A-Z]$" keeps the takes' in message
+    assert any(before[name] != before[name.replace("-A", "-B")] for name in before)
+    assert preprocess(tmp_path) == before
+    assert "--group-by" not in capsys.readouterr().err
+    after = preprocess(tmp_path, SPLIT_ANEW=True, GROUP_BY="-[A-Z]$")
+    assert all(after[name] == after[name.replace("-A", "-B")] for name in after)
 
 
 def test_options_are_not_changed(samples):

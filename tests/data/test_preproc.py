@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 
+from audio_utils.audio import melgram
 from audio_utils.audio.melgram import MelgramSettings
 from audio_utils.data import index, preproc
 from audio_utils.runtime import safe_files
@@ -55,8 +56,30 @@ def test_missing_settings_are_named(tmp_path):
                                      '{"constants": {"KEEP_TOGETHER": "("}}', "[" * 100_000, '{"mels": 1e999}'])
 def test_damaged_settings_are_named(folder, content):
     (folder / "settings.json").write_text(content)
-    with pytest.raises(UserError, match=r"settings.json: .*delete it"):
+    with pytest.raises(UserError, match=r"settings.json: .*; run preprocess_data.py --overwrite to compute the"):
         preproc.read_settings(folder)
+    assert preproc.usable_settings(folder) is None
+    assert preproc.current_settings_id(folder) == ""
+    preproc.mark_incomplete(folder)
+    assert (folder / "settings.json").read_text() == content
+    preproc.write_settings(folder, SETTINGS.to_dict())
+    assert preproc.usable_settings(folder)[0] == SETTINGS
+
+
+def test_settings_of_a_newer_version_are_named_whatever_they_contain(folder):
+    newer = {"format_version": melgram.FORMAT_VERSION + 1, "constants": 3}
+    safe_files.write_json(folder / "settings.json", newer)
+    with pytest.raises(UserError, match="settings.json: was written by a newer version of Panotti; update this"):
+        preproc.read_settings(folder)
+    preproc.mark_incomplete(folder)
+    assert safe_files.read_json(folder / "settings.json", "") == newer
+
+
+def test_settings_are_marked_incomplete(folder):
+    preproc.mark_incomplete(folder)
+    assert preproc.read_settings(folder)[1]["complete"] is False
+    preproc.mark_incomplete(folder / "Train")  # there are none
+    assert not (folder / "Train/settings.json").exists()
 
 
 # --- melgrams --------------------------------------------------------------------------------------------------------
@@ -103,6 +126,9 @@ def test_damaged_melgrams_are_named_and_left_out(folder, content):
     assert clips.names == ["a/1", "c/1", "c/2"]
     assert clips.melgrams[:, 0, 0, 0].tolist() == [0, 2, 3]
     assert [warning.partition(": ")[0] for warning in warnings] == [str(bad)]
+    seen_by_preprocessing = len(content) != preproc.melgram_file_bytes(SETTINGS)
+    assert warnings[0].endswith("; run preprocess_data.py again." if seen_by_preprocessing else
+                                "; run preprocess_data.py --overwrite to compute the melgrams again (the split stays).")
 
 
 def test_only_melgrams_of_the_index_are_used(folder):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import sine, write
 
-from audio_utils.audio import tags
+from audio_utils.audio import audio_io, tags
 from audio_utils.data import checks, sounds
 from audio_utils.runtime.errors import UserError
 
@@ -200,15 +200,19 @@ def test_train_and_test_in_any_case_are_the_users_split_if_they_hold_class_folde
 
 
 @pytest.mark.parametrize("name", ["Val", "val", "Valid", "VALIDATION", "Validation"])
-def test_a_validation_folder_is_refused_with_advice_that_works(tmp_path, name):
-    touch(tmp_path, "Train/a/1.wav", "Train/b/1.wav", "Test/a/2.wav", f"{name}/a/3.wav")
-    with pytest.raises(UserError, match=rf"{name}/: a validation folder is not supported yet; move its sounds into the "
-                                        "class folders of .*/Train/"):
+def test_a_validation_folder_is_part_of_the_users_split(tmp_path, name):
+    touch(tmp_path, "Train/a/1.wav", "Train/b/1.wav", "Test/a/2.wav", f"{name}/a/3.wav", f"{name}/c/4.wav")
+    found, skipped = sounds.find_sounds(tmp_path)
+    assert [(sound.name, sound.split) for sound in found] == [
+        ("a/1.wav", "Train"), ("b/1.wav", "Train"), ("a/3.wav", "Val"), ("a/2.wav", "Test")]
+    assert [(str(each.path.relative_to(tmp_path)), each.reason) for each in skipped] == [
+        (f"{name}/c", "is a class without sounds in Train and is left out; add sounds of it there")]
+
+
+def test_two_validation_folders_are_refused(tmp_path):
+    touch(tmp_path, "Train/a/1.wav", "Test/a/2.wav", "Val/a/3.wav", "valid/a/4.wav")
+    with pytest.raises(UserError, match="contains Val/ and valid/, which are one split; merge them"):
         sounds.find_sounds(tmp_path)
-    (tmp_path / f"{name}/a/3.wav").rename(tmp_path / "Train/a/3.wav")
-    (tmp_path / f"{name}/a").rmdir()
-    (tmp_path / name).rmdir()
-    assert names_in(tmp_path) == ["a/1.wav", "a/3.wav", "b/1.wav", "a/2.wav"]
 
 
 def test_train_without_test_is_refused_with_advice_that_works(tmp_path):
@@ -230,7 +234,7 @@ def test_folders_that_differ_in_case_are_refused(tmp_path):
     touch(tmp_path, "Train/a/1.wav", "train/b/1.wav", "Test/a/2.wav")
     if len(list(tmp_path.iterdir())) < 3:
         pytest.skip("this file system ignores case")
-    with pytest.raises(UserError, match="contains two folders whose names differ only in case; merge them"):
+    with pytest.raises(UserError, match="contains Train/ and train/, which are one split; merge them"):
         sounds.find_sounds(tmp_path)
 
 
@@ -255,7 +259,8 @@ def augment(path, count=1):
     """Tagged copies, as augment_data.py names them."""
     for number in range(1, count + 1):
         copy = path.with_stem(f"{path.stem}_aug{number}")
-        tags.write(copy, sine(seconds=0.1) / (1 + number), 8000, "PCM_16", "WAV", tags.steps_from(tags.AUGMENT, path))
+        tag = tags.text(tags.steps_from(tags.AUGMENT, path))
+        audio_io.write(copy, sine(seconds=0.1) / (1 + number), 8000, comment=tag)
     return copy
 
 
@@ -303,16 +308,29 @@ def test_copies_of_copies_and_clips_of_copies_lead_to_the_recording(tmp_path):
     write(tmp_path / "a/x_aug1_aug2.wav", sine(400))
     assert copies_in(tmp_path) == dict.fromkeys(("a/x_aug1.wav", "a/x_aug1_aug2.wav"), "a/x.wav")
     copy = augment(write(tmp_path / "b/y.wav", sine()))
-    tags.write(tmp_path / "b/y_aug1_s1.wav", sine(), 8000, "PCM_16", "WAV", tags.steps_from(tags.SPLIT, copy))
+    audio_io.write(tmp_path / "b/y_aug1_s1.wav", sine(), 8000, comment=tags.text(tags.steps_from(tags.SPLIT, copy)))
     assert copies_in(tmp_path)["b/y_aug1_s1.wav"] == "b/y.wav"
     write(tmp_path / "b/y_s1.wav", sine())  # the same clip of the recording
     assert copies_in(tmp_path)["b/y_aug1_s1.wav"] == "b/y_s1.wav"
 
 
+@pytest.mark.parametrize(("source", "is_copy"), [("y_aug1.wav", True), ("y.wav", False)])
+def test_a_clip_of_a_file_without_a_tag_is_a_copy_if_that_is_named_so(tmp_path, source, is_copy):
+    write(tmp_path / "b/y_s1.wav", sine())
+    for name in ("y_aug1_s1.wav", "y_aug2_e0a0_s1.wav"):
+        tool = tags.SPLIT if "e0" not in name else tags.BINAURALIFY
+        steps = [tags.Step(tags.SPLIT, "x.wav", 5, "ab"), tags.Step(tool, source, 5, "ab")]
+        audio_io.write(tmp_path / "b" / name, sine(), 8000, comment=tags.text(steps))
+    write(tmp_path / "b/y_e0a0_s1.wav", sine())
+    assert copies_in(tmp_path) == ({"b/y_aug1_s1.wav": "b/y_s1.wav"} if is_copy else {})
+    assert sounds.is_copy_on_disk(tmp_path / "b/y_aug1_s1.wav") is is_copy
+    assert not sounds.is_copy_on_disk(tmp_path / "b/y_aug2_e0a0_s1.wav")
+
+
 def test_files_that_are_copies_of_each_other_do_not_loop(tmp_path):
     for one, other in ("xy", "yx"):
         step = tags.Step(tags.AUGMENT, f"{other}.wav", 0, "")
-        tags.write(tmp_path / f"{one}.wav", sine(), 8000, "PCM_16", "WAV", [step])
+        audio_io.write(tmp_path / f"{one}.wav", sine(), 8000, comment=tags.text([step]))
     for name in "xy":
         (tmp_path / "a").mkdir(exist_ok=True)
         (tmp_path / f"{name}.wav").rename(tmp_path / f"a/{name}.wav")

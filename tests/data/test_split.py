@@ -1,12 +1,14 @@
 """The split and the folds: stratified, grouped, seeded, and stable when sounds are added."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from audio_utils.data import split
 from audio_utils.data.sounds import Sound
+from audio_utils.data.split import Grouping
 from audio_utils.runtime.errors import UserError
 
 
@@ -14,8 +16,17 @@ def names(classes=2, files=10, suffix=".wav"):
     return [f"class{c}/file{i}{suffix}" for c in range(classes) for i in range(files)]
 
 
-def hold_out(sounds, assigned=None, fraction=0.2, seed=1, group_by=""):
-    return split.hold_out(sounds, assigned or {}, fraction, seed, group_by)
+def hold_out(sounds, assigned=None, fraction=0.2, seed=1, **grouping):
+    return split.hold_out(sounds, assigned or {}, fraction, seed, Grouping(**grouping))
+
+
+def split_sounds(sounds, assigned, fraction, seed):
+    copy_of = {sound.name: sound.copy_of for sound in sounds if sound.copy_of}
+    return split.split_sounds(sounds, assigned, fraction, seed, Grouping(copy_of=copy_of))
+
+
+def assign_folds(sounds, rule, seed, **grouping):
+    return split.assign_folds(sounds, rule, seed, Grouping(**grouping))
 
 
 def held_out(result):
@@ -98,7 +109,7 @@ def test_the_users_split_is_kept_except_for_augmented_test_sounds():
     sounds = [Sound(name.split("/")[1], Path(name), name.split("/")[0], copy_of) for name, copy_of in (
         ("Train/a/1.wav", None), ("Train/a/other.wav", "a/2.wav"), ("Train/b/1.wav", None), ("Test/a/2.wav", None),
         ("Test/b/3_aug1.wav", "b/3.wav"), ("Test/b/site_aug12.wav", None))]
-    assert split.split_sounds(sounds, {}, 0.2, 1) == ["Train", None, "Train", "Test", None, "Test"]
+    assert split_sounds(sounds, {}, 0.2, 1) == ["Train", None, "Train", "Test", None, "Test"]
 
 
 # --- copies that are known from their tags, not by their names -------------------------------------------------------
@@ -111,7 +122,7 @@ def recordings_of_august(folder="a"):
 
 def test_recordings_that_are_named_as_copies_are_held_out_and_their_copies_are_not():
     recordings, copy_of = recordings_of_august()
-    held = split.hold_out([*recordings, *copy_of], {}, 0.2, 1, copy_of=copy_of)
+    held = hold_out([*recordings, *copy_of], copy_of=copy_of)
     assert len(held_out(held)) == 8
     assert held_out(held) <= set(recordings)
     assert len({name.replace("_aug12", "").replace("_aug13", "") for name in held_out(held)}) > 4  # no groups by site
@@ -120,7 +131,7 @@ def test_recordings_that_are_named_as_copies_are_held_out_and_their_copies_are_n
 
 def test_copies_whose_names_do_not_say_so_are_in_no_fold():
     recordings, copy_of = recordings_of_august()
-    _, fold_of = split.assign_folds([*recordings, *copy_of], "5", 1, copy_of=copy_of)
+    _, fold_of = assign_folds([*recordings, *copy_of], "5", 1, copy_of=copy_of)
     assert set(fold_of) == set(recordings)
     assert set(Counter(fold_of.values()).values()) == {8}
 
@@ -128,34 +139,120 @@ def test_copies_whose_names_do_not_say_so_are_in_no_fold():
 def test_sounds_know_their_recording_also_if_it_is_gone():
     recordings, copy_of = recordings_of_august()
     sounds = [Sound("a", Path(name), copy_of=copy_of.get(name)) for name in [*recordings, *copy_of]]
-    found = split.split_sounds(sounds, {}, 0.2, 1)
+    found = split_sounds(sounds, {}, 0.2, 1)
     assert Counter(found) == {"Train": 32 + 32, "Test": 8, None: 8}
     assigned = {sound.name: each for sound, each in zip(sounds, found, strict=True) if each}
     copies = [sound for sound in sounds if sound.copy_of]
     expected = [each for sound, each in zip(sounds, found, strict=True) if sound.copy_of]
-    assert split.split_sounds(copies, assigned, 0.2, 1) == expected
+    assert split_sounds(copies, assigned, 0.2, 1) == expected
 
 
 def test_group_by_applies_to_the_recording_of_a_copy():
     copy_of = {"a/x.wav": "a/take1_s3.wav"}
-    assert split.group_of("a/x.wav", r"_s\d+$", copy_of) == split.group_of("b/take1_s9.wav", r"_s\d+$", copy_of)
-    assert split.group_of("a/site_aug12.wav", "", copy_of) == "a/site_aug12"
+    grouping = Grouping(r"_s\d+$", copy_of)
+    assert grouping.of("a/x.wav") == grouping.of("b/take1_s9.wav")
+    assert Grouping(copy_of=copy_of).of("a/site_aug12.wav") == "a/site_aug12"
 
 
 def test_by_names_alone_and_with_the_copies_ordinary_sounds_are_split_alike():
     originals = names(3, 20)
     copy_of = {name.replace(".wav", f"_aug{i}.wav"): name for name in originals for i in (1, 2)}
     every = [*originals, *copy_of]
-    assert split.hold_out(every, {}, 0.2, 1, copy_of=copy_of) == split.hold_out(every, {}, 0.2, 1)
-    assert split.assign_folds(every, "4", 1, copy_of=copy_of) == split.assign_folds(every, "4", 1)
+    assert hold_out(every, copy_of=copy_of) == hold_out(every)
+    assert assign_folds(every, "4", 1, copy_of=copy_of) == assign_folds(every, "4", 1)
+
+
+# --- recordings ------------------------------------------------------------------------------------------------------
+
+def clips(recordings, parts=4, classes="ab"):
+    """Name → recording."""
+    return {f"{c}/{i}_s{part}.wav": f"{c}/{i}" for c in classes for i in range(recordings) for part in range(parts)}
+
+
+def test_clips_of_a_recording_are_held_out_together_and_in_one_fold():
+    result, (_, fold_of) = (function(list(clips(10)), *arguments, recordings=clips(10))
+                            for function, arguments in ((hold_out, ()), (assign_folds, ("3", 1))))
+    for found in (result, fold_of):
+        assert all(len({found[name] for name, each in clips(10).items() if each == recording}) == 1
+                   for recording in clips(10).values())
+    assert by_class(result) == {"a": 8, "b": 8}
+
+
+def test_a_file_named_as_the_recording_of_clips_is_in_their_group():
+    grouping = Grouping(recordings=clips(2))
+    assert grouping.of("a/0.flac") == grouping.of("a/0_s1.wav") != grouping.of("a/1.wav") != grouping.of("b/1.wav")
+
+
+def test_new_clips_and_copies_follow_their_recording():
+    every = clips(10, parts=6)
+    first = hold_out(list(clips(10)), recordings=clips(10))
+    copy_of = {name.replace(".wav", "_aug1.wav"): name for name in every}
+    result = hold_out([*every, *copy_of], {name: bool(found) for name, found in first.items()}, copy_of=copy_of,
+                      recordings=every)
+    assert all(result[name] == first[name.replace("_s4", "_s0").replace("_s5", "_s0")] for name in every)
+    assert all(result[copy] is (None if result[name] else False) for copy, name in copy_of.items())
+
+
+def test_a_copy_whose_parent_is_gone_follows_the_recording_in_its_tag():
+    grouping = Grouping(copy_of={"a/x_s3_aug1.wav": "a/x_s3.wav"}, recordings={
+        "a/x_s1.wav": "k", "a/x_s2.wav": "k", "a/x_s3_aug1.wav": "k"})
+    assert grouping.of("a/x_s3_aug1.wav") == grouping.of("a/x_s1.wav") == grouping.of("a/x_s3.wav")
+
+
+def test_groups_by_name_and_recordings_that_overlap_are_one_group():
+    recordings = {"a/1_x.wav": "r", "b/2_x.wav": "r", "b/2_y.wav": "s", "c/3_z.wav": "s", "c/4_z.wav": "t"}
+    grouping = Grouping(r"^(\d)", recordings=recordings)
+    assert len({grouping.of(name) for name in [*recordings, "c/1_other.wav", "c/3.wav"]}) == 2
+    assert grouping.of("c/4.wav") == grouping.of("c/4_z.wav") != grouping.of("c/3.wav")
+    assert Grouping(r"^(\d)", recordings=dict(reversed(recordings.items()))).of("c/3.wav") == grouping.of("c/3.wav")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_any_grouping_keeps_groups_by_name_and_recordings_whole(seed):
+    rng = np.random.default_rng(seed)
+    some = [f"{rng.choice(list('abc'))}/{rng.integers(30)}-{i}.wav" for i in range(300)]
+    recordings = {name: str(rng.integers(40)) for name in some if rng.random() < 0.5}
+    result = hold_out(some, group_by=r"-\d+$", recordings=recordings, seed=seed)
+    for key in (lambda name: name.partition("/")[2].partition("-")[0], lambda name: recordings.get(name, name)):
+        splits = defaultdict(set)
+        for name in some:
+            splits[key(name)].add(result[name])
+        assert set(map(len, splits.values())) == {1}
+
+
+def test_a_class_with_fewer_than_5_groups_is_split_clip_by_clip():
+    every = clips(4, classes="a") | clips(5, classes="b") | clips(2, parts=1, classes="c")
+    every |= {f"c/single{i}.wav": "" for i in range(2)}
+    grouping, few = Grouping(recordings={name: each for name, each in every.items() if each}).relaxed(every)
+    assert few == ["a"]  # in c, the recordings change nothing
+    assert {grouping.of(name) for name in every if name[0] == "b"} == {f"b/{i}" for i in range(5)}
+    assert len({grouping.of(name) for name in every if name[0] == "a"}) == 16
+    more = every | {"a/single.wav": ""}
+    assert Grouping(recordings=grouping.recordings | clips(4, classes="a")).relaxed(more)[1] == []
+
+
+def test_groups_by_name_hold_in_a_class_that_is_split_clip_by_clip():
+    every = {f"a/{i}{part}_s{j}.wav": f"a/{i}{part}" for i in range(4) for part in "xy" for j in range(3)}
+    grouping, few = Grouping(r"^(\d)", recordings=every).relaxed(every)
+    assert few == []  # without the recordings there are no more groups
+    assert len({grouping.of(name) for name in every}) == 4
+    grouping, few = Grouping(r"_s\d+$", recordings=dict.fromkeys(every, "one")).relaxed(every)
+    assert few == ["a"]
+    assert len({grouping.of(name) for name in every}) == 8
+
+
+def test_copies_do_not_count_as_groups():
+    every = clips(4, classes="a")
+    copy_of = {f"a/x_aug{i}.wav": f"a/x{i}.wav" for i in range(9)}
+    assert Grouping(copy_of=copy_of, recordings=every).relaxed([*every, *copy_of])[1] == ["a"]
 
 
 def test_sounds_with_melgrams_keep_their_split():
     sounds = [Sound("a", Path(f"{i}.wav")) for i in range(10)]
-    first = split.split_sounds(sounds, {}, 0.2, 1)
+    first = split_sounds(sounds, {}, 0.2, 1)
     assert Counter(first) == {"Train": 8, "Test": 2}
     assigned = {sound.name: found for sound, found in zip(sounds, first, strict=True)}
-    assert split.split_sounds(sounds, assigned, 0.5, 9) == first
+    assert split_sounds(sounds, assigned, 0.5, 9) == first
 
 
 @pytest.mark.parametrize("pattern", ["(", "*", 3])
@@ -170,35 +267,35 @@ NAMES = [f"{name}/{i}-{take}.wav" for name in "abc" for i in range(20) for take 
 
 
 def test_folds_are_stratified_and_grouped():
-    folds, fold_of = split.assign_folds(NAMES, "4", 1, r"-\w$")
+    folds, fold_of = assign_folds(NAMES, "4", 1, group_by=r"-\w$")
     assert folds == ["1", "2", "3", "4"]
     assert set(Counter((name[0], fold) for name, fold in fold_of.items()).values()) == {10}
     assert all(fold_of[name] == fold_of[name.replace("-x", "-y")] for name in NAMES)
-    assert split.assign_folds(NAMES, "4", 1, r"-\w$") == (folds, fold_of)
-    assert split.assign_folds(NAMES, "4", 2, r"-\w$") != (folds, fold_of)
+    assert assign_folds(NAMES, "4", 1, group_by=r"-\w$") == (folds, fold_of)
+    assert assign_folds(NAMES, "4", 2, group_by=r"-\w$") != (folds, fold_of)
 
 
 def test_folds_from_names():
-    folds, fold_of = split.assign_folds(NAMES, r"(\d)-", 1)
+    folds, fold_of = assign_folds(NAMES, r"(\d)-", 1)
     assert folds == list("0123456789")
     assert fold_of["a/13-x.wav"] == "3"
-    assert split.assign_folds(NAMES, "x|y", 1)[0] == ["x", "y"]
-    assert split.assign_folds(["a/10.wav", "a/9.wav"], r"\d+", 1)[0] == ["9", "10"]
+    assert assign_folds(NAMES, "x|y", 1)[0] == ["x", "y"]
+    assert assign_folds(["a/10.wav", "a/9.wav"], r"\d+", 1)[0] == ["9", "10"]
 
 
 def test_sounds_that_the_rule_does_not_match_are_in_no_fold():
-    folds, fold_of = split.assign_folds(NAMES, r"^([78])-", 1)
+    folds, fold_of = assign_folds(NAMES, r"^([78])-", 1)
     assert folds == ["7", "8"]
     assert Counter(fold_of.values()) == {"7": 6, "8": 6, None: 108}
-    assert split.assign_folds(NAMES, r"^[78]?", 1) == (folds, fold_of)
+    assert assign_folds(NAMES, r"^[78]?", 1) == (folds, fold_of)
 
 
 def test_augmented_copies_are_in_no_fold():
-    assert "a/1-x_aug1.wav" not in split.assign_folds([*NAMES, "a/1-x_aug1.wav"], "3", 1)[1]
+    assert "a/1-x_aug1.wav" not in assign_folds([*NAMES, "a/1-x_aug1.wav"], "3", 1)[1]
 
 
 def test_a_class_may_have_fewer_sounds_than_folds():
-    _, fold_of = split.assign_folds([*NAMES, "d/1.wav"], "5", 1)
+    _, fold_of = assign_folds([*NAMES, "d/1.wav"], "5", 1)
     assert fold_of["d/1.wav"] in "12345"
 
 
@@ -207,7 +304,7 @@ def test_a_class_may_have_fewer_sounds_than_folds():
     ("wav", "FOLDS is 'wav', which finds no fold in the names"), (r"-", "finds one fold in the names")])
 def test_fewer_than_two_folds_are_refused(rule, problem):
     with pytest.raises(UserError, match=problem):
-        split.assign_folds(NAMES, rule, 1)
+        assign_folds(NAMES, rule, 1)
 
 
 def test_a_rule_for_folds_that_is_no_regular_expression_is_refused():

@@ -197,7 +197,7 @@ def test_audio_comes_from_test_if_train_has_the_name_too(tmp_path):
             write(tmp_path / "Samples" / split / each, sine(seconds=seconds))
     page = Page(page_of(tmp_path, findings, sounds=False))
     assert "0.7 s, padded with silence" in page.words
-    assert "user-defined, Samples/Train and Samples/Test" in page.words
+    assert "user-defined, Samples/Train, Samples/Test" in page.words
 
 
 # --- in a browser ---------------------------------------------------------------------------------------------------

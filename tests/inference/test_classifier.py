@@ -1,5 +1,6 @@
 """classifier.py: a file, an array and a stream of the same samples get the same probabilities."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,7 @@ from conftest import sine, write
 from networks import NAMES, SETTINGS, write_random_network
 
 import panotti_models
-from audio_utils.audio import audio_io
+from audio_utils.audio import audio_io, melgram
 from audio_utils.audio.audio_io import AudioError
 from audio_utils.inference.classifier import Classifier
 from audio_utils.inference.windows import read_clip
@@ -108,7 +109,23 @@ def test_a_silent_file_is_classified_with_a_warning(classifier, tmp_path, capsys
     assert capsys.readouterr().err == f"{path}: is silent; kept.\n"
 
 
+@pytest.mark.parametrize("offset", [0, 0.2])
+def test_channels_that_cancel_each_other_in_a_long_sound_are_named_once(classifier, monkeypatch, tmp_path, capsys,
+                                                                        offset):
+    monkeypatch.setattr(classifier, "settings", dataclasses.replace(SETTINGS, channels=1))
+    monkeypatch.setattr(classifier, "predict", lambda melgrams: np.full((len(melgrams), 2), 0.5))
+    tone = sweep(3, 1)
+    for channels, warnings in (([tone, -tone], 1), ([tone, tone], 0), ([tone], 0)):
+        audio = np.concatenate(channels) + np.float32(offset)
+        path = write(tmp_path / "a.wav", audio, RATE)
+        assert len(classifier.classify_file(path)) == 1
+        assert capsys.readouterr().err == f"{melgram.canceled(path)}\n" * warnings
+        list(classifier.classify_stream(np.array_split(audio, 5, axis=1), RATE, len(audio), "standard input"))
+        assert capsys.readouterr().err == f"{melgram.canceled('standard input')}\n" * warnings
+
+
 @pytest.mark.parametrize(("audio", "message"), [
+    (np.full((2, 100), 3e38), "the sound: contains samples of absurd magnitude"),
     (np.zeros((3, 100)), "the sound: has 3 channels, the network 2; remove some."),
     (np.zeros((2, 0)), "the sound: contains no samples"), (np.zeros(0), "the sound: contains no samples"),
     (np.full((2, 100), np.nan), "the sound: contains NaN"), (np.full((2, 9000), np.inf), "the sound: contains NaN")])

@@ -1,5 +1,8 @@
 """device.py: the number type that the hardware has, and a batch normalization that equals Keras's."""
 
+import json
+import os
+
 import numpy as np
 import pytest
 
@@ -43,3 +46,13 @@ def test_a_gpu_computes_in_bfloat16_only_if_it_supports_it(tmp_path, monkeypatch
 def test_the_device_has_the_backend_s_own_name():
     assert device.device()
     assert device.on_gpu() == ("cpu" not in device.device().lower())
+
+
+def test_the_description_names_the_processor_and_the_settings_of_its_kernels(monkeypatch):
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    found = device.description()
+    assert json.loads(json.dumps(found)) == found
+    assert found["settings"]["ONEDNN_MAX_CPU_ISA"] == "AVX2"
+    assert found["versions"][0] == keras.__version__
+    if not device.on_gpu() and os.path.exists("/proc/cpuinfo"):
+        assert found["device"]

@@ -39,8 +39,8 @@ def require_same(model, opened):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.long) if name == "ensemble" else name
-                                  for name in panotti_models.NETWORKS])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.long) if name in ("residual", "ensemble") else
+                                  name for name in panotti_models.NETWORKS])  # modulation contains residual
 def test_exported_networks_predict_the_same(folder, name):
     model = write_random_network(folder, name)
     assert np.ptp(network.predict(model, melgrams(9))[:, 0]) > 0.005  # predictions depend on the clip

@@ -16,7 +16,8 @@ MELGRAMS = np.random.default_rng(5).normal(-40, 15, (5, *SETTINGS.shape)).astype
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", panotti_models.NETWORKS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.long) if name == "residual" else name
+                                  for name in panotti_models.NETWORKS])  # modulation and ensemble contain residual
 def test_keras_opens_the_file(tmp_path, name):
     expected = network.predict(write_random_network(tmp_path, name), MELGRAMS)
     path = tmp_path / "weights.hdf5"
@@ -42,6 +43,31 @@ def test_an_unknown_network_is_refused(tmp_path):
     path = tmp_path / "weights.hdf5"
     with pytest.raises(UserError, match="contains the network 'lstm', which panotti_models.py does not define"):
         network.load(path, checkpoints.read(path)._replace(network="lstm"))
+
+
+def test_a_network_whose_definition_has_changed_predicts_as_it_was_trained(tmp_path, monkeypatch):
+    expected = network.predict(write_random_network(tmp_path), MELGRAMS)
+    monkeypatch.setitem(panotti_models.NETWORKS, "vgg", lambda x, classes: panotti_models.vgg(-x, classes))
+    path = tmp_path / "weights.hdf5"
+    found = checkpoints.read(path)
+    assert not network.stored_form(path, found).is_current
+    np.testing.assert_array_equal(network.predict(network.load(path, found), MELGRAMS), expected)
+
+
+@pytest.mark.parametrize(("text", "replacement", "message"), [
+    (b'"class_name": "Dropout"', b'"class_name": "Lambda" ', r"can't be read \(a layer Lambda\); restore"),
+    (b'"activation": "softmax"', b'"activation": "sigmoi_"', r"can't be read \(Could not interpret activation"),
+    (b'"strides": [2, 2]', b'"strides": [0, 2]', "can't be read"),
+    (b'{"class_name": "Functional"', b'{"class_name": "Sequential"', "is damaged or not a weights file"),
+    (b'"trainable": true', b'"trainable": t"ue', "is damaged or not a weights file")])
+def test_a_damaged_description_of_the_layers_is_one_sentence(tmp_path, text, replacement, message):
+    write_random_network(tmp_path)
+    path = tmp_path / "weights.hdf5"
+    found, content = checkpoints.read(path), path.read_bytes()
+    assert text in content
+    path.write_bytes(content.replace(text, replacement))
+    with pytest.raises(UserError, match=f"weights.hdf5: .*{message}.*train_network.py --fresh; the old file is kept"):
+        network.load(path, found)
 
 
 def test_predictions_do_not_depend_on_batches_or_other_clips(tmp_path):

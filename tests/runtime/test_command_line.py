@@ -183,6 +183,23 @@ def test_constants_of_another_script_are_checked_and_overridden():
         command_line.constants(script, {"MELS": 0})
 
 
+def test_recorded_values_replace_constants_but_not_flags(constants):
+    options = command_line.parse(constants, {"STEP_COUNT": Limits(int, 1)}, argv=["--step-count", "5"])
+    changed = options.with_values({"step_count": 7, "name": "y"})
+    assert (changed.step_count, changed.name, changed.given) == (5, "y", {"step_count": 5})
+    assert (options.step_count, options.name) == (5, "x")
+    with pytest.raises(UserError, match="STEP_COUNT is 0"):
+        command_line.parse(constants, {"STEP_COUNT": Limits(int, 1)}, argv=[]).with_values({"step_count": 0})
+
+
+def test_the_name_of_an_existing_file_is_no_pattern(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("take[1].wav", "take1.wav", "a*.wav", "ab.wav"):
+        (tmp_path / name).touch()
+    assert command_line.expand(["take[1].wav", "a*.wav"]) == ["take[1].wav", "a*.wav"]
+    assert command_line.expand(["take[12].wav", "gone*.wav"]) == ["take1.wav", "gone*.wav"]
+
+
 def test_patterns_are_expanded_where_no_shell_did_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("b.wav", "a.wav", "x[1].wav"):

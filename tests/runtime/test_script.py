@@ -55,7 +55,8 @@ def _no_handlers(monkeypatch):
 
 @pytest.mark.parametrize(("main", "status", "sentence"), [
     (lambda: None, 0, ""), (lambda: 1, 1, ""), (raises(UserError("x.wav: is empty.")), 1, "x.wav: is empty.\n"),
-    (raises(PermissionError(13, "Permission denied", "x.wav")), 1, "x.wav: Permission denied.\n"),
+    (raises(PermissionError(13, "Permission denied", "x.wav")), 1,
+     "x.wav: permission denied; give yourself access to it or to its folder (chmod u+rwX).\n"),
     (raises(MemoryError()), 1, "Not enough memory; use fewer or shorter sounds.\n")])
 def test_the_status_and_the_sentence_of_how_main_ends(capsys, main, status, sentence):
     with pytest.raises(SystemExit) as end:
@@ -148,7 +149,7 @@ def test_any_file_name_can_be_printed(tmp_path):
 def test_with_all_streams_closed_workers_and_training_write_the_same_files(tmp_path):
     folders = [tones(tmp_path / name, files=40, seconds=0.1) for name in ("open", "closed")]
     for folder, redirection in zip(folders, ("", "<&- >&- 2>&-"), strict=True):
-        for command in ("preprocess_data.py --jobs 2", "train_network.py --network vgg --epochs 1"):
+        for command in ("preprocess_data.py --jobs 2", "train_network.py --network vgg --epochs 1 --precision float32"):
             name, *flags = command.split()
             assert run_in_shell(folder, redirection, str(ROOT / name), *flags).returncode == 0
     files = [{str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*")

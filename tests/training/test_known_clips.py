@@ -69,3 +69,12 @@ def test_test_sounds_that_were_in_train_in_any_epoch_are_reported(save, capsys):
     assert capsys.readouterr().out.startswith("2 sounds are in Test and were in Train before, such as a/c")
     known_clips.report_test_sounds(known, clips("e"))
     assert capsys.readouterr().out == ""
+
+
+def test_clips_that_were_in_train_at_the_last_epoch_are_known_by_name_and_melgram(save, tmp_path):
+    path = save(clips("abc"))
+    save(clips("ab"))
+    assert known_clips.names_before(path, clips("abcd", replaced="b")) == {"a/a.wav"}
+    with h5py.File(tmp_path / "old.hdf5", "w") as file:
+        file.create_group("panotti")
+    assert known_clips.names_before(tmp_path / "old.hdf5", clips("ab")) == {"a/a.wav", "a/b.wav"}

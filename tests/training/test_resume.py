@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 
+from audio_utils.data.split import Grouping
 from audio_utils.runtime.errors import UserError
 from audio_utils.training import resume
 from audio_utils.training.state import COLUMNS, TrainingState
 
 
-def split(names, state, resumed=False, fraction=0.2, group_by="", copy_of=None):
-    found = resume.train_val_split(names, state, resumed, fraction, 1, group_by, copy_of)
+def split(names, state, resumed=False, fraction=0.2, own=(), known=(), **grouping):
+    found = resume.train_val_split(names, state, set(known) if resumed else None, fraction, 1, Grouping(**grouping),
+                                   own)
     return [[names[i] for i in indices] for indices in found]
 
 
@@ -35,7 +37,7 @@ def test_copies_are_those_of_the_index_whatever_their_names():
 
 def test_all_is_every_clip_once():
     state = TrainingState({}, held_out=["a/0.wav"])
-    found = resume.train_val_split(names(), state, False, 0.2, 1, "")
+    found = resume.train_val_split(names(), state, None, 0.2, 1, Grouping())
     assert sorted(found.all) == list(range(2, 20))
 
 
@@ -52,6 +54,18 @@ def test_new_sounds_of_a_validation_group_validate_too():
     training, validation, _ = split(some, state, resumed=True, group_by=r"_s\d+$")
     assert {"a/0_s1.wav", "a/0_s2.wav"} <= set(validation)
     assert not {name[:3] for name in training} & {name[:3] for name in validation}
+
+
+@pytest.mark.parametrize("grouping", [{"group_by": r"_s\d+$"}, {"recordings": {
+    f"{label}/{n}_s{part}.wav": f"{label}/{n}" for label in "ab" for n in range(5) for part in (1, 2, 3)}}])
+def test_clips_that_were_trained_on_never_validate_also_if_groups_have_changed(grouping):
+    some = [f"{label}/{n}_s{part}.wav" for label in "ab" for n in range(5) for part in (1, 2)]
+    state = TrainingState({})
+    before = split(some, state)
+    new = ["a/{}".format(before[1][0].partition("/")[2].replace("_s1", "_s3").replace("_s2", "_s3"))]
+    after = split(some + new, state, resumed=True, known=some, **grouping)
+    assert set(after[0]) == set(before[0])
+    assert set(after[1]) == {*before[1], *new}
 
 
 def test_old_files_are_put_away_under_todays_date(tmp_path):
@@ -109,6 +123,34 @@ def test_validation_clips_that_are_gone_for_some_time_come_back_as_such(capsys):
     assert after == before
     with pytest.raises(UserError, match="none of the validation clips any more; restore those sounds, or use --fresh"):
         split([name for name in some if name not in before], state, resumed=True)
+
+
+def test_clips_of_val_validate_instead_of_clips_of_train(capsys):
+    state, own = TrainingState({}), ["a/v1.wav", "a/v2.wav"]
+    some = names(copies=("",))
+    first = split(some, state, own=own)
+    assert first == [some, [], []]
+    assert (state.validation, state.own_validation) == (own, True)
+    assert split(some, state, resumed=True, own=own) == first
+    assert capsys.readouterr().out == ""
+    split(some, state, resumed=True, own=["a/v1.wav", "a/v3.wav", "a/v4.wav"])
+    assert capsys.readouterr().out == ("3 validation clips of Val are new or gone since the last epoch; the validation "
+                                       "loss is that of the 3 in Val now.\n")
+    with pytest.raises(UserError, match="Preproc/Val: contains none of the validation clips any more; restore those"):
+        split(some, state, resumed=True)
+
+
+def test_clips_of_a_fold_are_not_trained_on_with_val_either():
+    some = names(copies=("",))
+    assert split(some, TrainingState({}, held_out=some[:2]), own=["a/v.wav"])[0] == some[2:]
+
+
+def test_val_that_is_new_in_a_resumed_training_is_refused():
+    state, some = TrainingState({}), names(copies=("",))
+    split(some, state)
+    with pytest.raises(UserError, match="Preproc/Val: is new since training began with validation clips of Train; use "
+                                        "--fresh to start over"):
+        split(some, state, resumed=True, own=["a/v1.wav"])
 
 
 def test_too_few_sounds_for_validation_are_refused():

@@ -1,0 +1,106 @@
+"""Which sounds were cut or rendered from one recording: by their tags or, without tags, by their names.
+
+A recording is identified by its digest and size, as in the tags of its clips; without tags by the name that its clips
+share, "class/stem" of stem_s1.wav, stem_s2.wav and so on.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from audio_utils.audio import audio_io, tags
+from audio_utils.audio.audio_io import AudioInfo
+from audio_utils.data.index import Entry, Stat
+from audio_utils.data.sounds import Sound
+from audio_utils.runtime.errors import UserError
+
+_CLIP = re.compile(r"(.+)_s(\d+)")  # the name of a clip, without extension
+
+
+def find_recordings(sounds: list[Sound], stats: dict[Sound, Stat], entries: dict[Sound, Entry],
+                    headers: dict[Path, AudioInfo]) -> dict[Sound, str]:
+    """The recordings of the sounds that have one; also of a recording itself that is among them.
+
+    entries: of the index; sounds that were once found to be clips by their names are so although others are gone.
+    headers: those that have been read already.
+    """
+    found = {sound: sound.recording or _known(sound, entries) for sound in sounds}
+    for name, clips in _series(sounds):
+        if not all(found[clip] for clip in clips) and _have_one_rate(clips, headers):
+            others = {found[clip] for clip in clips} - {""}
+            recording = others.pop() if len(others) == 1 else name
+            found |= {clip: found[clip] or recording for clip in clips}
+    found |= _originals([sound for sound in sounds if not found[sound]], set(found.values()), stats, entries)
+    return {sound: recording for sound, recording in found.items() if recording}
+
+
+def _known(sound: Sound, entries: dict[Sound, Entry]) -> str:
+    """The recording of a clip in the index, if the name of the clip still says so."""
+    clip, entry = _CLIP.fullmatch(sound.path.stem), entries.get(sound)
+    return entry.recording if clip and entry and entry.recording.endswith(f"/{clip[1]}") else ""
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+def _series(sounds: list[Sound]) -> Iterator[tuple[str, list[Sound]]]:
+    """Sounds that are named as all the clips of one recording, as split_audio.py names them: (its name, the clips).
+
+    In the user's own split, clips of one name in two folders belong to two recordings.
+    """
+    clips = [sound for sound in sounds if not sound.copy_of and _CLIP.fullmatch(sound.path.stem)]
+    for series in _grouped(clips, _name_of_recording):
+        parts = [series] if _is_complete(series) else _grouped(series, lambda sound: sound.split)
+        for part in filter(_is_complete, parts):
+            folder = f"{part[0].split}/" if len(parts) > 1 else ""
+            yield f"{folder}{part[0].class_name}/{_name_of_recording(part[0])[1]}", part
+
+
+def _grouped(sounds: list[Sound], key: Callable[[Sound], object]) -> list[list[Sound]]:
+    groups = defaultdict(list)
+    for sound in sounds:
+        groups[key(sound)].append(sound)
+    return list(groups.values())
+
+
+def _name_of_recording(sound: Sound) -> tuple[str, str, str]:
+    return sound.class_name, _CLIP.fullmatch(sound.path.stem)[1], sound.path.suffix
+
+
+def _is_complete(clips: list[Sound]) -> bool:
+    """Whether clips have the numbers 1, 2 … to the last one, all as they are or all with the same number of digits."""
+    numbers = [_CLIP.fullmatch(clip.path.stem)[2] for clip in clips]
+    count, digits = len(numbers), len(numbers[0])
+    return count > 1 and set(numbers) in ({f"{i}" for i in range(1, count + 1)},
+                                          {f"{i:0{digits}}" for i in range(1, count + 1)})
+
+
+def _have_one_rate(clips: Iterable[Sound], headers: dict[Path, AudioInfo]) -> bool:
+    """Whether clips, those that can be read, have the same sample rate."""
+    rates = set()
+    for clip in clips:
+        with suppress(UserError):
+            rates.add((headers.get(clip.path) or audio_io.info(clip.path)).rate)
+    return len(rates) <= 1
+
+
+# --- the recordings themselves --------------------------------------------------------------------------------------
+
+def _originals(sounds: list[Sound], recordings: set[str], stats: dict[Sound, Stat],
+               entries: dict[Sound, Entry]) -> dict[Sound, str]:
+    """The sounds that are themselves one of these recordings, by their size and digest."""
+    sizes = {int(recording.rpartition("-")[2]) for recording in recordings if recording and "/" not in recording}
+    found = {sound: _identity(sound, stats[sound].size, entries.get(sound))
+             for sound in sounds if stats[sound].size in sizes}
+    return {sound: recording for sound, recording in found.items() if recording in recordings}
+
+
+def _identity(sound: Sound, size: int, entry: Entry | None) -> str:
+    """The digest and size of a sound, from the index if it has them."""
+    if entry and entry.recording.endswith(f"-{size}"):
+        return entry.recording
+    digest = entry.content.digest if entry else ""
+    with suppress(OSError):
+        return f"{digest if digest and '-' not in digest else tags.digest_of(sound.path)}-{size}"
+    return ""
