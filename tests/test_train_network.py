@@ -211,7 +211,8 @@ def pair(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("network", "stops"), [("residual", (3, 4)), ("vgg", (1, 3, 4)),
+@pytest.mark.parametrize(("network", "stops"), [("residual", (1, 3, 4)),
+                                               pytest.param("vgg", (3, 4), marks=pytest.mark.long),
                                                pytest.param("pair", (3, 4), marks=pytest.mark.long)])
 def test_resumed_training_equals_uninterrupted_training_bit_for_bit(call, folder, tmp_path, pair, network, stops):
     other = shutil.copytree(folder, tmp_path / "other")
@@ -502,7 +503,7 @@ def gpu(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["vgg", "pair"])
+@pytest.mark.parametrize("network", ["vgg", pytest.param("pair", marks=pytest.mark.long)])
 def test_clips_in_gpu_memory_give_the_same_training(call, folder, tmp_path, gpu, pair, monkeypatch, network):
     flags = (*QUICK, *AUGMENTED, "--network", network, "--epoch-clips", 50, "--learning-rate", 1e-4,
              "--epochs", 2)  # of 15 steps
