@@ -1,4 +1,4 @@
-"""Compute a melgram of each sound in Samples/: a multichannel log-mel power spectrogram in dB, without DC offset.
+"""Compute a melgram of each sound in Samples/: a multichannel log-mel power spectrogram in dB.
 
 Reads   Samples/<class>/*         wav, flac, ogg, mp3, aiff; any mix of rates, lengths and channel counts
 Writes  Preproc/Train/<class>/<file>.npy and Preproc/Test/<class>/<file>.npy, float32 (mels, frames, channels)
@@ -12,8 +12,8 @@ Writes  Preproc/Train/<class>/<file>.npy and Preproc/Test/<class>/<file>.npy, fl
     python preprocess_data.py --split-anew        # assign all sounds to Train and Test again
 
 Run it again after adding, moving, changing or deleting sounds: only new melgrams are computed, and sounds stay in their
-split. Clips of one recording (of split_audio.py or binauralify.py) are in one split, in classes of five recordings or
-more.
+split. Clips that split_audio.py or binauralify.py made from one recording are kept in one split, if their class has at
+least five recordings. The DC offset of each channel is removed.
 If Samples/ contains your own split, Train/<class>/* and Test/<class>/*, it is used as it is; sounds in Val/<class>/*
 are then the validation set of training.
 """
@@ -48,11 +48,12 @@ HOP_MS = 11.61           # milliseconds between frames; 512 samples at 44.1 kHz
 TEST_FRACTION = 0.2      # of each class
 SEED = 1                 # of the split
 GROUP_BY = ""            # regular expression; files whose names differ only in the match (r"_\d+$": the takes of one
-                         # speaker), or whose match has the same group, stay in one split
+                         # speaker) stay in one split; if it has parentheses, so do files for which these match the
+                         # same text (r"^(\w+?)_": the same first word)
 
 SPLIT_ANEW = False       # True: assign all sounds to Train and Test again
 OVERWRITE = False        # True: compute everything again, even with other settings
-PRUNE = False            # True: remove melgrams whose sound was removed or is in the other split
+PRUNE = False            # True: delete the melgrams of sounds that were removed or can't be used
 JOBS = None              # processes; None: one per core
 
 _LIMITS = {

@@ -69,8 +69,8 @@ FOLDS = ""                  # "5": cross-validation with 5 folds; or a regular e
                             # that it matches is the fold (r"^\d"); sounds that it does not match (r"_(ann|bob)_") are
                             # always used for training
 SEED = 1                    # of the validation split, the folds, the initial weights and the order of the clips
-PRECISION = "auto"          # "float32" or "mixed_bfloat16"; "auto": bfloat16 if the processor or the GPU supports it,
-                            # and a step of training with it is checked to be like one in float32
+PRECISION = "auto"          # "float32" or "mixed_bfloat16"; "auto": bfloat16 if the processor or the GPU supports it
+                            # and a training step in it gives the same result as in float32, within a tolerance
 GPU_CLIPS_GB = 4.0          # if the clips take no more than this, they stay in the GPU's memory; 0: sent in batches
 FRESH = False               # True: start over; the old weights are kept
 CONTINUE = False            # True: after the end of training, train on; EPOCHS counts from there

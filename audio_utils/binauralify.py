@@ -13,7 +13,7 @@ Perceptual Computing Technical Report 280, 1994.
 
 Length and sample rate are preserved; the tail after the end, a few milliseconds, is cut. If one azimuth of a
 file would clip, all are attenuated equally. The outputs are 16-bit, 24-bit or FLOAT, whichever is closest to the input.
-A tag in their comment names the file, so that preprocess_data.py keeps the sounds made from one recording in one split.
+A tag in their comment names the input, so that preprocess_data.py keeps sounds made from one recording in one split.
 """
 
 import sys

@@ -6,8 +6,8 @@ Writes  <file>.wav beside them                   with exactly the samples of the
     python audio_utils/concat_audio.py recording_s*.wav
     python audio_utils/concat_audio.py Samples/*/*_s*.wav      # each recording separately
 
-Clips are joined by number, 1, 2, 3 …, regardless of the order of the arguments. The padding of the last clip and the
-clips themselves are kept, and so is the tag that names their recording.
+Clips are joined by number, 1, 2, 3 …, regardless of the order of the arguments. The clips
+are not deleted; the padding of the last one is kept, and so is the tag that names their recording.
 """
 
 import re
@@ -101,7 +101,7 @@ def common_header(clips: list[Path]) -> AudioInfo:
 
 
 def common_tag(clips: list[Path]) -> str:
-    """The tag that the clips share, which leads to their recording; "" if there is none or they differ."""
+    """The tag that the clips share, which names their recording; "" if they have none or different ones."""
     steps = set(map(tags.read, clips))
     return tags.text(steps.pop()) if len(steps) == 1 and () not in steps else ""
 

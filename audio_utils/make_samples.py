@@ -1,7 +1,7 @@
 """Generate sounds for a first try, without sox: three kinds of noise and a square wave.
 
 Writes  whitenoise.wav brownnoise.wav pinknoise.wav square1k.wav in the working directory: mono, 16-bit
-        with COUNT, only noises: whitenoise1.wav whitenoise2.wav …
+        with COUNT > 1, only noises: whitenoise1.wav whitenoise2.wav …
 
     python audio_utils/make_samples.py
     python audio_utils/make_samples.py --seconds 30 --seed 2
@@ -28,7 +28,7 @@ from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.errors import UserError
 
 SECONDS = 300.0    # length of each sound
-COUNT = 1          # noises of each kind, independent of each other; if several, there is no square wave
+COUNT = 1          # independent noises of each kind; if more than 1, there is no square wave
 RATE = 44100       # Hz; sample rate
 SEED = 1           # random seed; another one gives different noise
 OVERWRITE = False  # True: replace existing files

@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(autouse=True, scope="session")
 def _system_temporary_folder_is_unchanged():
-    """Run as root, a test that widens or locks its own folder must not reach this one: other programs would fail."""
+    """A test that changes permissions, run as root, must not change those of this folder: other programs would fail."""
     mode = os.stat(tempfile.gettempdir()).st_mode
     yield
     assert os.stat(tempfile.gettempdir()).st_mode == mode

@@ -1,4 +1,4 @@
-"""What a message suggests works when it is followed to the letter."""
+"""The remedies in messages work when they are followed to the letter."""
 
 import re
 import shlex
@@ -84,7 +84,7 @@ def test_overwrite_keeps_the_channels_of_new_stereo_sounds(preprocess, tmp_path)
     assert shape(tmp_path) == (0.25, 2)
 
 
-def test_what_concat_audio_suggests_joins_the_clips(call_main, tmp_path):
+def test_the_remedy_of_concat_audio_joins_the_clips(call_main, tmp_path):
     for i in (1, 2):
         write(tmp_path / f"x_s{i}.wav", sine())
     write(tmp_path / "y.wav", sine())
@@ -101,7 +101,7 @@ def test_what_concat_audio_suggests_joins_the_clips(call_main, tmp_path):
     assert call_main(concat_audio, "y_s1.wav")[0] == 0
 
 
-def test_what_split_audio_suggests_writes_the_clips(call_main, tmp_path, monkeypatch):
+def test_the_remedy_of_split_audio_writes_the_clips(call_main, tmp_path, monkeypatch):
     write(tmp_path / "x.wav", sine(seconds=3))
     write(tmp_path / "x.flac", sine(seconds=3))
     assert "x.flac: its clips would have the same names as those of x.wav; rename it" in \
@@ -122,7 +122,7 @@ def test_what_split_audio_suggests_writes_the_clips(call_main, tmp_path, monkeyp
     assert len(list(tmp_path.glob("y_s*"))) == 5
 
 
-def test_what_binauralify_suggests_renders_the_sound(call_main, tmp_path):
+def test_the_remedy_of_binauralify_renders_the_sound(call_main, tmp_path):
     write(tmp_path / "x.wav", sine(seconds=0.01, rate=44100), 44100)
     for n_az, elevation_deg in ((12, 85), (47, 50), (5, 90)):
         flags = ("--elevation-deg", elevation_deg, "--overwrite")

@@ -6,6 +6,7 @@
 The readers run in a process of their own, so that a crash of a C library is seen, with the file that caused it.
 """
 
+import importlib
 import json
 import os
 import pickle
@@ -253,6 +254,8 @@ def read_all(kind, first, last, folder):
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if kind != "keras":  # TensorFlow reserves much address space, but uses little memory
         resource.setrlimit(resource.RLIMIT_AS, (MAX_ADDRESS_SPACE, MAX_ADDRESS_SPACE))
+    else:
+        importlib.import_module("audio_utils.inference.network")  # not within the time for the first file
     originals = [(path.suffix, path.read_bytes()) for path in make_originals(folder)[kind]]
     for number in range(first, last):
         suffix, original = originals[number % len(originals)]

@@ -106,7 +106,7 @@ def test_a_few_very_long_files_are_cut_and_named(run, tmp_path, flags):
 def test_a_long_file_to_which_all_others_are_padded_is_named(run, tmp_path, seconds, flags, warnings):
     fill(tmp_path, files=20)
     write(tmp_path / "Samples/a/song.wav", sine(seconds=seconds))
-    padded = "song.wav: longer than 1 s; 95% of the sounds are not, and are padded with silence to 2 s"
+    padded = "song.wav: longer than 1 s; the other 95% of the sounds are padded with silence to 2 s"
     result = run(*flags)
     assert shapes(tmp_path) == {(96, 1 + round(seconds * 8000) // 93, 1)}
     assert result.stderr.count(padded) == warnings

@@ -228,8 +228,8 @@ def write(path: str | Path, audio: np.ndarray, rate: int, subtype: str | None = 
     """Write float32 (channels, samples), atomically; only float subtypes keep values beyond ±1.
 
     subtype, format: libsndfile's names of the sample type ("PCM_16", "FLOAT", ...) and of the file format ("WAV",
-    ...); by default the format's usual subtype, and the format of the extension. comment: ASCII text, which formats
-    without a comment leave out.
+    ...); by default the format's usual subtype, and the format of the extension. comment: ASCII text; not written
+    if the format has no comment.
     """
     with replacing(path) as unfinished, \
             writing(unfinished, rate, len(audio), subtype, format, audio.shape[1], comment) as write_block:
@@ -243,7 +243,7 @@ def writing(path: str | Path, rate: int, channels: int, subtype: str | None = No
     """Open a file to write in blocks: yields write_block, a function of arrays (channels, n).
 
     samples: the total per channel; a wav file that would exceed 4 GiB is written as RF64 (EBU Tech 3306). comment: as
-    of `write`.
+    in `write`.
     """
     if Path(path).suffix.lower() == ".wav" and samples * channels * _WAV_SAMPLE_BYTES.get(subtype, 2) > _WAV_BYTES:
         format = "RF64"

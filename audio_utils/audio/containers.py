@@ -1,7 +1,7 @@
 """Files of unknown length, and joined files (`cat a b > c`): players play them completely, libsndfile does not.
 
-A file written into a pipe gives no length in its header, or 0. A joined one is read by libsndfile up to the end of its
-first part. Such a file is presented to libsndfile in parts, each with a correct header.
+The header of a file that was written into a pipe gives no length, or 0. Of a joined file, libsndfile reads only the
+first part. Such files are presented to libsndfile in parts, each with a correct header.
 """
 
 import os
@@ -14,21 +14,21 @@ from typing import BinaryIO, NamedTuple
 
 from audio_utils.audio import flac, mpeg
 
-_UNKNOWN_BYTES = 0x7F000000  # a size of 32 bits from here on means that it is not known
-_UNKNOWN_BYTES_64 = 1 << 62  # the same for one of 64 bits
+_UNKNOWN_BYTES = 0x7F000000  # 32-bit sizes from here on mean that the size is unknown
+_UNKNOWN_BYTES_64 = 1 << 62  # the same for 64-bit sizes
 _MAX_CHUNKS = 1000  # in a wav or CAF file; one with more is damaged
 _CHUNK = 1 << 20  # bytes read at a time
-_MAX_PATTERN = 31  # bytes that match a pattern
+_MAX_PATTERN = 31  # bytes; the longest match of the patterns below
 _PAGE = re.compile(rb"OggS\0[\0-\x07]")
-_FIRST_PAGE = 2  # a bit of the last of these bytes
-_HEADS = [re.compile(head, re.DOTALL) for head in (  # of the parts of each format
+_FIRST_PAGE = 2  # flag in the last byte of this match: the page is the first of its stream
+_HEADS = [re.compile(head, re.DOTALL) for head in (  # the first bytes of a part, in each format
     rb"fLaC[\0\x80]\0\0\x22", rb"R(?:IFF|IFX|F64)....WAVE", rb"FORM....(?:AIF[FC]|8SVX|16SV)",
     rb"caff\0\x01\0\0desc", rb"\.snd\0\0.{6}\0\0\0[\x01-\x1b]\0", rb"riff\x2e\x91\xcf\x11\xa5\xd6", rb"NIST_1A\n",
     rb"Creative Voice File\x1a", rb"MATLAB 5\.0 MAT-file", rb"Extended Instrument: ", rb"ALawSoundFile\*\*")]
-_SIZES = {  # first bytes → (type of the size of the whole, its offset, the bytes that it does not include)
+_SIZES = {  # first bytes → (type of the total size, its offset, the number of bytes that it does not include)
     b"RIFF": ("<I", 4, 8), b"RIFX": (">I", 4, 8), b"RF64": ("<Q", 20, 8), b"FORM": (">I", 4, 8),
     b".snd": (">I", 8, 24), b"riff": ("<Q", 16, 0)}
-_MAX_ERROR = 16  # bytes by which some programs write a size that is too large
+_MAX_ERROR = 16  # bytes; some programs write a size that is too large by up to this
 
 
 class Part(NamedTuple):
@@ -37,11 +37,11 @@ class Part(NamedTuple):
     end: int
     replaced: dict[int, bytes]  # offset from `start` → the bytes that libsndfile gets instead
     cut_short: bool = False
-    before: bytes = b""  # libsndfile gets these before all others
+    before: bytes = b""  # bytes that libsndfile gets before all others
 
 
 def parts(file: BinaryIO) -> list[Part]:
-    """The recordings within a file. Of an ordinary one, all that follows tags at its beginning."""
+    """The recordings within a file. An ordinary file has one Part: everything after the tags at its beginning."""
     size = os.fstat(file.fileno()).st_size
     first = mpeg.after_tags(file, 0)
     head = _read(file, first, _MAX_PATTERN)
@@ -73,7 +73,7 @@ def _find_all(file: BinaryIO, pattern: re.Pattern, start: int = 0) -> Iterator[i
 
 
 def _ogg_parts(file: BinaryIO, first: int, size: int) -> list[Part]:
-    """A part of an Ogg file begins with one page for each of its streams, marked as their first (RFC 3533)."""
+    """A part of an Ogg file begins with the first pages of all its streams, which have a flag (RFC 3533)."""
     starts, ends, end, is_first = [], [], first, False
     for page in _find_all(file, _PAGE, first):
         head = _read(file, page, 27 + 255)
@@ -90,7 +90,7 @@ def _ogg_parts(file: BinaryIO, first: int, size: int) -> list[Part]:
 
 
 def _starts(file: BinaryIO, pattern: re.Pattern, first: int, size: int) -> list[int]:
-    """If a part gives no size, or a wrong one, the next is searched for from the beginning of that part."""
+    """Where the parts begin. If the size of a part is missing or wrong, the next part is searched for within it."""
     if _read(file, first, 4) not in _SIZES:
         return list(_find_all(file, pattern, first))
     starts, found = [], first
@@ -104,7 +104,7 @@ def _starts(file: BinaryIO, pattern: re.Pattern, first: int, size: int) -> list[
 
 
 def _declared_bytes(file: BinaryIO, start: int) -> int:
-    """The size that the header of a part gives; 0 if it gives none."""
+    """The size in the header of a part; 0 if there is none."""
     head = _read(file, start, 28)
     if head[:4] not in _SIZES or len(head) < 28:
         return 0
@@ -118,13 +118,13 @@ def _mp3_part(recording: mpeg.Recording) -> Part:
         return Part(start, end, {}, False, mpeg.info_frame(recording))
     if frames >= counted or not complete:
         return Part(start, end, {})
-    return Part(start, end, mpeg.corrected_count(recording), frames < counted - 1)  # some count the info frame too
+    return Part(start, end, mpeg.corrected_count(recording), frames < counted - 1)  # some also count the info frame
 
 
 # --- unknown lengths ------------------------------------------------------------------------------------------------
 
 def _repaired(file: BinaryIO, start: int, end: int) -> Part:
-    """A part whose header gives its length."""
+    """The Part, with a header that gives its length."""
     repair = {b"fLaC": _repaired_flac, b"RIFF": _repaired_wav, b"RIFX": _repaired_wav, b"RF64": _repaired_rf64,
               b".snd": _repaired_au, b"caff": _repaired_caf, b"riff": _repaired_w64}.get(_read(file, start, 4))
     part = None
@@ -142,14 +142,14 @@ def _repaired_flac(file: BinaryIO, start: int, end: int) -> Part | None:
 
 
 def _chunks(file: BinaryIO, start: int, layout: str, align: int) -> Iterator[tuple[bytes, int, int]]:
-    """(Name, offset, size) of the chunks up to "data"; offset: of the content. Raises struct.error without that."""
+    """(Name, offset of the content, size) of the chunks up to "data". Raises struct.error if there is no "data"."""
     for _ in range(_MAX_CHUNKS):
         head = struct.calcsize(layout)
         name, size = struct.unpack(layout, _read(file, start, head))
         yield name, start + head, size
         if name.startswith(b"data"):
             return
-        start += size + -size % align + head * (align != 8)  # the sizes of a W64 file include the header
+        start += size + -size % align + head * (align != 8)  # in a W64 file, sizes include the header
     raise struct.error
 
 
@@ -199,8 +199,8 @@ def _repaired_caf(file: BinaryIO, start: int, end: int) -> Part | None:
 
 
 def _repaired_w64(file: BinaryIO, start: int, end: int) -> Part | None:
-    """Libsndfile would read what follows the samples too."""
+    """The part ends with its samples; libsndfile would read the following bytes as samples too."""
     *_, (_, data, size) = _chunks(file, start + 40, "<16sQ", 8)
-    if 24 < size <= end - data + 24:  # with the header of the chunk
+    if 24 < size <= end - data + 24:  # the size includes the header of the chunk
         return Part(start, data + size - 24, {})
     return Part(start, end, {}, 24 < size < _UNKNOWN_BYTES_64)

@@ -9,7 +9,7 @@ from functools import cache
 from typing import BinaryIO, NamedTuple
 
 _SIZES = {1: 192, **{code: 576 << code - 2 for code in range(2, 6)}, **{code: 256 << code - 8 for code in range(8, 16)}}
-_MARGIN = 1 << 20  # bytes after the last frame that may be something else, as a tag with a picture
+_MARGIN = 1 << 20  # maximum number of bytes after the last frame, such as a tag with a picture
 _MAX_FRAMES = 16  # candidates for the last frame; more than two only occur in damaged files
 _TAG = re.compile(rb"ID3|TAG|APETAGEX")
 

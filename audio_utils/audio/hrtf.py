@@ -130,7 +130,7 @@ def _nearest(sofa: str, measured: np.ndarray, azimuths_deg: list[float], elevati
 
 def _nearest_rows(measured: np.ndarray, azimuths_deg: list[float],
                   elevation_deg: float) -> tuple[list[int], np.ndarray]:
-    """The row of the unit vector (rows, 3) nearest to each azimuth, and how far it is off in degrees."""
+    """The row of the unit vector (rows, 3) nearest to each azimuth, and its distance from it in degrees."""
     wanted = _unit_vectors(azimuths_deg, elevation_deg)
     tie_break = 1e-9 * measured[:, 0]  # prefers the front one of two equally near: left and right stay symmetric
     rows = [int(np.argmax(measured @ direction + tie_break)) for direction in wanted]

@@ -1,8 +1,8 @@
 """Waveform → melgram, and the settings that define it.
 
 A melgram is a log-mel power spectrogram in dB, float32 (mels, frames, channels). Its values agree with
-`librosa.power_to_db(librosa.feature.melspectrogram(...), ref=1.0, top_db=80)`, per channel, to 1e-3 dB, for the clip
-less the mean of each channel (its DC offset) and then padded with silence.
+`librosa.power_to_db(librosa.feature.melspectrogram(...), ref=1.0, top_db=80)`, per channel, to 1e-3 dB, after the
+mean of each channel (its DC offset) has been subtracted and the clip has been padded with silence.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from audio_utils.runtime.errors import UserError
 
 FORMAT_VERSION = 2  # incremented when the same settings give different melgrams; version 1 kept the DC offset
 AMIN = 1e-10  # the lowest power, -100 dB: librosa's default
-SILENT_DB = 10 * math.log10(AMIN) + 1e-3  # the maximum of a silent melgram, as of samples that are all 0
+SILENT_DB = 10 * math.log10(AMIN) + 1e-3  # the maximum of a silent melgram, such as that of samples that are all 0
 TOP_DB = 80  # dB between the maximum and the minimum of each channel
 CANCELED_DB = 40  # by which a mono mix is below its channels; independent sounds in two channels lose 3 dB
 RESAMPLING_MARGIN = 0.1  # seconds read beyond the end of a clip, for the filter of the resampling
@@ -104,10 +104,10 @@ class MelgramSettings:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], path: str | Path, remedy: str) -> "MelgramSettings":
-        """The inverse of `to_dict`, for this and all earlier versions; path, remedy: for the UserError if not valid."""
+        """The inverse of `to_dict`, for this and all earlier versions; path, remedy: for the UserError if invalid."""
         version = values.get("format_version")
         if type(version) is int and version > FORMAT_VERSION:
-            raise UserError(f"{path}: was written by a newer version of Panotti; update this one, or {remedy}.")
+            raise UserError(f"{path}: was written by a newer version of Panotti; update Panotti, or {remedy}.")
         try:
             settings = cls(**{field.name: values[field.name] for field in dataclasses.fields(cls)})
             valid = type(version) is int and version >= 1 and settings.window <= settings.fft and all(
@@ -181,7 +181,7 @@ def of_file(path: str | Path, settings: MelgramSettings) -> tuple[np.ndarray, st
 # --- channels ---------------------------------------------------------------------------------------------------------
 
 def mix_powers(audio: np.ndarray) -> np.ndarray:
-    """(2,): the mean energy of channels (channels, samples) without their DC offsets, and that of their mono mix."""
+    """(2,): the mean energy of the channels (channels, samples), and that of their mono mix, without DC offsets."""
     audio = dc_offset.remove(audio)
     mix = audio.mean(axis=0)
     return np.array([np.vdot(audio, audio) / len(audio), np.vdot(mix, mix)], np.float64)
@@ -193,7 +193,7 @@ def cancels(channels: float, mix: float) -> bool:
 
 
 def canceled(path: str | Path) -> str:
-    """The sentence about a sound whose channels cancel each other out."""
+    """The warning about a sound whose channels cancel each other out."""
     return f"{path}: its channels cancel each other out in the mono mix; invert or remove one of them."
 
 
@@ -208,7 +208,7 @@ def conform(audio: np.ndarray, rate: int, settings: MelgramSettings, path: str |
 
 
 def is_converted(channels: int, rate: int, settings: MelgramSettings) -> bool:
-    """Whether a sound is resampled or mixed; then its DC offset is removed before, and what is left of it after.
+    """Whether a sound is resampled or mixed. If so, its DC offset is removed before, and the remaining offset after.
 
     The filter of the resampling would turn an offset into a click at the beginning and the end of the sound.
     """
@@ -236,7 +236,7 @@ def match_channels(audio: np.ndarray, channels: int, path: str | Path = "the sou
 
 
 def melgram(audio: np.ndarray, settings: MelgramSettings) -> np.ndarray:
-    """float32 audio (channels, samples), if short padded to a clip → melgram in dB (mels, frames, channels)."""
+    """Audio, float32 (channels, samples), padded if shorter than a clip → melgram in dB (mels, frames, channels)."""
     import scipy.fft
     half, samples = settings.fft // 2, audio.shape[1]
     padded = np.zeros((len(audio), max(samples, settings.clip_samples) + 2 * half), np.float32)

@@ -1,8 +1,8 @@
 """The frames of an mp3 file: where its recordings begin, and how long each of them is.
 
 If the first frame is an info frame ("Xing" or "Info"), it gives the number of frames. Otherwise libsndfile estimates
-the length from one bit rate, and may read less than half of a file whose bit rate varies; of a joined file it reads the
-first part. So the frames are counted here (ISO 11172-3 and 13818-3).
+the length from one bit rate, and may read less than half of a file whose bit rate varies; of a joined file, it reads
+only the first part. Therefore the frames are counted here (ISO 11172-3 and 13818-3).
 """
 
 import re
@@ -18,10 +18,10 @@ _KBITS = {(3, 3): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416,
           (3, 1): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
           (2, 3): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
           (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)}
-_LAYER_3 = 1  # its bits in a header
+_LAYER_3 = 1  # the bits of layer 3 in a header
 _CONFIRMED = 3  # consecutive frames of the same format; fewer may be other data
-_MAX_GAP = 1024  # bytes of damage after which libmpg123 finds the next frame
-_MAX_BEFORE = 4096  # bytes of an incomplete frame, or of other data, at the beginning of a file
+_MAX_GAP = 1024  # bytes; after damage of up to this length, libmpg123 finds the next frame
+_MAX_BEFORE = 4096  # bytes; the maximum of an incomplete frame, or of other data, at the beginning of a file
 _MIN_BYTES = 2048  # of a later recording without an info frame; fewer are a tag, or a frame that was not counted
 _CHUNK = 1 << 20  # bytes read at a time
 _MAX_TAGS = 100  # in a row; a file with more is damaged
@@ -30,9 +30,9 @@ _HEAD = 48  # bytes of a frame up to the end of the fields of an info frame
 
 class Frame(NamedTuple):
     """The header of a frame."""
-    size: int  # bytes; 0: these bytes are no frame
+    size: int  # bytes; 0: this is not a frame
     format: tuple[int, int, int, bool]  # MPEG version, layer, sample rate, mono
-    info: int  # the offset at which "Xing" or "Info" is in an info frame
+    info: int  # offset of "Xing" or "Info" in an info frame
 
 
 class Recording(NamedTuple):
@@ -70,7 +70,7 @@ def _read(file: BinaryIO, offset: int, count: int) -> bytes:
 
 
 def recordings(file: BinaryIO, size: int) -> list[Recording]:
-    """The recordings of an mp3 file. Empty if it is none, or an ordinary one, whose info frame gives its length."""
+    """The recordings of an mp3 file. Empty for other files, and for ordinary ones: their info frame has the length."""
     start = after_tags(file, 0)
     if _is_ordinary(file, start, size):
         return []
@@ -113,7 +113,7 @@ def _is_info(head: bytes) -> bool:
 
 
 def _field(head: bytes, field: int) -> int:
-    """A field of an info frame, 1: the number of frames, 2: of bytes; 0 if it does not have it."""
+    """A field of an info frame, 1: the number of frames, 2: the number of bytes; 0 if it is missing."""
     at = _frame(head[:4]).info + 8
     flags = int.from_bytes(head[at - 4:at])
     at += 4 * (field == 2 and flags & 1)
@@ -137,7 +137,7 @@ def _frames(file: BinaryIO, start: int) -> Iterator[tuple[int, Frame, bytes]]:
 
 
 def _next_frame(file: BinaryIO, start: int, limit: int, format: tuple | None = None) -> int | None:
-    """The offset of the next frame (of a given format) that others of its format follow; None if it is not near."""
+    """The offset of the next frame (of a given format) before `limit` that others of its format follow, or None."""
     start = start if format else after_tags(file, start)
     while start < limit:
         data = _read(file, start, min(_CHUNK, limit - start) + 3)

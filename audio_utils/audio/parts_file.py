@@ -96,8 +96,8 @@ class PartsFile:
             self.format, self.extra_info = self._file.format, self._file.extra_info
         elif layout != (self.samplerate, self.channels, self.subtype):
             self.close()
-            raise AudioError(f"{self._name}: is joined from recordings of different sample rate, channel count or "
-                             f"sample type; replace it with the separate files.")
+            raise AudioError(f"{self._name}: is joined from recordings with different sample rates, channel counts "
+                             "or sample types; replace it with the separate files.")
         self._parts.append(part)
         self._frames.append(self._file.frames)
 
@@ -164,7 +164,7 @@ def open_sound(source: Source, name: str | Path) -> soundfile.SoundFile | PartsF
 def open_parts(source: Source, name: str | Path, tagged: bool = False) -> PartsFile | None:
     """Open a file in parts, None if it is an ordinary one. Raises AudioError, OSError and soundfile's errors.
 
-    tagged: leave out tags at the beginning of an ordinary file.
+    tagged: also open an ordinary file that begins with tags, without these tags.
     """
     with _opened(source) as file:
         position = os.lseek(file.fileno(), 0, os.SEEK_CUR)

@@ -65,7 +65,7 @@ def _read_block(file: soundfile.SoundFile | PartsFile, name: str, samples: int) 
 def _parse_header(descriptor: int, name: str, start: bytes = b"") -> tuple[dict[str, int | str], int]:
     """Read up to the first sample: (the arguments of SoundFile, the bytes of all samples).
 
-    start: the first bytes, if they have been read.
+    start: the first bytes, if they have been read already.
     """
     try:
         fmt, data_bytes = _read_chunks(descriptor, start)
@@ -81,7 +81,7 @@ def _parse_header(descriptor: int, name: str, start: bytes = b"") -> tuple[dict[
 
 
 def _sizes(descriptor: int, name: str, layout: dict[str, int | str], data_bytes: int) -> Iterator[float]:
-    """The samples of each wav in a stream (`cat a.wav b.wav |`); read those samples before requesting the next number.
+    """Yield the number of samples of each wav in a stream (`cat a.wav b.wav |`); read them before the next iteration.
 
     Raises AudioError if they differ in layout.
     """
@@ -94,13 +94,13 @@ def _sizes(descriptor: int, name: str, layout: dict[str, int | str], data_bytes:
             return
         following, data_bytes = _parse_header(descriptor, name, start)
         if following != layout:
-            raise AudioError(f"{name}: is joined from recordings of different sample rate, channel count or sample "
-                             "type; send them separately.")
+            raise AudioError(f"{name}: is joined from recordings with different sample rates, channel counts or "
+                             "sample types; send them separately.")
     yield math.inf
 
 
 def _next_wav(descriptor: int) -> bytes:
-    """Skip the chunks after the samples: the first bytes of the next wav, b"" if there is none."""
+    """Skip the chunks after the samples; returns the first bytes of the next wav, b"" if there is none."""
     while (start := _read(descriptor, 8))[:4] not in (b"RIFF", b"RF64"):
         size = int.from_bytes(start[4:], "little")
         if len(start) < 8 or not start[:4].isascii() or size > _MAX_CHUNK:

@@ -61,7 +61,7 @@ def copied(steps: Iterable[Step]) -> Step | None:
 
 
 def first_recording(steps: tuple[Step, ...]) -> str:
-    """The digest and size of the recording that the steps begin with, "" if none of them cut or rendered it."""
+    """The digest and size of the recording at the first step, "" if no step has cut or rendered it."""
     return f"{steps[-1].digest}-{steps[-1].size}" if any(step.tool != AUGMENT for step in steps) else ""
 
 
@@ -92,7 +92,7 @@ def _step(values: dict) -> Step:
     step = Step(*(values[name] for name in Step._fields))
     if [type(value) for value in step] != [str, str, int, str] or not _HEXADECIMAL.fullmatch(step.digest):
         raise TypeError
-    step.source.encode(errors="surrogateescape")  # otherwise it is no file's name
+    step.source.encode(errors="surrogateescape")  # raises ValueError if it can't be the name of a file
     return step
 
 

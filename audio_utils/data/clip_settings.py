@@ -16,8 +16,8 @@ from audio_utils.runtime.errors import UserError
 
 MELGRAM_CONSTANTS = ("SAMPLE_RATE", "CLIP_SECONDS", "MONO", "MELS", "WINDOW_MS", "HOP_MS")
 SPLIT_CONSTANTS = ("TEST_FRACTION", "SEED", "GROUP_BY")
-_QUANTILE, _MAX_RATIO = 0.95, 4  # if the longest file is over 4 times the 95th percentile, that is the length
-_PADDING_RATIO = 1.25  # of the longest file to the same quantile; above it, a message mentions the padding
+_QUANTILE, _MAX_RATIO = 0.95, 4  # if the longest file is over 4 times the 95th percentile, use the latter
+_PADDING_RATIO = 1.25  # of the longest file to the same quantile; above this ratio, a message mentions the padding
 
 
 def record_of(settings: MelgramSettings, options: Options) -> dict:
@@ -32,8 +32,8 @@ def record_of(settings: MelgramSettings, options: Options) -> dict:
 def with_recorded(options: Options, folder: str | Path) -> Options:
     """The constants in force: a flag, else a constant edited since the last run, else the value in settings.json.
 
-    Prints the values that are taken from settings.json instead of the script. With OVERWRITE, one that is damaged is
-    not used.
+    Prints the values that are taken from settings.json instead of the script. With OVERWRITE, a damaged
+    settings.json is ignored.
     """
     path = Path(folder) / preproc.SETTINGS
     if not path.exists():
@@ -43,7 +43,7 @@ def with_recorded(options: Options, folder: str | Path) -> Options:
     except UserError:
         if not options.overwrite:
             raise
-        warn(f"{path}: can't be used and is written again with the constants in force; the split stays.")
+        warn(f"{path}: can't be used and is replaced, with the current constants; the split is kept.")
         return options
 
 
@@ -64,12 +64,14 @@ def _with_values_of(record: dict, options: Options, path: Path) -> Options:
 
 
 def previous(options: Options, folder: str | Path, missing: int = 0) -> MelgramSettings | None:
-    """The settings of the melgrams that exist, None if there are none; rejects constants that differ.
+    """The settings of the melgrams that exist, None if there are none or with OVERWRITE; rejects other constants.
 
-    missing: number of sounds that are gone, perhaps with a disk that is not mounted.
+    missing: number of sounds that are gone, perhaps because a disk is not mounted.
     """
+    if not options.split_anew:
+        _warn_of_kept_split(options, folder)
     path = Path(folder) / preproc.SETTINGS
-    if not path.exists():
+    if options.overwrite or not path.exists():
         return None
     settings, record = preproc.read_settings(folder)
     actual = {"SAMPLE_RATE": settings.sample_rate, "CLIP_SECONDS": settings.clip_seconds}
@@ -77,24 +79,24 @@ def previous(options: Options, folder: str | Path, missing: int = 0) -> MelgramS
         now, before = getattr(options, name.lower()), record["constants"].get(name)
         if now != before and now != actual.get(name, before):
             raise UserError(f"{path}: was made with {name} = {before}, now it is {now}; set it back, or use "
-                            "--overwrite to compute all melgrams again (the split stays).")
+                            "--overwrite to compute all melgrams again (the split is kept).")
     return _of_this_version(settings, folder, 0 if options.prune else missing)
 
 
 def _of_this_version(settings: MelgramSettings, folder: str | Path, missing: int) -> MelgramSettings:
-    """Settings with which the melgrams of an earlier version are computed again, unless some could not be."""
+    """The settings in the current version, so that old melgrams are computed again; not while sounds are missing."""
     if settings.format_version == melgram.FORMAT_VERSION:
         return settings
     if missing:
         say(f"{folder}/: contains melgrams of an earlier version; they stay in use until the {missing} missing sounds "
             "are back, or --prune removes their melgrams.")
         return settings
-    say(f"{folder}/: contains melgrams of an earlier version, which are computed again; the split stays.")
+    say(f"{folder}/: contains melgrams of an earlier version, which are computed again; the split is kept.")
     return dataclasses.replace(settings, format_version=melgram.FORMAT_VERSION)
 
 
-def warn_of_kept_split(options: Options, folder: str | Path) -> None:
-    """Say which constants of the split have changed and do not apply to the sounds that are assigned already."""
+def _warn_of_kept_split(options: Options, folder: str | Path) -> None:
+    """Report constants of the split that have changed: they do not apply to sounds that are already assigned."""
     usable = preproc.usable_settings(folder)
     if not usable:
         return
@@ -146,8 +148,13 @@ def _require_feasible(settings: MelgramSettings, headers: dict[Path, AudioInfo])
 
 # --- warnings -------------------------------------------------------------------------------------------------------
 
-def warn_of_cuts(headers: dict[Path, AudioInfo], settings: MelgramSettings, options: Options) -> None:
-    """Report the sounds that are longer, or have more channels, than the settings; not if a constant asks for that."""
+def warn_of_changes(headers: dict[Path, AudioInfo], settings: MelgramSettings, options: Options, chosen: bool) -> None:
+    """Report the sounds that are padded much, cut or mixed, unless a constant asks for that.
+
+    chosen: whether the settings were chosen from these sounds.
+    """
+    if chosen and not options.clip_seconds:
+        _warn_of_padding(headers, settings)
     cut = [path for path, header in headers.items()
            if _samples_at(settings.sample_rate, header) > settings.clip_samples]
     if cut and not options.clip_seconds:
@@ -161,14 +168,14 @@ def warn_of_cuts(headers: dict[Path, AudioInfo], settings: MelgramSettings, opti
              "use --overwrite to keep the channels.")
 
 
-def warn_of_padding(headers: dict[Path, AudioInfo], settings: MelgramSettings) -> None:
-    """Warn if a few long sounds make all melgrams much longer; settings: as chosen from the sounds."""
+def _warn_of_padding(headers: dict[Path, AudioInfo], settings: MelgramSettings) -> None:
+    """Warn if a few long sounds make all melgrams much longer."""
     samples = _lengths(headers, settings.sample_rate)
     usual, longest = (each / settings.sample_rate for each in samples)
     if settings.clip_seconds > _PADDING_RATIO * usual:
         long = named(path for path, header in headers.items()
                      if _samples_at(settings.sample_rate, header) > samples[0])
-        warn(f"{long}: longer than {usual:.4g} s; {_QUANTILE:.0%} of the sounds are not, and are padded with "
+        warn(f"{long}: longer than {usual:.4g} s; the other {_QUANTILE:.0%} of the sounds are padded with "
              f"silence to {longest:.4g} s; if the beginning of the long ones is enough, preprocess_data.py "
              f"--clip-seconds {math.ceil(usual * 100) / 100:g} --overwrite makes melgrams {longest / usual:.1f} times "
              "smaller, and training faster.")

@@ -83,7 +83,7 @@ def _compute_stale(plan: Plan, folder: Path, jobs: int | None) -> Iterator[Entry
     with index.appending(folder) as appender:
         for (clip, _), result in parallel.each(_update, missing, "Melgrams", jobs, (folder, plan.settings)):
             if isinstance(result, OSError) and result.errno == errno.ENAMETOOLONG:
-                result = UserError(f"{clip.path}: the name is too long for that of its melgram; shorten it.")
+                result = UserError(f"{clip.path}: the name of its melgram would be too long; shorten the name.")
             if isinstance(result, OSError) and result.filename != str(clip.path):
                 raise result
             if isinstance(result, Exception):

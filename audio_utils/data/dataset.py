@@ -26,7 +26,7 @@ class Dataset(NamedTuple):
     grouping: Grouping
 
     def load(self, split: str, class_names: list[str] | None = None) -> Clips:
-        """The Clips of a split ("Val" is empty but in the user's own); reports the files that can't be used."""
+        """The Clips of a split ("Val" is empty except in the user's own split); reports unusable files."""
         clips, warnings = self.source(split, class_names)
         for sentence in warnings:
             warn(sentence)
@@ -46,7 +46,7 @@ def open_dataset(options: Namespace, settings: MelgramSettings | None = None) ->
         raise UserError(f"{PREPROC}/: is not complete; run preprocess_data.py again.")
     require_same(settings or found, found, PREPROC / preproc.SETTINGS)
     if not settings and found.format_version < melgram.FORMAT_VERSION:
-        warn(f"{PREPROC}/: contains melgrams of an earlier version; preprocess_data.py computes them again.")
+        warn(f"{PREPROC}/: contains melgrams of an earlier version; run preprocess_data.py to compute them again.")
     return Dataset(found, preprocessing,
                    lambda split, class_names: preproc.load(PREPROC, split, found, class_names),
                    preproc.grouping(PREPROC, preprocessing["constants"].get("GROUP_BY", "")))

@@ -21,7 +21,7 @@ from audio_utils.runtime import safe_files
 INDEX = "index.csv"
 USED, LEFT_OUT, MOVED = "used", "left out", "moved"  # left out: its sound is gone; moved: delete its melgram
 _PROBE_BYTES = 1 << 12  # of each of the three parts of a file that its sample consists of
-_MAX_DIGEST_BYTES = 1 << 26  # of a longer file, only this many are read, in equal parts spread over it
+_MAX_DIGEST_BYTES = 1 << 26  # of a longer file, only this many bytes are read, in equal parts spread over it
 _PARTS = 64
 
 
@@ -54,7 +54,7 @@ class Entry(NamedTuple):
     content: Content
     settings: str  # the id of the settings of its melgram, "" if it has none
     copy_of: str = ""  # the name of the recording of which the sound is an augmented copy
-    recording: str = ""  # what it was cut or rendered from, as recordings.py identifies it
+    recording: str = ""  # the recording that it was cut or rendered from, as identified by recordings.py
 
     @property
     def name(self) -> str:

@@ -22,7 +22,7 @@ class SoundStatistics(NamedTuple):
     level_db: float  # root mean square over all channels less their DC offsets, dBFS; at least -80
     clipped: float  # fraction of the samples that are clipped
     silent_channels: int  # channels that are silent while another is not
-    dc_channels: int  # channels whose DC offset exceeds the level of the rest and SILENT_DB
+    dc_channels: int  # channels whose DC offset exceeds SILENT_DB and the level of the sound without it
 
     @property
     def seconds(self) -> float:
@@ -106,7 +106,7 @@ def describe_problems(problems: dict[str, list[Sound]], silent_db: float) -> lis
              "empty": "nearly empty, much shorter than others of the class without silence; check",
              "clipped": "clipped at full scale; record again with less gain, or keep",
              "silent channel": "silent in some but not all channels; repair or remove",
-             "DC offset": "a DC offset larger than the sound itself, which preprocessing removes; check the recorder, "
+             "DC offset": "a DC offset larger than the sound itself (preprocessing removes it); check the recorder, "
                           "or keep"}
     return [sentence for problem, sounds in problems.items()
             for sentence in about_files([sound.path for sound in sounds], texts[problem])]

@@ -1,4 +1,4 @@
-"""Names that look like several takes of one recording, 1-5996-A and 1-5996-B, and the GROUP_BY that groups them."""
+"""Names that look like takes of one recording, such as 1-5996-A and 1-5996-B, and the GROUP_BY that groups them."""
 
 import re
 from collections import Counter, defaultdict
@@ -9,19 +9,19 @@ from audio_utils.data.sounds import Sound
 from audio_utils.data.split import MIN_GROUPS, Grouping
 
 _MIN_MATCHED = 0.8  # fraction of the names that end in the same kind of number or letter
-_MIN_SHARED = 0.2  # fraction of the sounds that have another take
-_MIN_COUNTED = 0.8  # fraction of the recordings whose takes are counted from 0, 1 or A, without a gap
-_MAX_TAKES = 10  # of one recording; longer series are usually the numbers of independent sounds
+_MIN_SHARED = 0.2  # fraction of the sounds that share their recording with another take
+_MIN_COUNTED = 0.8  # fraction of the recordings whose takes are numbered from 0, 1 or A without a gap
+_MAX_TAKES = 10  # of one recording; longer series are usually numbers of independent sounds
 _TAKE = re.compile(r"""(?P<number>[-_. ](?P<word>[A-Za-z]*)\d{1,3})$   # rec3_take2, p01_rec2_07
                      | (?P<letter>[-_. ][A-Za-z])$                     # 1-5996-A
                      | (?<=\d)(?P<bare>[A-Za-z])$                      # rec12b""", re.VERBOSE)
 
 
 def suggest_group_by(sounds: list[Sound], recordings: Container[Sound]) -> Iterator[str]:
-    """A sentence that suggests a GROUP_BY, if most sounds are named as takes of recordings with few takes each.
+    """A sentence that suggests a GROUP_BY, if most sounds are named like takes of recordings with few takes each.
 
-    recordings: the sounds that are grouped already, as they are clips of one recording. In the user's own split,
-    nothing is suggested.
+    recordings: the sounds that are grouped already, because they are clips of known recordings. For the user's own
+    split, nothing is suggested.
     """
     sounds = [sound for sound in sounds if not (sound.split or sound.copy_of or sound in recordings)]
     rules = Counter(filter(None, (_rule_for(sound.path.stem) for sound in sounds)))
@@ -33,12 +33,12 @@ def suggest_group_by(sounds: list[Sound], recordings: Container[Sound]) -> Itera
         takes[sound.class_name, Grouping(rule, {}).of(sound.name)].append(sound)
     if _are_takes(list(takes.values()), rule):
         shared = [sound.path for group in takes.values() if len(group) > 1 for sound in group]
-        yield (f'{named(shared)}: named as takes of one recording; preprocess_data.py --split-anew "--group-by={rule}" '
-               "keeps the takes of each recording in one split.")
+        yield (f'{named(shared)}: named like takes of one recording; preprocess_data.py --split-anew '
+               f'"--group-by={rule}" keeps the takes of each recording in one split.')
 
 
 def _rule_for(stem: str) -> str:
-    """The regular expression that matches the end of a name, if it may be the number or letter of a take."""
+    """A regular expression for the end of a name, "" if that does not look like the number or letter of a take."""
     take = _TAKE.search(stem)
     if not take or not take.start():
         return ""
@@ -54,7 +54,7 @@ def _literal(separator: str) -> str:
 
 
 def _are_takes(groups: list[list[Sound]], rule: str) -> bool:
-    """Whether groups of sounds with equal names, except for the match of a rule, are takes of one recording each."""
+    """Whether each group of sounds, whose names differ only in the match of a rule, contains takes of one recording."""
     sizes, in_class = list(map(len, groups)), Counter(group[0].class_name for group in groups)
     counted = sum(_is_counted([re.search(rule, sound.path.stem) for sound in group]) for group in groups)
     return (sum(size for size in sizes if size > 1) >= _MIN_SHARED * sum(sizes) and max(sizes) <= _MAX_TAKES
@@ -62,7 +62,7 @@ def _are_takes(groups: list[list[Sound]], rule: str) -> bool:
 
 
 def _is_counted(takes: list[re.Match | None]) -> bool:
-    """Whether the ends of names are 0, 1 … or 1, 2 … or A, B …"""
+    """Whether the names end in 0, 1 … or 1, 2 … or A, B …, without a gap."""
     if None in takes:
         return False
     ends = [re.search(r"\d+$|[A-Za-z]$", take.string).group() for take in takes]

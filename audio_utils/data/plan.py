@@ -44,7 +44,7 @@ class Plan(NamedTuple):
     clips: list[PlannedClip]
     entries: dict[PlannedClip, Entry]  # of the index; with settings "" if the melgram must be computed
     gone: list[Entry]  # those without a sound, and those of sounds that are left out
-    moved: list[Entry]  # former entries of sounds with another path or split now; their melgrams must be deleted
+    moved: list[Entry]  # former entries of sounds that now have another path or split; their melgrams must be deleted
     skipped: list[Skipped]  # files that are not used
     grouping: Grouping
 
@@ -58,7 +58,7 @@ def make_plan(options: Options, samples: str | Path, folder: str | Path | None =
               settings: MelgramSettings | None = None) -> Plan:
     """Compare the sounds with the melgrams that exist, and decide what is to be computed.
 
-    folder: Preproc/, or None if the melgrams stay in memory. settings: then those of a network, if there is one.
+    folder: Preproc/, or None if the melgrams stay in memory. settings: then those of the network, if there is one.
     """
     samples = Path(samples)
     options = clip_settings.with_recorded(options, folder) if folder else options
@@ -67,34 +67,23 @@ def make_plan(options: Options, samples: str | Path, folder: str | Path | None =
     melgrams = preproc.find_melgrams(folder) if folder else {}
     entries, moved = known_entries(folder, melgrams, any(sound.split for sound in sounds)) if folder else ({}, [])
     matched = match(list(stats), stats, samples, entries, options.jobs)
-    if folder and not options.split_anew:
-        clip_settings.warn_of_kept_split(options, folder)
-    previous = settings if options.overwrite or not folder else clip_settings.previous(options, folder, matched.missing)
+    previous = clip_settings.previous(options, folder, matched.missing) if folder else settings
     current = {sound for sound, entry in matched.entries.items() if previous and is_current(entry, previous, melgrams)}
     sounds, headers = usable_sounds(list(stats), current, skipped, options)
     require_classes({sound.class_name for sound in sounds}, samples)
     settings = previous or clip_settings.choose(headers, options)
-    if not previous and not options.clip_seconds:
-        clip_settings.warn_of_padding(headers, settings)
-    clip_settings.warn_of_cuts(headers, settings, options)
+    clip_settings.warn_of_changes(headers, settings, options, chosen=not previous)
     recordings = find_recordings(list(stats), stats, {} if options.split_anew else matched.entries, headers)
-    for sentence in suggest_group_by(sounds, recordings) if headers and not options.group_by else ():
-        warn(sentence)
-    grouping = group_sounds(sounds, recordings, options)
-    assigned = {entry.name: entry.split for entry in matched.gone if entry.status == index.USED}
-    clips = split_clips(sounds, grouping, assigned if options.split_anew else matched.splits, options)
+    grouping = group_sounds(sounds, recordings, options, bool(headers))
+    clips = split_clips(sounds, grouping, matched, options)
     skipped += [Skipped(sound.path, "is an augmented copy of a held-out sound")
                 for sound in sorted({*sounds} - {clip.sound for clip in clips})]
     warn_of_gone(matched, entries, melgrams, options.prune, index.settings_id(settings))
     planned = {clip: planned_entry(clip, matched.entries.get(clip.sound), stats[clip.sound], samples,
                                    clip.sound in current, recordings) for clip in clips}
-    splits = dict.fromkeys(sounds) | {clip.sound: clip.split for clip in clips}  # None for a copy that is left out
-    moved += matched.moved + [entry for sound, entry in matched.entries.items()
-                              if sound in splits and splits[sound] != entry.split]
-    left_out = [entry._replace(status=index.LEFT_OUT) for sound, entry in matched.entries.items()
-                if sound not in splits]
-    return Plan(settings, clip_settings.record_of(settings, options), clips, planned, matched.gone + left_out, moved,
-                skipped, grouping)
+    reassigned, left_out = former_entries(sounds, clips, matched)
+    return Plan(settings, clip_settings.record_of(settings, options), clips, planned, matched.gone + left_out,
+                moved + matched.moved + reassigned, skipped, grouping)
 
 
 def usable_sounds(sounds: list[Sound], current: set[Sound], skipped: list[Skipped],
@@ -151,6 +140,14 @@ def planned_entry(clip: PlannedClip, known: Entry | None, stat: index.Stat, samp
                           copy_of=clip.sound.copy_of or "", recording=recordings.get(clip.sound, ""))
 
 
+def former_entries(sounds: list[Sound], clips: list[PlannedClip], matched: Matched) -> tuple[list[Entry], list[Entry]]:
+    """The entries of sounds that are now in another split, or are copies left out, and those of unusable sounds."""
+    splits = dict.fromkeys(sounds) | {clip.sound: clip.split for clip in clips}
+    reassigned = [entry for sound, entry in matched.entries.items() if sound in splits and splits[sound] != entry.split]
+    return reassigned, [entry._replace(status=index.LEFT_OUT) for sound, entry in matched.entries.items()
+                        if sound not in splits]
+
+
 def warn_of_gone(matched: Matched, entries: dict[str, Entry], melgrams: dict, prune: bool, settings_id: str) -> None:
     """Say which melgrams have no sound any more, and whether they are used."""
     gone = [entry.path for entry in matched.gone if (entry.split, entry.name) in melgrams]
@@ -159,9 +156,9 @@ def warn_of_gone(matched: Matched, entries: dict[str, Entry], melgrams: dict, pr
     if matched.missing:
         used = sum(entry.status == index.USED for entry in entries.values())
         still = all(index.is_used(entry, settings_id) for entry in matched.gone if entry.status == index.USED)
-        state = "still used" if still else "of other settings and are not used until the sounds are back"
-        warn(f"{named(gone)}: {matched.missing} of {used} sounds are gone, perhaps with a disk that is not mounted; "
-             f"their melgrams are {state}; if you deleted the sounds on purpose, --prune removes these melgrams.")
+        state = "are still used" if still else "have other settings and are not used until the sounds are back"
+        warn(f"{named(gone)}: {matched.missing} of {used} sounds are gone, perhaps because a disk is not mounted; "
+             f"their melgrams {state}; if you deleted the sounds on purpose, --prune removes these melgrams.")
     else:
         warn(f"{named(gone)}: the sound is gone, so the melgram is left out; --prune deletes such melgrams.")
 
@@ -187,12 +184,17 @@ def equal_stems(sounds: list[Sound]) -> list[str]:
 
 # --- groups and the split -------------------------------------------------------------------------------------------
 
-def group_sounds(sounds: list[Sound], recordings: dict[Sound, str], options: Options) -> Grouping:
-    """The groups that stay in one split: those of GROUP_BY, and the recordings in classes with enough of them."""
+def group_sounds(sounds: list[Sound], recordings: dict[Sound, str], options: Options, are_new: bool) -> Grouping:
+    """The groups that stay in one split: those of GROUP_BY, and the recordings in classes with enough of them.
+
+    are_new: whether some sounds are new; then a GROUP_BY may be suggested.
+    """
+    for sentence in suggest_group_by(sounds, recordings) if are_new and not options.group_by else ():
+        warn(sentence)
     if options.group_by and not any(re.search(options.group_by, sound.path.stem) for sound in sounds):
         warn(f"GROUP_BY is {options.group_by!r}, which matches no file name: nothing is grouped.")
     copy_of = {sound.name: sound.copy_of for sound in sounds if sound.copy_of}
-    names = {sound.name: recordings.get(sound, "") for sound in reversed(sounds)}  # in an own split, those of Train
+    names = {sound.name: recordings.get(sound, "") for sound in reversed(sounds)}  # in an own split, Train has priority
     every = Grouping(options.group_by, copy_of, {name: recording for name, recording in names.items() if recording})
     grouping, few = every.relaxed(names)
     splits = {sound.split for sound in sounds}
@@ -204,9 +206,10 @@ def group_sounds(sounds: list[Sound], recordings: dict[Sound, str], options: Opt
     return grouping
 
 
-def split_clips(sounds: list[Sound], grouping: Grouping, assigned: dict[str, str],
-                options: Options) -> list[PlannedClip]:
-    """The clips of all splits; assigned: name → split of the sounds that stay in theirs."""
+def split_clips(sounds: list[Sound], grouping: Grouping, matched: Matched, options: Options) -> list[PlannedClip]:
+    """The clips of all splits; known sounds stay in theirs, with SPLIT_ANEW only those that are missing."""
+    missing = {entry.name: entry.split for entry in matched.gone if entry.status == index.USED}
+    assigned = missing if options.split_anew else matched.splits
     if options.split_anew and sounds[0].split:
         warn("Samples/ contains your own split, which --split-anew does not change.")
     splits = split.split_sounds(sounds, assigned, options.test_fraction, options.seed, grouping)
@@ -219,7 +222,7 @@ def split_clips(sounds: list[Sound], grouping: Grouping, assigned: dict[str, str
 
 
 def warn_of_divided(clips: list[PlannedClip], grouping: Grouping) -> None:
-    """Say which recordings have clips in several splits: those that an older version, or the user, has divided."""
+    """Report recordings with clips in several splits: an older version, or the user, has divided them."""
     clips_of = defaultdict(list)
     for clip in clips:
         if clip.name in grouping.recordings and not clip.sound.copy_of:
@@ -228,5 +231,5 @@ def warn_of_divided(clips: list[PlannedClip], grouping: Grouping) -> None:
     if divided:
         remedy = ("move all clips of a recording into one split" if clips[0].sound.split else
                   "preprocess_data.py --split-anew assigns all sounds again")
-        warn(f"{named(divided)}: from {len(divided)} recording{'s' * (len(divided) > 1)} with clips in both Train and "
-             f"Test, so the score is too optimistic; {remedy}.")
+        warn(f"{named(divided)}: from {len(divided)} recording{'s' * (len(divided) > 1)} with clips in several splits, "
+             f"so the score is too optimistic; {remedy}.")

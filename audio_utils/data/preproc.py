@@ -24,7 +24,7 @@ PREPROC = Path("Preproc")
 SETTINGS, SKIPPED = "settings.json", "skipped.csv"
 MAX_MELGRAM_BYTES = 1 << 31  # settings for larger melgrams are a mistake, or damaged
 _SCRIPT = "preprocess_data.py"
-COMPUTE_AGAIN = f"run {_SCRIPT} --overwrite to compute the melgrams again (the split stays)"
+COMPUTE_AGAIN = f"run {_SCRIPT} --overwrite to compute the melgrams again (the split is kept)"
 
 
 # --- settings.json --------------------------------------------------------------------------------------------------
@@ -45,7 +45,7 @@ def read_settings(preproc: str | Path) -> tuple[MelgramSettings, dict]:
 
 
 def usable_settings(preproc: str | Path) -> tuple[MelgramSettings, dict] | None:
-    """What `read_settings` returns, or None if settings.json does not exist or can't be used."""
+    """The result of `read_settings`, or None if settings.json does not exist or can't be used."""
     with suppress(UserError):
         return read_settings(preproc)
     return None
@@ -71,7 +71,7 @@ def write_settings(preproc: str | Path, values: dict) -> None:
 
 
 def mark_incomplete(preproc: str | Path) -> None:
-    """Record that the melgrams do not match the settings yet; nothing if settings.json can't be used."""
+    """Record that the melgrams do not match the settings yet; does nothing if settings.json can't be used."""
     if usable := usable_settings(preproc):
         write_settings(preproc, usable[1] | {"complete": False})
 
@@ -159,7 +159,7 @@ def grouping(preproc: str | Path, group_by: str) -> Grouping:
     """The groups that preprocessing kept in one split: by GROUP_BY, and by the copies and recordings in the index."""
     if not index.exists(preproc):
         return Grouping(group_by)
-    entries = sorted(index.read(preproc)[0].values(), key=lambda entry: entry.split == "Train")  # a name may be in two
+    entries = sorted(index.read(preproc)[0].values(), key=lambda entry: entry.split == "Train")  # Train has priority
     return Grouping(group_by, {entry.name: entry.copy_of for entry in entries if entry.copy_of},
                     {entry.name: entry.recording for entry in entries if entry.recording}
                     ).relaxed({entry.name for entry in entries if entry.status == index.USED})[0]

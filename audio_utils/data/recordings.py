@@ -1,7 +1,7 @@
-"""Which sounds were cut or rendered from one recording: by their tags or, without tags, by their names.
+"""Find the sounds that were cut or rendered from one recording, by their tags or, without tags, by their names.
 
-A recording is identified by its digest and size, as in the tags of its clips; without tags by the name that its clips
-share, "class/stem" of stem_s1.wav, stem_s2.wav and so on.
+A recording is identified by its digest and size, as in the tags of its clips; without tags, by the name that its clips
+share: "class/stem" for stem_s1.wav, stem_s2.wav and so on.
 """
 
 import re
@@ -21,9 +21,9 @@ _CLIP = re.compile(r"(.+)_s(\d+)")  # the name of a clip, without extension
 
 def find_recordings(sounds: list[Sound], stats: dict[Sound, Stat], entries: dict[Sound, Entry],
                     headers: dict[Path, AudioInfo]) -> dict[Sound, str]:
-    """The recordings of the sounds that have one; also of a recording itself that is among them.
+    """Sound → recording, for the clips of recordings, and for a recording that is itself among the sounds.
 
-    entries: of the index; sounds that were once found to be clips by their names are so although others are gone.
+    entries: of the index. Sounds that were once recognized as clips by their names remain clips if others are gone.
     headers: those that have been read already.
     """
     found = {sound: sound.recording or _known(sound, entries) for sound in sounds}
@@ -37,7 +37,7 @@ def find_recordings(sounds: list[Sound], stats: dict[Sound, Stat], entries: dict
 
 
 def _known(sound: Sound, entries: dict[Sound, Entry]) -> str:
-    """The recording of a clip in the index, if the name of the clip still says so."""
+    """The recording of a clip in the index, if the name of the clip still agrees."""
     clip, entry = _CLIP.fullmatch(sound.path.stem), entries.get(sound)
     return entry.recording if clip and entry and entry.recording.endswith(f"/{clip[1]}") else ""
 
@@ -45,9 +45,9 @@ def _known(sound: Sound, entries: dict[Sound, Entry]) -> str:
 # --- names ----------------------------------------------------------------------------------------------------------
 
 def _series(sounds: list[Sound]) -> Iterator[tuple[str, list[Sound]]]:
-    """Sounds that are named as all the clips of one recording, as split_audio.py names them: (its name, the clips).
+    """Complete series of clips, named as by split_audio.py: (name of the recording, clips).
 
-    In the user's own split, clips of one name in two folders belong to two recordings.
+    In the user's own split, clips of the same name in two folders belong to two recordings.
     """
     clips = [sound for sound in sounds if not sound.copy_of and _CLIP.fullmatch(sound.path.stem)]
     for series in _grouped(clips, _name_of_recording):
@@ -69,7 +69,7 @@ def _name_of_recording(sound: Sound) -> tuple[str, str, str]:
 
 
 def _is_complete(clips: list[Sound]) -> bool:
-    """Whether clips have the numbers 1, 2 … to the last one, all as they are or all with the same number of digits."""
+    """Whether clips are numbered 1, 2 … without a gap, all without leading zeros or all with equally many digits."""
     numbers = [_CLIP.fullmatch(clip.path.stem)[2] for clip in clips]
     count, digits = len(numbers), len(numbers[0])
     return count > 1 and set(numbers) in ({f"{i}" for i in range(1, count + 1)},
@@ -77,7 +77,7 @@ def _is_complete(clips: list[Sound]) -> bool:
 
 
 def _have_one_rate(clips: Iterable[Sound], headers: dict[Path, AudioInfo]) -> bool:
-    """Whether clips, those that can be read, have the same sample rate."""
+    """Whether the clips that can be read have the same sample rate."""
     rates = set()
     for clip in clips:
         with suppress(UserError):
@@ -89,7 +89,7 @@ def _have_one_rate(clips: Iterable[Sound], headers: dict[Path, AudioInfo]) -> bo
 
 def _originals(sounds: list[Sound], recordings: set[str], stats: dict[Sound, Stat],
                entries: dict[Sound, Entry]) -> dict[Sound, str]:
-    """The sounds that are themselves one of these recordings, by their size and digest."""
+    """The sounds that are themselves one of these recordings, found by size and digest."""
     sizes = {int(recording.rpartition("-")[2]) for recording in recordings if recording and "/" not in recording}
     found = {sound: _identity(sound, stats[sound].size, entries.get(sound))
              for sound in sounds if stats[sound].size in sizes}
@@ -97,7 +97,7 @@ def _originals(sounds: list[Sound], recordings: set[str], stats: dict[Sound, Sta
 
 
 def _identity(sound: Sound, size: int, entry: Entry | None) -> str:
-    """The digest and size of a sound, from the index if it has them."""
+    """The digest and size of a sound; from the index, if it contains the digest."""
     if entry and entry.recording.endswith(f"-{size}"):
         return entry.recording
     digest = entry.content.digest if entry else ""

@@ -18,7 +18,7 @@ SAMPLES = Path("Samples")
 SPLITS = ("Train", "Val", "Test")  # Val: only in the user's own split
 AUGMENTED = re.compile(r"_aug[1-9]\d*(?=_|$)")  # in the names of the copies that augment_data.py writes
 
-_FOLDERS = {"train": "Train", "val": "Val", "valid": "Val", "validation": "Val", "test": "Test"}  # of an own split
+_FOLDERS = {"train": "Train", "val": "Val", "valid": "Val", "validation": "Val", "test": "Test"}  # in an own split
 _UNREADABLE = "can't be read; change its permissions (chmod -R u+rX)"
 _NO_SOUND = "contains no sound; the class is left out"
 _SYSTEM_NAMES = {"__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "lost+found", "thumbs.db", "ehthumbs.db",
@@ -40,7 +40,7 @@ class Sound(NamedTuple):
     split: str | None = None  # one of SPLITS in the user's own split
     copy_of: str | None = None  # name of the recording of which it is an augmented copy; it may no longer exist
     by_name: bool = False  # it is a copy by its name alone, without a tag
-    recording: str = ""  # what its tag says that it was cut or rendered from: `tags.first_recording`
+    recording: str = ""  # that it was cut or rendered from, by its tag: `tags.first_recording`
 
     @property
     def name(self) -> str:
@@ -115,8 +115,8 @@ def _own_split(samples: Path) -> dict[str, Path] | None:
         raise UserError(f"{error.filename}/: {_UNREADABLE}.") from None
     for paths in found.values():
         if len(paths) > 1:
-            raise UserError(f"{samples}/: contains {' and '.join(f'{path.name}/' for path in paths)}, which are one "
-                            "split; merge them.")
+            raise UserError(f"{samples}/: contains {' and '.join(f'{path.name}/' for path in paths)}, which are "
+                            "the same split; merge them.")
     own = {split: paths[0] for split, paths in found.items() if paths}
     if "Test" not in own:
         raise UserError(_without_test(samples, own))
@@ -176,7 +176,7 @@ def may_be_audio(name: str) -> bool:
 
 
 def _without_untrained(sounds: list[Sound], own: dict[str, Path], skipped: list[Skipped]) -> list[Sound]:
-    """The sounds without the classes that have none in Train; own: split → folder."""
+    """The sounds, except those of classes without sounds in Train; own: split → folder."""
     trained = {sound.class_name for sound in sounds if sound.split == "Train"}
     untrained = {(sound.split, sound.class_name) for sound in sounds if sound.class_name not in trained}
     skipped += [Skipped(own[split] / name, "is a class without sounds in Train and is left out; add sounds of it there")
@@ -195,9 +195,9 @@ def require_classes(class_names: Iterable[str], folder: str | Path) -> None:
 # --- augmented copies -----------------------------------------------------------------------------------------------
 
 def mark_copies(sounds: list[Sound]) -> list[Sound]:
-    """The sounds, with what their tags say: `recording`, and `copy_of` and `by_name` of augmented copies.
+    """The sounds, with `recording` from their tags, and with `copy_of` and `by_name` of augmented copies.
 
-    A copy is what augment_data.py has tagged. Without a tag (it was written by an older version) a file named _aug<N>
+    Files tagged by augment_data.py are copies. Without a tag (it was written by an older version) a file named _aug<N>
     is a copy only if its recording is there, with the same sample rate and channel count.
     """
     paths = {sound.name: sound.path for sound in sounds}
@@ -222,7 +222,7 @@ def mark_copies(sounds: list[Sound]) -> list[Sound]:
 
 
 def _may_be_named_copy(steps: tuple[Step, ...]) -> bool:
-    """Whether a file's name decides if it is a copy: it has no tag, or is a clip of a file that is named as one."""
+    """Whether the name of a file decides if it is a copy: it has no tag, or is a clip of a file named like a copy."""
     return all(step.tool == tags.SPLIT for step in steps) and (not steps or parent_of(steps[-1].source) is not None)
 
 

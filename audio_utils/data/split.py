@@ -14,7 +14,7 @@ import numpy as np
 from audio_utils.data.sounds import AUGMENTED, Sound, class_of
 from audio_utils.runtime.errors import UserError
 
-MIN_GROUPS = 5  # of a class; with fewer, a split by groups leaves too few of them to train on or to test
+MIN_GROUPS = 5  # of a class; with fewer, a split by groups leaves too few of them for training or testing
 
 
 def check_group_by(pattern: str) -> None:
@@ -29,8 +29,8 @@ def check_group_by(pattern: str) -> None:
 class Grouping:
     """The groups of sounds "class/file.wav"; the sounds of a group are always in one split.
 
-    group_by: a regular expression. With a group in it, files are grouped by the text that the group matches; without
-    one, by their names with the match removed. Such a group may span several classes.
+    group_by: a regular expression. If it has parentheses, sounds are grouped by the text that these match; otherwise
+    by their names with the match removed. Such a group may span several classes.
     copy_of: copy → recording, of all augmented copies, which are in the group of their recording; None: decide by the
     name alone.
     recordings: sound → the recording that it was cut or rendered from, if any. Sounds of one recording are in one
@@ -45,7 +45,7 @@ class Grouping:
         return bool(AUGMENTED.search(Path(name).stem)) if self.copy_of is None else name in self.copy_of
 
     def of(self, name: str) -> str:
-        """The group of a sound; files that differ only in the extension are in one."""
+        """The group of a sound; files that differ only in the extension are in the same group."""
         group = self._by_name(name)
         return self._merged.get(group, group)
 
@@ -61,8 +61,8 @@ class Grouping:
 
     @cached_property
     def _merged(self) -> dict[str, str]:
-        """Group by name, or recording → the group that it is part of, as a recording has sounds in several."""
-        parts = {}  # group → the set of those that are one
+        """Group by name, or recording → the merged group, as the sounds of a recording may be in several groups."""
+        parts = {}  # group → the set of groups that are merged with it
         for name, recording in self.recordings.items():
             smaller, larger = sorted((parts.setdefault(each, {each}) for each in (self._by_name(name), recording)),
                                      key=len)
@@ -73,7 +73,7 @@ class Grouping:
         return {group: first for part in distinct for first in [min(part)] for group in part}
 
     def relaxed(self, names: Iterable[str]) -> tuple["Grouping", list[str]]:
-        """Without the recordings in classes that would have fewer than MIN_GROUPS groups; and these classes.
+        """The same without the recordings in classes that would have fewer than MIN_GROUPS groups; and these classes.
 
         names: all sounds; copies don't count.
         """

@@ -83,7 +83,7 @@ def confusion_finding(counts: np.ndarray, names: list[str]) -> str:
 
 class ClassSummary(NamedTuple):
     """The sounds of one class."""
-    files: dict[str | None, int]  # split → number, {None: n} without the user's own split
+    files: dict[str | None, int]  # split → number of files; {None: n} without the user's own split
     seconds: np.ndarray  # (n,), durations
     level_db: np.ndarray  # (n,), dBFS
     has_problem: np.ndarray  # bool (n,)
@@ -114,7 +114,7 @@ def samples(path: str | Path, classes: dict[str, ClassSummary], title: str) -> N
 
 
 def _draw_counts(axes: "Axes", files: list[dict[str | None, int]]) -> None:
-    """A bar for each class, divided into the splits of the user's own."""
+    """A bar for each class; in the user's own split, divided by split."""
     left = np.zeros(len(files))
     colors = {"Train": COLORS[5], None: COLORS[5], "Val": COLORS[2], "Test": COLORS[0]}
     splits = [split for split in colors if any(split in counts for counts in files)]

@@ -31,7 +31,7 @@ class Findings(NamedTuple):
     settings: MelgramSettings
     preprocessing: dict[str, Any]  # settings.json
     history: list[dict]  # of training, a dictionary for each epoch
-    validation: str  # which clips validated
+    validation: str  # number and source of the validation clips
     clips: Clips  # of Test
     evaluation: Evaluation  # of these clips
     curves: dict[str, RocCurve]

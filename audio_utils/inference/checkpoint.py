@@ -101,7 +101,7 @@ def read(path: str | Path) -> Checkpoint:
         about = old_names.renamed(json.loads(text.tobytes()), old_names.CHECKPOINT)
         version = about.pop("format_version")
         if version > FORMAT_VERSION:
-            raise UserError(f"{path}: was written by a newer version of Panotti; update this one, or {_TRAIN_AGAIN}.")
+            raise UserError(f"{path}: was written by a newer version of Panotti; update Panotti, or {_TRAIN_AGAIN}.")
         if version != FORMAT_VERSION:
             raise ValueError("format_version")
         settings = MelgramSettings.from_dict(about["settings"], path, _TRAIN_AGAIN)
@@ -149,9 +149,9 @@ def read_best(path: str | Path, checkpoint: Checkpoint, like: list[Any]) -> list
 
 
 def read_model_config(path: str | Path, checkpoint: Checkpoint) -> dict[str, Any]:
-    """Keras's description of the layers. Raises UserError if there is none, or for melgrams of another shape.
+    """Keras's description of the layers. Raises UserError if there is none, or if its melgrams have another shape.
 
-    It is found by its first words: HDF5 can loop forever when it reads a damaged text of variable length.
+    The text is found by its first words: HDF5 can loop forever when it reads a damaged text of variable length.
     """
     with _reading(path):
         content = Path(path).read_bytes()

@@ -163,7 +163,7 @@ class Classifier:
 
 
 def _warning_once(segments: Iterable[Segment], powers: np.ndarray, name: str) -> Iterator[Segment]:
-    """The same Segments; a warning on stderr as soon as the channels cancel each other out in the mono mix."""
+    """The same Segments; prints a warning as soon as the channels cancel each other out in the mono mix."""
     warned = False
     for segment in segments:
         if not warned and melgram.cancels(*powers):

@@ -52,7 +52,7 @@ def description() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Its name, and its flags that matter to bfloat16: virtual machines hide the model."""
+    """The name of the processor, and its bfloat16 flags, as virtual machines may hide the model."""
     with suppress(OSError, StopIteration), open("/proc/cpuinfo") as file:
         text = file.read()
         name = next(line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))
@@ -61,7 +61,7 @@ def _processor() -> str:
 
 
 def _nvidia_smi(fields: str) -> str:
-    """Its output for these fields, a line per GPU; "" without a GPU."""
+    """The output of nvidia-smi for these fields, a line per GPU; "" without a GPU."""
     with suppress(OSError):
         return subprocess.run(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"], stdout=subprocess.PIPE,
                               stderr=subprocess.DEVNULL, text=True).stdout

@@ -32,7 +32,7 @@ def load(path: str | Path, checkpoint: Checkpoint) -> keras.Model:
     assign(model.weights, best)
     if not form.is_current:
         with _refusing(path, checkpoint.network):
-            model(np.zeros((1, *checkpoint.settings.shape), np.float32))  # not all that Keras builds can be computed
+            model(np.zeros((1, *checkpoint.settings.shape), np.float32))  # Keras may build what can't be computed
     return model
 
 
@@ -65,13 +65,13 @@ def _outline(build: Callable[[str], keras.Model]) -> keras.Model:
 
 @contextmanager
 def _refusing(path: str | Path, name: str) -> Iterator[None]:
-    """Any problem with the description of the layers becomes one sentence."""
+    """Turn any error about the description of the layers into a UserError of one sentence."""
     try:
         yield
     except Exception as error:  # a damaged description makes Keras and its backends raise almost any exception
         reason = " ".join(str(error).split())[:80]
-        raise UserError(f"{path}: panotti_models.py defines other layers of the network {name!r} than it was trained "
-                        f"with, and these can't be read ({reason}); restore panotti_models.py, or train again "
+        raise UserError(f"{path}: panotti_models.py now defines other layers of the network {name!r}, and those that "
+                        f"it was trained with can't be read ({reason}); restore panotti_models.py, or train again "
                         "(train_network.py --fresh; the old file is kept).") from error
 
 

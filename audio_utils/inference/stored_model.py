@@ -1,7 +1,7 @@
 """The layers of a trained network, from Keras's description of them in weights.hdf5 (model_config).
 
-If panotti_models.py now defines the network in another way, it is built from this description. Nothing in the
-description is executed: layers are of the classes listed here, and their parameters are numbers and short texts.
+If panotti_models.py now defines the network differently, the network is built from this description. Nothing in the
+description is executed: only layers of the classes listed here are built, with numbers and short texts as parameters.
 """
 
 import math
@@ -28,13 +28,13 @@ _LAYERS = frozenset("""
 # --- comparison -----------------------------------------------------------------------------------------------------
 
 def describes(config: dict[str, Any], model: keras.Model) -> bool:
-    """Whether the description is that of this model; names, initial weights and number types may differ."""
+    """Whether the description matches this model; names, initializers and number types may differ."""
     now = keras.saving.serialize_keras_object(model)["config"]
     return _equal(config, now, _numbers(config), _numbers(now))
 
 
 def _numbers(config: Any) -> dict[str, int]:
-    """The names of all layers in the description, numbered."""
+    """Name → number, for all layers in the description."""
     names, waiting = {}, [config]
     while waiting:
         value = waiting.pop()
@@ -45,7 +45,7 @@ def _numbers(config: Any) -> dict[str, int]:
 
 
 def _equal(one: Any, other: Any, numbers: dict[str, int], others: dict[str, int]) -> bool:
-    """Whether two values agree; of dictionaries, the keys in both are compared, since each Keras adds some."""
+    """Whether two values agree. In dictionaries, only common keys are compared: Keras versions add some."""
     if isinstance(one, dict) and isinstance(other, dict):
         return all(_equal(one[key], other[key], numbers, others) for key in one.keys() & other.keys() - _NOT_COMPARED
                    if not key.endswith("_initializer"))
@@ -61,7 +61,7 @@ def _equal(one: Any, other: Any, numbers: dict[str, int], others: dict[str, int]
 def build(config: dict[str, Any], shape: tuple[int, int, int], classes: int, precision: str) -> keras.Model:
     """The described model for melgrams of `shape` (mels, frames, channels).
 
-    precision: "float32" for all layers, or "mixed_bfloat16" for those that were trained so. Raises an exception, of any
+    precision: "float32" for all layers, or "mixed_bfloat16" for those trained in it. Raises an exception, of any
     kind, if the description is not of such a model or contains other layers.
     """
     first, *others = config["layers"]

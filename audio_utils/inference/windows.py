@@ -81,10 +81,10 @@ def _measured(blocks: Iterable[np.ndarray], powers: np.ndarray) -> Iterator[np.n
 
 
 def _without_dc(blocks: Iterable[np.ndarray], rate: int, settings: MelgramSettings) -> Iterator[np.ndarray]:
-    """The blocks less the DC offset of the first window, if they are to be converted; each window loses its own later.
+    """The blocks without the DC offset of the first window, if they are converted; `melgram` removes the rest later.
 
-    So the first window equals that of a file with the same samples, and there is no step at which the filter of the
-    resampling rings.
+    So the first window equals that of a file with the same samples, and the offset has no step at which the filter of
+    the resampling would ring.
     """
     first, samples, wanted = [], 0, melgram.source_samples(rate, settings)
     blocks = iter(blocks)

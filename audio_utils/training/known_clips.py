@@ -33,7 +33,7 @@ def report_changes(path: Path, clips: Clips, epoch: int, ended: bool) -> None:
 
 
 def names_before(path: Path, clips: Clips) -> set[str]:
-    """The names of the clips that were in Train at the last epoch; all of them for a file of an older version."""
+    """The names of the clips that were in Train at the last epoch; all names for a file of an older version."""
     known = checkpoints.read_clip_hashes(path)
     return {name for name, found in zip(clips.names, [True] * len(clips) if known is None else _in(clips, known),
                                         strict=True) if found}

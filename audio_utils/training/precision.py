@@ -1,7 +1,7 @@
-"""PRECISION "auto": bfloat16 only if a step of training with it is like one in float32, on this machine.
+"""PRECISION "auto": bfloat16 only if a training step in bfloat16 agrees with one in float32 on this machine.
 
-Some kernels give garbage for some shapes on some processors, without an error: oneDNN's bfloat16 convolutions with AMX
-did. A step in bfloat16 is compiled as in training, and compared with one in float32.
+Some kernels return wrong results for some shapes on some processors, without an error, such as oneDNN's bfloat16
+convolutions with AMX. So a step in bfloat16, compiled as in training, is compared with one in float32.
 """
 
 from collections.abc import Iterator
@@ -18,22 +18,22 @@ from audio_utils.runtime.console import say
 from audio_utils.training.state import TrainingState
 from panotti_models import keras
 
-MAX_ERROR = 0.75  # of the update of one array of weights, relative to its norm,
-MAX_TOTAL_ERROR = 0.5  # and of all of them
-NEGLIGIBLE = 0.003  # of an update: its norm relative to that of all of them
+MAX_ERROR = 0.75  # of the update of one array of weights, relative to the norm of the update
+MAX_TOTAL_ERROR = 0.5  # the same for all arrays together
+NEGLIGIBLE = 0.003  # relative to the norm of all updates; errors of smaller updates are relative to this norm
 _SEED = 1
 _found: dict[str, str] = {}  # conditions → problem, of the checks of this process
 
 
 def choose(setting: str, form: Form, standardization: Standardization, batch_size: int, state: TrainingState) -> str:
-    """The dtype policy to train with; the finding of a check is kept in the state, and used again.
+    """The dtype policy for training; the result of the check is stored in the state and used again.
 
-    setting: PRECISION. Of a network that was trained in float32 and is now defined in another way, only float32.
+    setting: PRECISION. A network that was trained in float32, and is defined differently now, continues in float32.
     """
     precision = device.best_precision() if setting == "auto" else setting
     if precision == "float32" or form.only_float32:
         if setting == "mixed_bfloat16":
-            say("PRECISION is mixed_bfloat16, but this form of the network was trained in float32 and continues so.")
+            say("PRECISION is mixed_bfloat16, but the network was trained in float32, so this continues in float32.")
         return "float32"
     if setting != "auto":
         return setting
@@ -45,7 +45,7 @@ def choose(setting: str, form: Form, standardization: Standardization, batch_siz
         problem = _found[key] = _found[key] if key in _found else check(form, standardization, batch_size)
         state.precision_check = conditions | {"problem": problem}
     if problem:
-        say(f"PRECISION: a step in bfloat16 {problem} on this machine; float32 is used instead.")
+        say(f"PRECISION: a training step in bfloat16 {problem} on this machine; float32 is used instead.")
     return "float32" if problem else precision
 
 
@@ -60,7 +60,7 @@ def _digest(model: keras.Model) -> str:
 # --- the check ------------------------------------------------------------------------------------------------------
 
 def check(form: Form, standardization: Standardization, batch_size: int) -> str:
-    """The problem with a step of SGD in bfloat16, or "": without dropout and augmentation, on noise of a fixed seed.
+    """The problem with a step of SGD in bfloat16, or "". The input is noise of a fixed seed; there is no dropout.
 
     Of an ensemble, one member of each kind is checked.
     """
@@ -79,7 +79,7 @@ def check(form: Form, standardization: Standardization, batch_size: int) -> str:
 
 
 def noise(standardization: Standardization, shape: tuple[int, ...]) -> np.ndarray:
-    """Melgrams (clips, mels, frames, channels) with a maximum of 0 dB: noise, colored differently in each clip."""
+    """Melgrams (clips, mels, frames, channels) with a maximum of 0 dB: noise with a different spectrum in each."""
     rng = np.random.default_rng(_SEED)
     values = rng.standard_normal(shape, np.float32) + rng.standard_normal((*shape[:2], 1, shape[3]), np.float32)
     mean, variance = (each[:, None, None] for each in standardization)
@@ -89,14 +89,14 @@ def noise(standardization: Standardization, shape: tuple[int, ...]) -> np.ndarra
 
 
 def _members(model: keras.Model) -> Iterator[keras.Model]:
-    """The model, or of an ensemble one network of each kind."""
+    """The model itself; for an ensemble, one network of each kind."""
     outputs = model.layers[-1].input if panotti_models.members(model) else [model.output]
     found = [keras.Model(model.input, output) for output in outputs]
     return iter({_digest(each): each for each in reversed(found)}.values())
 
 
 def _step(model: keras.Model, melgrams: np.ndarray, targets: np.ndarray, **compiling: Any) -> list[np.ndarray]:
-    """The updates of the trainable weights by a step with a learning rate of 1; the weights remain as they are."""
+    """The updates of the trainable weights in a step with a learning rate of 1; the weights are then restored."""
     if not model.compiled:
         device.fuse_batch_normalization(model)
         for layer in model.layers:
@@ -111,11 +111,11 @@ def _step(model: keras.Model, melgrams: np.ndarray, targets: np.ndarray, **compi
 
 
 def _problem(found: list[np.ndarray], again: list[np.ndarray], expected: list[np.ndarray], names: list[str]) -> str:
-    """How a step differs from the expected one, or "" if they are alike."""
+    """How a step differs from the expected one, or "" if they agree."""
     if not all(np.isfinite(each).all() for each in found):
         return "gives NaN or infinite weights"
     if not device.on_gpu() and not all(np.array_equal(*pair) for pair in zip(found, again, strict=True)):
-        return "gives other weights each time"
+        return "gives different weights each time"
     total, errors = relative_errors(found, expected)
     if not total <= MAX_TOTAL_ERROR:
         return f"differs from one in float32 by {total:.0%}"
@@ -125,7 +125,7 @@ def _problem(found: list[np.ndarray], again: list[np.ndarray], expected: list[np
 
 
 def relative_errors(found: list[np.ndarray], expected: list[np.ndarray]) -> tuple[float, np.ndarray]:
-    """The error of all updates together relative to their norm, and that of each."""
+    """The relative error of all updates together, and that of each update."""
     norms, errors = (np.array([np.linalg.norm(each.astype(np.float64)) for each in arrays])
                      for arrays in (expected, map(np.subtract, found, expected)))
     total = np.linalg.norm(norms) or 1.0

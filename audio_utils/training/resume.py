@@ -139,8 +139,8 @@ def train_val_split(names: list[str], state: TrainingState, known: set[str] | No
     """Choose the validation clips as the Test clips were chosen, and store their names in the state.
 
     In a resumed run, clips stay where they were, even if they are missing for some time. Clips that the fold holds out,
-    and the rest of their groups, are left out. known: names of the clips in Train at the last epoch, None in a new
-    training. own: names of the clips of Val; if there are any, only they are used for validation.
+    and the rest of their groups, are left out. known: names of the clips in Train at the last epoch, None if training
+    begins. own: names of the clips of Val; if there are any, only they are used for validation.
     """
     held_out = set(map(grouping.of, state.held_out))
     available = [name for name in names if grouping.of(name) not in held_out]
@@ -166,14 +166,14 @@ def train_val_split(names: list[str], state: TrainingState, known: set[str] | No
 
 
 def _use_own_validation(state: TrainingState, own: list[str], resumed: bool) -> None:
-    """Store the names of the clips of Val in the state; rejects a network that was validated with other clips."""
+    """Store the names of the clips of Val in the state; rejects a network that was validated with clips of Train."""
     if resumed and not state.own_validation:
-        raise UserError("Preproc/Val: is new since training began with validation clips of Train; use --fresh to start "
+        raise UserError("Preproc/Val: is new; training began with validation clips of Train; use --fresh to start "
                         "over (the old file is kept), or move the sounds of Val into Train and preprocess again.")
     if not own:
         raise UserError(f"Preproc/Val: contains {_NO_VALIDATION}")
     changed = len(set(own) ^ set(state.validation)) if resumed else 0
     if changed:
-        say(f"{changed} validation clips of Val are new or gone since the last epoch; the validation loss is that of "
-            f"the {len(own)} in Val now.")
+        say(f"{changed} validation clips of Val are new or gone since the last epoch; the validation loss is now that "
+            f"of the {len(own)} clips in Val.")
     state.validation, state.own_validation = own, True

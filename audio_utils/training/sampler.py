@@ -17,7 +17,7 @@ class Sampler:
         return math.ceil(self.epoch_clips / clips)
 
     def size(self, clips: int) -> int:
-        """The number of clips in a batch, if there are so many in Train."""
+        """The number of clips in a batch, in an epoch with this number of clips."""
         return min(self.batch_size, self.passes(clips) * clips)
 
     def batches(self, indices: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:

@@ -26,12 +26,12 @@ class TrainingState:
     decay_end: int = 0  # and the epoch in which it reaches 0; 0 if the decay has not begun
     held_out: list = field(default_factory=list)  # names of the test clips of this fold
     validation: list = field(default_factory=list)  # names of the validation clips
-    own_validation: bool = False  # whether they are the user's own, of the split Val, and not of Train
+    own_validation: bool = False  # whether they are from the user's own Val instead of Train
     history: list = field(default_factory=list)  # a dictionary per epoch
     first_epoch: int = 0  # number of epochs done when CONTINUE last took effect
     backend: str = ""  # of Keras, in the last epoch
     precision: str = ""  # the dtype policy in the last epoch
-    precision_check: dict = field(default_factory=dict)  # its conditions, and the problem found, "" if there is none
+    precision_check: dict = field(default_factory=dict)  # of bfloat16: its conditions, and the problem found or ""
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainingState":

@@ -155,13 +155,13 @@ class Trainer:
     # --- an epoch --------------------------------------------------------------------------------------------------
 
     def run_epoch(self) -> None:
-        """Train for an epoch, validate, and write all files; after NaN or infinite numbers, repeat it once."""
+        """Train for an epoch, validate, and write all files; if a value becomes NaN or infinite, repeat it once."""
         variables = self.model.variables + self.optimizer.variables
         before = arrays(variables), self.ema.weights, replace(self.state)
         try:
             return self._run_epoch()
         except NotFiniteError as problem:
-            say(f"{problem} in epoch {self.state.epoch + 1}; the epoch is repeated once, with the weights before it.")
+            say(f"{problem} in epoch {self.state.epoch + 1}; the epoch is repeated once, from the weights before it.")
         values, self.ema.weights, self.state = before
         assign(variables, values)
         try:

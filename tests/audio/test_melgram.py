@@ -153,13 +153,13 @@ def test_settings_survive_json_and_invalid_ones_are_refused():
             MelgramSettings.from_dict(bad, "s.json", "run x")
 
 
-def test_settings_of_every_earlier_version_are_read_and_of_a_later_one_refused():
+def test_settings_of_earlier_versions_are_read_and_those_of_a_later_one_are_refused():
     settings = settings_for()
     for version in range(1, melgram.FORMAT_VERSION + 1):
         old = dataclasses.replace(settings, format_version=version)
         assert MelgramSettings.from_dict(old.to_dict(), "s.json", "run x") == old
         assert old.removes_dc == (version > 1)
-    with pytest.raises(UserError, match="s.json: was written by a newer version of Panotti; update this one, or run x"):
+    with pytest.raises(UserError, match="s.json: was written by a newer version of Panotti; update Panotti, or run x"):
         MelgramSettings.from_dict({"format_version": melgram.FORMAT_VERSION + 1, "new": 1}, "s.json", "run x")
     assert settings.format_version == melgram.FORMAT_VERSION
 
@@ -208,7 +208,7 @@ def test_channels_that_cancel_each_other_are_named(tmp_path, extension, subtype)
 
 
 @pytest.mark.parametrize("offsets", [(0.2, -0.2), (0.2, 0.2), (0.3, 0)])
-def test_dc_offsets_neither_hide_nor_feign_that_channels_cancel(tmp_path, offsets):
+def test_dc_offsets_do_not_affect_whether_channels_cancel(tmp_path, offsets):
     noise = np.random.default_rng(0).normal(0, 0.001, (2, 8000)) + np.array([offsets]).T
     path = write(tmp_path / "x.wav", noise, subtype="FLOAT")
     assert melgram.of_file(path, settings_for(8000))[1] == ""

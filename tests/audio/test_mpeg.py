@@ -80,12 +80,12 @@ def test_a_change_of_rate_or_channels_is_refused(tmp_path, info, other):
     for first, second in ((one, two), (two, one)):
         content = [each if kept else without_info(each) for each, kept in zip((first, second), info, strict=True)]
         for between in (b"", TAG):
-            with pytest.raises(AudioError, match=r"x.mp3: is joined from recordings of different sample rate"):
+            with pytest.raises(AudioError, match=r"x.mp3: is joined from recordings with different sample rates"):
                 read(tmp_path, between.join(content))
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.6, 0.9])
-def test_a_truncated_mp3_is_as_long_as_what_exists(tmp_path, kept):
+def test_a_truncated_mp3_is_as_long_as_its_remaining_frames(tmp_path, kept):
     content = encoded(tmp_path, 10)
     whole, _ = read(tmp_path, content)
     audio, header = read(tmp_path, content[:int(len(content) * kept)])
@@ -109,7 +109,7 @@ def test_a_stream_that_begins_within_a_frame_is_read(tmp_path, missing):
     assert audio.shape[1] == read(tmp_path, content)[0].shape[1] - 576
 
 
-def test_frames_that_the_encoder_did_not_count_are_no_recording(tmp_path):
+def test_frames_that_the_encoder_did_not_count_are_not_a_recording(tmp_path):
     content = encoded(tmp_path)
     offsets = [offset for offset, _, _ in mpeg._frames(io.BytesIO(content), 0)]
     for few in (1, 4):
@@ -132,13 +132,13 @@ def test_damage_within_an_mp3_does_not_separate_it(tmp_path):
 @pytest.mark.parametrize("content", [
     b"", b"\xff", b"\xff\xfb\x90\x64", b"\xff" * 5000, b"\xff\xfb" * 5000, b"\xff\xfb\x90\x64" * 2000, bytes(5000),
     b"ID3\3\0\0\x7f\x7f\x7f\x7f" * 500, b"APETAGEX" * 500, b"TAG" * 500, b"Xing" * 500])
-def test_other_data_are_no_recordings(content):
+def test_other_data_are_not_recordings(content):
     assert found_in(content) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("unit", [b"ID3\3\0\0\0\0\0\0", b"TAG", b"APETAGEX" + bytes(24), b"\0", b"\xff\xfb\x90\x64"])
-def test_a_large_file_of_nothing_but_tags_is_refused_in_a_moment(tmp_path, unit):
+def test_a_large_file_of_tags_alone_is_refused_quickly(tmp_path, unit):
     path = tmp_path / "x.mp3"
     path.write_bytes(unit * ((8 << 20) // len(unit)))
     os.truncate(path, 1 << 33)  # zeros follow
@@ -148,7 +148,7 @@ def test_a_large_file_of_nothing_but_tags_is_refused_in_a_moment(tmp_path, unit)
     assert time.monotonic() - start < 10
 
 
-def test_info_frames_alone_are_no_recording(tmp_path):
+def test_info_frames_alone_are_not_a_recording(tmp_path):
     content = encoded(tmp_path)
     frame = content[:mpeg._frame(content[:4]).size]
     empty = frame.replace(frame[mpeg._frame(frame[:4]).info + 4:][:4], bytes(4))  # as written into a pipe

@@ -149,7 +149,7 @@ def test_parts_that_differ_are_refused(tmp_path, extension):
 @pytest.mark.parametrize("tag", [b"ID3\3\0\0\0\0\x10\0" + bytes(2048), b"TAG" + bytes(125), bytes(700),
                                  b"APETAGEX" + struct.pack("<IIII", 2000, 32, 0, 0xA0000000) + bytes(40)],
                          ids=["ID3v2", "ID3v1", "zeros", "APE"])
-def test_tags_around_each_part_are_no_sound(tmp_path, extension, tag):
+def test_tags_around_each_part_are_not_read_as_sound(tmp_path, extension, tag):
     path, separate = joined(tmp_path, extension, noise(1), noise(1, seed=1))
     contents = [(tmp_path / f"{i}.{extension}").read_bytes() for i in (0, 1)]
     for count in (1, 2):
@@ -174,7 +174,7 @@ def test_a_last_part_that_is_damaged_counts_as_truncation(tmp_path):
     assert np.array_equal(audio_io.read(path)[0], first)
 
 
-def test_a_part_that_can_not_be_opened_counts_as_truncation(tmp_path):
+def test_a_part_that_cannot_be_opened_counts_as_truncation(tmp_path):
     path, (first, _) = joined(tmp_path, "wav", noise(2), noise(2))
     whole = path.read_bytes()
     start = (tmp_path / "0.wav").stat().st_size

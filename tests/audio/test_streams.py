@@ -90,7 +90,7 @@ def test_joined_wavs_are_all_read(pipe, after, tag, bits, samples):
 
 def test_joined_wavs_that_differ_are_refused(pipe):
     for other in (wav(sine(), rate=16000), wav(sine(channels=2)), wav(sine(), 3, 32)):
-        with pytest.raises(AudioError, match="input: is joined from recordings of different sample rate"):
+        with pytest.raises(AudioError, match="input: is joined from recordings with different sample rates"):
             received(pipe(wav(sine()) + other))
 
 

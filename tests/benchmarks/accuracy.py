@@ -6,8 +6,8 @@ Writes  accuracy/<data set>/<network>/<flags>/, a working directory for the suit
     python tests/benchmarks/accuracy.py ~/fsdd/Samples
     python tests/benchmarks/accuracy.py ~/esc10/Samples --folds '^\\d' '--preprocess=--group-by=-[A-Z]$'
 
-The same command continues an interrupted run; finished results and their durations are read from their files. Other
-flags, or sounds from another folder, get a working directory of their own; its result.json lists them. Test sounds, and
+The same command continues an interrupted run; finished results and their durations are read from their files. Runs
+with other flags or sounds have their own working directory; its result.json lists these. Test sounds, and
 the sounds of a fold, are scored once and have no influence on training.
 """
 

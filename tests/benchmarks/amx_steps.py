@@ -1,6 +1,6 @@
-"""Count the steps of training in bfloat16 that give NaN weights, on a processor with AMX.
+"""Count the training steps in bfloat16 that give NaN weights, on a processor with AMX.
 
-The batches are of random melgrams. After a step with NaN or infinite weights, training continues from before it.
+The batches consist of random melgrams. After a step with NaN or infinite weights, the weights before it are restored.
 
 Writes  the counts to stdout
 
@@ -24,7 +24,7 @@ from audio_utils.runtime import command_line, script
 from audio_utils.runtime.command_line import Limits
 
 STEPS = 10000          # training steps
-FRAMES = 624           # of a melgram; 624 are 7.2 s, as of ESC-10
+FRAMES = 624           # of a melgram; 624 are 7.2 s, as for ESC-10
 BATCH_SIZE = 16        # clips per step
 NETWORK = "residual"   # one of panotti_models.NETWORKS
 NETWORK_FROM = ""      # folder of a copy of the suite whose panotti_models.py is used; "": this one
@@ -38,7 +38,7 @@ def main():
     options = command_line.parse(globals(), _LIMITS)
     if "amx_bf16" not in cpu_info("flags").split() and not options.any_processor:
         print(f"{cpu_info('model name') or 'This processor'} has no AMX (amx_bf16), so there is nothing to count; "
-              "--any-processor runs it for a trial.")
+              "--any-processor runs it nevertheless, as a trial.")
         return
     suite = options.network_from or SUITE
     print_machine(f"{options.network} of {suite}, {options.frames} frames, batches of {options.batch_size}, bfloat16")

@@ -57,7 +57,7 @@ def test_melgrams_that_no_machine_can_hold_are_refused(changes, problem):
 @pytest.mark.parametrize("samples", [220_544, 44_099, 1_000_003])
 def test_sounds_of_the_usual_length_are_not_named_as_longer(samples, capsys):
     sounds = headers(*[samples] * 99, 2 * samples, rates=[44_100])
-    clip_settings.warn_of_padding(sounds, clip_settings.choose(sounds, options()))
+    clip_settings.warn_of_changes(sounds, clip_settings.choose(sounds, options()), options(), chosen=True)
     assert capsys.readouterr().err.startswith("99.wav: longer than ")
 
 

@@ -146,10 +146,10 @@ def test_where_a_class_is_gone_all_melgrams_stay_in_use(samples, folder, capsys)
     for _ in range(2):
         preprocess(samples, folder)
         said = capsys.readouterr().err
-        assert "10 of 21 sounds are gone, perhaps with a disk that is not mounted; their melgrams are still" in said
+        assert "10 of 21 sounds are gone, perhaps because a disk is not mounted; their melgrams are still" in said
         assert used(folder) == before
     preprocess(samples, shutil.copytree(folder, samples.parent / "other"), OVERWRITE=True, MELS=30)
-    assert "their melgrams are of other settings and are not used until the sounds are" in capsys.readouterr().err
+    assert "their melgrams have other settings and are not used until the sounds are" in capsys.readouterr().err
     assert not {name for _, name in used(samples.parent / "other") if name.startswith("low/")}
     preprocess(samples, folder, prune=True)
     assert {name.partition("/")[0] for _, name in used(folder)} == {"high", "mid"}
@@ -277,7 +277,8 @@ def test_melgrams_of_an_earlier_version_are_computed_again_and_the_split_stays(s
     capsys.readouterr()
     assert len(preprocess(samples, folder)) == 20
     said = capsys.readouterr()
-    assert said.out.endswith("/: contains melgrams of an earlier version, which are computed again; the split stays.\n")
+    assert said.out.endswith("/: contains melgrams of an earlier version, which are computed again; the split is "
+                             "kept.\n")
     assert said.out.count("\n") == 1
     assert "delete" not in said.out + said.err
     assert used(folder) == before

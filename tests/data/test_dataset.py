@@ -84,8 +84,8 @@ def test_a_network_of_an_earlier_version_uses_its_own_melgrams_only(monkeypatch,
     assert dataset.open_dataset(options(), old).settings == old
     assert not capsys.readouterr().err
     dataset.open_dataset(options())
-    assert capsys.readouterr().err == ("Preproc/: contains melgrams of an earlier version; preprocess_data.py computes "
-                                       "them again.\n")
+    assert capsys.readouterr().err == ("Preproc/: contains melgrams of an earlier version; run preprocess_data.py to "
+                                       "compute them again.\n")
     new = preprocess().settings
     assert new == dataclasses.replace(old, format_version=later)
     with pytest.raises(UserError, match="the network in weights.hdf5 was trained on melgrams of an earlier version of "

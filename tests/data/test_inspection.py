@@ -81,6 +81,6 @@ def test_a_dc_offset_above_the_sound_is_found_in_its_channel(tmp_path, offset, l
     problems = find_problems(statistics, 0.05, 0.001)
     assert problems["DC offset"] == [sound] * found
     sentences = [text for text in describe_problems(problems, -60) if "DC" in text]
-    text = (f"{sound.path}: a DC offset larger than the sound itself, which preprocessing removes; check the "
+    text = (f"{sound.path}: a DC offset larger than the sound itself (preprocessing removes it); check the "
             "recorder, or keep it.")
     assert sentences == [text] * found

@@ -27,7 +27,7 @@ def takes(template, recordings=12, ends=(1, 2, 3)):
 def test_the_suggested_group_by_groups_the_takes_of_a_recording(names, rule):
     found = sounds(names)
     [sentence] = look_alikes.suggest_group_by(found, ())
-    assert f'named as takes of one recording; preprocess_data.py --split-anew "--group-by={rule}" keeps' in sentence
+    assert f'named like takes of one recording; preprocess_data.py --split-anew "--group-by={rule}" keeps' in sentence
     grouping = Grouping(rule)
     takes_of = Counter(grouping.of(f"a/{name}.wav") for name in names)
     assert sorted(takes_of.values()) == [1] * 4 + [(len(names) - 4) // 8] * 8
@@ -42,7 +42,7 @@ def test_the_suggested_group_by_groups_the_takes_of_a_recording(names, rule):
     [f"x{i}_{channel}" for i in range(20) for channel in "LR"], [f"a{i}_1" for i in range(50)],
     [f"{1000 + 37 * i}-3-0-{piece}" for i in range(30) for piece in (3, 17, 40)],
     [*takes("{}_{}"), *(f"zebra {i}" for i in range(20))], []])
-def test_numbered_series_dates_and_other_names_are_no_takes(names):
+def test_numbered_series_dates_and_other_names_are_not_takes(names):
     assert not list(look_alikes.suggest_group_by(sounds(names), ()))
 
 

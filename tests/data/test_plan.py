@@ -88,7 +88,7 @@ def test_recorded_constants_that_are_damaged_are_rejected_and_replaced_by_overwr
             plan.make_plan(parsed(), samples, folder)
         capsys.readouterr()
         found = plan.make_plan(parsed("--overwrite"), samples, folder)
-        assert "settings.json: can't be used and is written again with the constants in" in capsys.readouterr().err
+        assert "settings.json: can't be used and is replaced, with the current constants" in capsys.readouterr().err
         assert {clip.name: clip.split for clip in found.clips} == {clip.name: clip.split for clip in first.clips}
         assert found.settings.mels == preprocess_data.MELS
 
@@ -172,7 +172,7 @@ def test_a_class_of_few_recordings_is_split_clip_by_clip_and_named_in_each_run(t
     assert again | splits == again
     message = capsys.readouterr().err
     assert "c, d, e: fewer than 5 recordings" in message
-    assert "with clips in both Train and Test" in message
+    assert "with clips in several splits" in message
 
 
 @pytest.mark.parametrize("kind", ["no index", "no column", "index"])
@@ -193,7 +193,7 @@ def test_recordings_that_an_older_version_divided_stay_until_split_anew(tmp_path
     for _ in range(2):
         assert preprocess(tmp_path) == before
         message = capsys.readouterr().err
-        assert (f"and {count - 3} more: from {count} recordings with clips in both Train and Test, so the score is too "
+        assert (f"and {count - 3} more: from {count} recordings with clips in several splits, so the score is too "
                 "optimistic; preprocess_data.py --split-anew assigns all sounds again.") in message
     after = preprocess(tmp_path, SPLIT_ANEW=True)
     assert not divided(after)
@@ -239,7 +239,7 @@ def test_in_the_users_own_split_recordings_are_kept_together_for_validation_only
                     write(tmp_path / f"Samples/{split}/{label}/rec{i}_s{j}.wav", sine(300 + 10 * i + j, 0.1))
     splits = preprocess(tmp_path)
     assert {name: int(name[-5]) > 2 for name in splits} == {name: split == "Test" for name, split in splits.items()}
-    assert ("from 12 recordings with clips in both Train and Test, so the score is too optimistic; move all clips of a "
+    assert ("from 12 recordings with clips in several splits, so the score is too optimistic; move all clips of a "
             "recording into one split.") in capsys.readouterr().err
     assert preproc.grouping(tmp_path / "Preproc", "").of("a/rec1_s2.wav") == "a/rec1"
     assert preprocess(tmp_path, SPLIT_ANEW=True) == splits

@@ -69,7 +69,7 @@ def test_damaged_settings_are_named(folder, content):
 def test_settings_of_a_newer_version_are_named_whatever_they_contain(folder):
     newer = {"format_version": melgram.FORMAT_VERSION + 1, "constants": 3}
     safe_files.write_json(folder / "settings.json", newer)
-    with pytest.raises(UserError, match="settings.json: was written by a newer version of Panotti; update this"):
+    with pytest.raises(UserError, match="settings.json: was written by a newer version of Panotti; update Panotti"):
         preproc.read_settings(folder)
     preproc.mark_incomplete(folder)
     assert safe_files.read_json(folder / "settings.json", "") == newer
@@ -128,7 +128,8 @@ def test_damaged_melgrams_are_named_and_left_out(folder, content):
     assert [warning.partition(": ")[0] for warning in warnings] == [str(bad)]
     seen_by_preprocessing = len(content) != preproc.melgram_file_bytes(SETTINGS)
     assert warnings[0].endswith("; run preprocess_data.py again." if seen_by_preprocessing else
-                                "; run preprocess_data.py --overwrite to compute the melgrams again (the split stays).")
+                                "; run preprocess_data.py --overwrite to compute the melgrams again (the split is "
+                                "kept).")
 
 
 def test_only_melgrams_of_the_index_are_used(folder):

@@ -42,7 +42,7 @@ def test_clips_of_tagged_files_have_the_first_recording_whatever_their_names(cal
     assert len(found) == 11
 
 
-def test_what_is_rendered_from_one_recording_is_grouped_in_several_classes_and_no_copy(call_main, tmp_path):
+def test_sounds_rendered_from_one_recording_are_grouped_across_classes_and_are_not_copies(call_main, tmp_path):
     write(tmp_path / "x.wav", sine())
     call_main(binauralify, 2, "x.wav")
     call_main(split_audio, 0.5, "e0a0/x_e0a0.wav", "e0a180/x_e0a180.wav", "-r")
@@ -66,7 +66,7 @@ def test_a_clip_of_a_copy_has_the_recording_of_the_copy(tmp_path):
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_the_recording_of_clips_is_found_by_its_content_also_in_the_index(tmp_path, monkeypatch, known):
+def test_the_recording_of_clips_is_found_by_its_content_or_by_its_digest_in_the_index(tmp_path, monkeypatch, known):
     path = write(tmp_path / "a/long.wav", sine(seconds=2))
     steps = tags.steps_from(tags.SPLIT, path)
     audio_io.write(tmp_path / "a/1.wav", sine(), 8000, comment=tags.text(steps))
@@ -90,13 +90,13 @@ def test_a_series_is_numbered_from_1_without_a_gap(tmp_path, ends, is_series):
     assert found_in(tmp_path) == ({f"a/night_s{end}.wav": "a/night" for end in ends} if is_series else {})
 
 
-def test_clips_of_two_rates_extensions_or_classes_are_no_series(tmp_path):
+def test_clips_of_two_rates_extensions_or_classes_are_not_a_series(tmp_path):
     put(tmp_path, "a/rates_s1.wav", "a/kinds_s1.wav", "a/class_s1.wav", "b/class_s2.wav", "b/x_s1.wav", "b/x_s2.wav")
     put(tmp_path, "a/rates_s2.wav", "a/kinds_s2.flac", rate=16000)
     assert found_in(tmp_path) == {"b/x_s1.wav": "b/x", "b/x_s2.wav": "b/x"}
 
 
-def test_a_damaged_clip_is_no_gap(tmp_path):
+def test_a_damaged_clip_is_not_a_gap(tmp_path):
     put(tmp_path, "a/x_s1.wav", "a/x_s3.wav")
     (tmp_path / "a/x_s2.wav").write_bytes(b"no audio")
     assert set(found_in(tmp_path).values()) == {"a/x"}
@@ -109,12 +109,12 @@ def test_clips_without_a_tag_join_those_with_one(tmp_path):
     assert found_in(tmp_path) == dict.fromkeys([f"a/x_s{i}.wav" for i in (1, 2, 3)], "ab-5")
 
 
-def test_copies_are_no_series(tmp_path):
+def test_copies_are_not_a_series(tmp_path):
     put(tmp_path, "a/x_s1.wav", "a/x_aug1_s1.wav", "a/x_aug1_s2.wav", "a/x_s2.wav")  # of an older version
     assert found_in(tmp_path) == {"a/x_s1.wav": "a/x", "a/x_s2.wav": "a/x"}
 
 
-def test_clips_of_equal_names_in_two_folders_of_the_users_split_are_of_two_recordings(tmp_path):
+def test_clips_of_equal_names_in_two_folders_of_the_users_split_belong_to_two_recordings(tmp_path):
     put(tmp_path, *(f"{split}/a/{name}_s{i}.wav" for split in ("Train", "Test") for name in "xy" for i in (1, 2)))
     (tmp_path / "Train/a/y_s2.wav").unlink()
     (tmp_path / "Test/a/y_s1.wav").unlink()

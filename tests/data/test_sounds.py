@@ -211,7 +211,7 @@ def test_a_validation_folder_is_part_of_the_users_split(tmp_path, name):
 
 def test_two_validation_folders_are_refused(tmp_path):
     touch(tmp_path, "Train/a/1.wav", "Test/a/2.wav", "Val/a/3.wav", "valid/a/4.wav")
-    with pytest.raises(UserError, match="contains Val/ and valid/, which are one split; merge them"):
+    with pytest.raises(UserError, match="contains Val/ and valid/, which are the same split; merge them"):
         sounds.find_sounds(tmp_path)
 
 
@@ -234,7 +234,7 @@ def test_folders_that_differ_in_case_are_refused(tmp_path):
     touch(tmp_path, "Train/a/1.wav", "train/b/1.wav", "Test/a/2.wav")
     if len(list(tmp_path.iterdir())) < 3:
         pytest.skip("this file system ignores case")
-    with pytest.raises(UserError, match="contains Train/ and train/, which are one split; merge them"):
+    with pytest.raises(UserError, match="contains Train/ and train/, which are the same split; merge them"):
         sounds.find_sounds(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""stored_model.py: a description becomes the same network again, and a hostile one nothing at all."""
+"""stored_model.py: a description becomes the same network again, and a hostile one is refused."""
 
 import copy
 import json

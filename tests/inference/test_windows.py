@@ -85,7 +85,7 @@ def test_windows_of_a_constant_are_silent(tmp_path, rate, channels):
 
 @pytest.mark.parametrize(("mix", "channels", "found"), [
     ([1, -1], 1, True), ([1, 1], 1, False), ([1, -1], 2, False), ([1], 1, False)])
-def test_powers_show_that_the_channels_of_a_long_sound_cancel_each_other(mix, channels, found):
+def test_powers_show_that_the_channels_of_a_long_sound_cancel_each_other_out(mix, channels, found):
     powers = np.zeros(2)
     audio = np.array([mix]).T * sine(seconds=3) + 0.2
     settings = dataclasses.replace(SETTINGS, channels=channels)

@@ -1,4 +1,4 @@
-"""precision.py: "auto" takes bfloat16 only if a step with it is like one in float32, and the same each time."""
+"""precision.py: "auto" uses bfloat16 only if a step in it agrees with one in float32, and is reproducible."""
 
 import re
 from functools import partial
@@ -58,7 +58,7 @@ def fault(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("function", [small, pair, panotti_models.vgg])
-def test_right_kernels_are_alike(form, function):
+def test_correct_kernels_agree(form, function):
     assert precision.check(form(function), STANDARDIZATION, CLIPS) == ""
 
 
@@ -69,7 +69,8 @@ def test_right_kernels_are_alike(form, function):
     (lambda tf, x: x[::-1], r"differs from one in float32 by \d+%"),
     (lambda tf, x: 1e37 * x, "differs|gives NaN or infinite weights"),
     (lambda tf, x: x / 0, "gives NaN or infinite weights"),
-    (lambda tf, x: x * (1 + tf.random.uniform([], 0, 0.1, x.dtype)), "gives other weights each time")], ids=range(6))
+    (lambda tf, x: x * (1 + tf.random.uniform([], 0, 0.1, x.dtype)), "gives different weights each time")],
+                         ids=range(6))
 def test_wrong_kernels_are_found(form, fault, gradient, problem):
     fault(gradient)
     assert re.match(problem, precision.check(form(small), STANDARDIZATION, CLIPS))
@@ -110,10 +111,10 @@ def choose(form, state, setting="auto", batch_size=CLIPS):
 
 
 @pytest.mark.parametrize(("problem", "expected"), [("", "mixed_bfloat16"), ("gives NaN", "float32")])
-def test_a_finding_is_kept_and_used_again_under_the_same_conditions(form, checks, monkeypatch, capsys, problem,
+def test_a_result_is_stored_and_used_again_under_the_same_conditions(form, checks, monkeypatch, capsys, problem,
                                                                     expected):
     checks.problem, state = problem, TrainingState({})
-    sentence = "PRECISION: a step in bfloat16 gives NaN on this machine; float32 is used instead.\n"
+    sentence = "PRECISION: a training step in bfloat16 gives NaN on this machine; float32 is used instead.\n"
     for _ in range(2):
         assert choose(form(small), state) == expected
         assert capsys.readouterr().out == (sentence if problem else "")
@@ -129,7 +130,7 @@ def test_a_finding_is_kept_and_used_again_under_the_same_conditions(form, checks
     assert len(checks) == 4
 
 
-def test_an_invalid_finding_is_not_used(form, checks):
+def test_an_invalid_result_is_not_used(form, checks):
     state = TrainingState({})
     choose(form(small), state)
     for change in ({"problem": 3}, {"device": []}):
@@ -145,7 +146,7 @@ def test_a_setting_is_not_checked(form, checks, capsys):
     assert choose(only_float32, TrainingState({})) == "float32"
     assert not capsys.readouterr().out
     assert choose(only_float32, TrainingState({}), "mixed_bfloat16") == "float32"
-    assert "was trained in float32 and continues so" in capsys.readouterr().out
+    assert "was trained in float32, so this continues" in capsys.readouterr().out
     assert not checks
 
 

@@ -58,7 +58,7 @@ def test_new_sounds_of_a_validation_group_validate_too():
 
 @pytest.mark.parametrize("grouping", [{"group_by": r"_s\d+$"}, {"recordings": {
     f"{label}/{n}_s{part}.wav": f"{label}/{n}" for label in "ab" for n in range(5) for part in (1, 2, 3)}}])
-def test_clips_that_were_trained_on_never_validate_also_if_groups_have_changed(grouping):
+def test_clips_that_were_trained_on_are_never_used_for_validation_even_if_groups_change(grouping):
     some = [f"{label}/{n}_s{part}.wav" for label in "ab" for n in range(5) for part in (1, 2)]
     state = TrainingState({})
     before = split(some, state)
@@ -135,12 +135,12 @@ def test_clips_of_val_validate_instead_of_clips_of_train(capsys):
     assert capsys.readouterr().out == ""
     split(some, state, resumed=True, own=["a/v1.wav", "a/v3.wav", "a/v4.wav"])
     assert capsys.readouterr().out == ("3 validation clips of Val are new or gone since the last epoch; the validation "
-                                       "loss is that of the 3 in Val now.\n")
+                                       "loss is now that of the 3 clips in Val.\n")
     with pytest.raises(UserError, match="Preproc/Val: contains none of the validation clips any more; restore those"):
         split(some, state, resumed=True)
 
 
-def test_clips_of_a_fold_are_not_trained_on_with_val_either():
+def test_the_test_clips_of_a_fold_are_not_trained_on_even_with_val():
     some = names(copies=("",))
     assert split(some, TrainingState({}, held_out=some[:2]), own=["a/v.wav"])[0] == some[2:]
 
@@ -148,7 +148,7 @@ def test_clips_of_a_fold_are_not_trained_on_with_val_either():
 def test_val_that_is_new_in_a_resumed_training_is_refused():
     state, some = TrainingState({}), names(copies=("",))
     split(some, state)
-    with pytest.raises(UserError, match="Preproc/Val: is new since training began with validation clips of Train; use "
+    with pytest.raises(UserError, match="Preproc/Val: is new; training began with validation clips of Train; use "
                                         "--fresh to start over"):
         split(some, state, resumed=True, own=["a/v1.wav"])
 

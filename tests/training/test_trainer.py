@@ -38,7 +38,7 @@ def _bfloat16(monkeypatch):
 
 @pytest.fixture
 def define(monkeypatch):
-    """A function that defines the network "small"; it is the above at first."""
+    """A function that defines the network "small"; at first, it is `small` above."""
     def define_network(function):
         monkeypatch.setitem(panotti_models.NETWORKS, "small", function)
     define_network(small)
@@ -113,7 +113,7 @@ def test_an_epoch_is_repeated_once_and_equals_one_that_never_failed(train, two_e
     fail(1)
     out, path = train("found", "--epochs", 2)
     for epoch in (1, 2):
-        assert (f"The validation loss became nan in epoch {epoch}; the epoch is repeated once, with the weights before "
+        assert (f"The validation loss became nan in epoch {epoch}; the epoch is repeated once, from the weights before "
                 "it.\n") in out
     assert path.read_bytes() == two_epochs.read_bytes()
     assert (path.parent / "history.csv").read_text() == (two_epochs.parent / "history.csv").read_text()
@@ -150,7 +150,7 @@ def test_a_resume_on_another_machine_checks_again_and_names_the_change(train, tw
     assert "PRECISION" not in train("work", "--epochs", 2, source="two_epochs")[0]
     monkeypatch.setattr(device, "_processor", lambda: "another")
     out, path = train("work", "--epochs", 3)
-    assert ("PRECISION: a step in bfloat16 gives NaN or infinite weights on this machine; float32 is used instead.\n"
-            "The precision was mixed_bfloat16 until epoch 2 and is now float32;") in out
+    assert ("PRECISION: a training step in bfloat16 gives NaN or infinite weights on this machine; float32 is used "
+            "instead.\nThe precision was mixed_bfloat16 until epoch 2 and is now float32;") in out
     assert state(path)["precision_check"]["device"] == "another"
     assert state(path)["precision"] == "float32"
