@@ -21,7 +21,9 @@ _MAX_NAMED = 3  # files named in one sentence; skipped.csv has all
 _VERBS = ("is ", "has ", "contains ", "can't ", "does ", "needs ", "crashes ")  # reasons that need a singular subject
 _PROBE = 1 << 12  # bytes compared between files of equal size before any is read completely
 
-_SEVERAL_CLASSES = "in several classes"  # the worst kind of equal files
+_SEVERAL_CLASSES, _SEVERAL_TIMES = "in several classes", "several times"  # where files are equal
+_EFFECTS = {_SEVERAL_CLASSES: "the network learns contradictory labels", _SEVERAL_TIMES: "it counts as several sounds"}
+_DIVIDED = "the score is too optimistic"  # the effect of equal files in several splits
 
 
 def check_headers(sounds: list[Sound], headers: dict[Path, AudioInfo], equal: list[list[Sound]] | None = None,
@@ -146,8 +148,7 @@ def duplicates(equal: list[list[Sound]]) -> Iterator[str]:
     for group in equal:
         kinds[_kind(group)].append(group)
     for kind, groups in sorted(kinds.items(), key=lambda item: (item[0] != _SEVERAL_CLASSES, item[0])):
-        effect = "network learns contradictory labels" if kind == _SEVERAL_CLASSES else "score is too optimistic"
-        yield f"{_named_groups(groups)}: the same file {kind}, so the {effect}; keep one."
+        yield f"{_named_groups(groups)}: the same file {kind}, so {_EFFECTS.get(kind, _DIVIDED)}; keep one."
 
 
 def list_duplicates(equal: list[list[Sound]]) -> list[Skipped]:
@@ -160,7 +161,7 @@ def _kind(group: list[Sound]) -> str:
     if len({sound.class_name for sound in group}) > 1:
         return _SEVERAL_CLASSES
     splits = [split for split in SPLITS if any(sound.split == split for sound in group)]
-    return f"in {' and in '.join(splits)}" if len(splits) > 1 else "several times"
+    return f"in {' and in '.join(splits)}" if len(splits) > 1 else _SEVERAL_TIMES
 
 
 def _named_groups(groups: list[list[Sound]]) -> str:

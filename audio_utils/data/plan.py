@@ -69,11 +69,11 @@ def make_plan(options: Options, samples: str | Path, folder: str | Path | None =
     matched = match(list(stats), stats, samples, entries, options.jobs)
     previous = clip_settings.previous(options, folder, matched.missing) if folder else settings
     current = {sound for sound, entry in matched.entries.items() if previous and is_current(entry, previous, melgrams)}
-    sounds, headers = usable_sounds(list(stats), current, skipped, options)
+    sounds, headers, equal = usable_sounds(list(stats), current, skipped, options)
     require_classes({sound.class_name for sound in sounds}, samples)
     settings = previous or clip_settings.choose(headers, options)
     clip_settings.warn_of_changes(headers, settings, options, chosen=not previous)
-    recordings = find_recordings(list(stats), stats, {} if options.split_anew else matched.entries, headers)
+    recordings = find_recordings(list(stats), stats, {} if options.split_anew else matched.entries, headers, equal)
     grouping = group_sounds(sounds, recordings, options, bool(headers))
     clips = split_clips(sounds, grouping, matched, options)
     skipped += [Skipped(sound.path, "is an augmented copy of a held-out sound")
@@ -87,18 +87,20 @@ def make_plan(options: Options, samples: str | Path, folder: str | Path | None =
 
 
 def usable_sounds(sounds: list[Sound], current: set[Sound], skipped: list[Skipped],
-                  options: Options) -> tuple[list[Sound], dict[Path, AudioInfo]]:
-    """The sounds that can be read, and the headers of those without a current melgram; reports their problems.
+                  options: Options) -> tuple[list[Sound], dict[Path, AudioInfo], list[list[Sound]]]:
+    """(the sounds that can be read, headers of those without a current melgram, groups of equal sounds).
 
-    The others are added to `skipped`.
+    Reports the problems, and adds sounds that can't be read to `skipped`. Equal sounds are searched only if some are
+    new, or all are assigned again.
     """
     headers, errors = read_headers([sound for sound in sounds if sound not in current], options.jobs)
     skipped += [Skipped.of(path, error) for path, error in errors.items()]
     sounds = [sound for sound in sounds if sound.path not in errors]
-    findings = checks.check_headers(sounds, headers, None, options.sample_rate, options.mono) if headers else []
+    equal = checks.equal_files(sounds) if headers or options.split_anew else []
+    findings = checks.check_headers(sounds, headers, equal, options.sample_rate, options.mono) if headers else []
     for sentence in checks.summarize(skipped) + equal_stems(sounds) + findings:
         warn(sentence)
-    return sounds, headers
+    return sounds, headers, equal
 
 
 def stats_of(sounds: list[Sound], skipped: list[Skipped]) -> dict[Sound, index.Stat]:

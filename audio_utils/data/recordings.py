@@ -1,7 +1,7 @@
 """Find the sounds that were cut or rendered from one recording, by their tags or, without tags, by their names.
 
 A recording is identified by its digest and size, as in the tags of its clips; without tags, by the name that its clips
-share: "class/stem" for stem_s1.wav, stem_s2.wav and so on.
+share: "class/stem" for stem_s1.wav, stem_s2.wav and so on. Sounds of equal content are one recording too.
 """
 
 import re
@@ -20,11 +20,11 @@ _CLIP = re.compile(r"(.+)_s(\d+)")  # the name of a clip, without extension
 
 
 def find_recordings(sounds: list[Sound], stats: dict[Sound, Stat], entries: dict[Sound, Entry],
-                    headers: dict[Path, AudioInfo]) -> dict[Sound, str]:
+                    headers: dict[Path, AudioInfo], equal: Iterable[list[Sound]] = ()) -> dict[Sound, str]:
     """Sound → recording, for the clips of recordings, and for a recording that is itself among the sounds.
 
     entries: of the index. Sounds that were once recognized as clips by their names remain clips if others are gone.
-    headers: those that have been read already.
+    headers: those that have been read already. equal: groups of new and other sounds with equal content.
     """
     found = {sound: sound.recording or _known(sound, entries) for sound in sounds}
     for name, clips in _series(sounds):
@@ -33,13 +33,20 @@ def find_recordings(sounds: list[Sound], stats: dict[Sound, Stat], entries: dict
             recording = others.pop() if len(others) == 1 else name
             found |= {clip: found[clip] or recording for clip in clips}
     found |= _originals([sound for sound in sounds if not found[sound]], set(found.values()), stats, entries)
+    for first, *others in equal:
+        recording = max(found[sound] for sound in (first, *others)) or _identity(first, stats[first].size,
+                                                                                 entries.get(first))
+        found |= {sound: found[sound] or recording for sound in (first, *others)}
     return {sound: recording for sound, recording in found.items() if recording}
 
 
 def _known(sound: Sound, entries: dict[Sound, Entry]) -> str:
-    """The recording of a clip in the index, if the name of the clip still agrees."""
+    """The recording of a sound in the index, if it is the sound itself, or if the name of the clip still agrees."""
     clip, entry = _CLIP.fullmatch(sound.path.stem), entries.get(sound)
-    return entry.recording if clip and entry and entry.recording.endswith(f"/{clip[1]}") else ""
+    if not entry or not entry.recording:
+        return ""
+    is_itself = entry.recording == f"{entry.content.digest}-{entry.stat.size}"
+    return entry.recording if is_itself or (clip and entry.recording.endswith(f"/{clip[1]}")) else ""
 
 
 # --- names ----------------------------------------------------------------------------------------------------------

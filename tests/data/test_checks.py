@@ -94,7 +94,7 @@ def test_duplicates_are_found_in_and_across_classes(samples):
     assert across == (f"{samples}/bird/2.wav = {samples}/frog/again.wav = {samples}/frog/copy.wav: the same file in "
                       "several classes, so the network learns contradictory labels; keep one.")
     assert inside == (f"{samples}/bird/1.wav = {samples}/bird/copy.wav: the same file several times, "
-                      "so the score is too optimistic; keep one.")
+                      "so it counts as several sounds; keep one.")
     assert copies.startswith(f"{samples}/bird/3_aug1.wav: named as a copy of a sound with the same sample rate and ")
 
 
@@ -127,7 +127,7 @@ def test_600_times_the_same_file_is_a_short_sentence(tmp_path):
         (tmp_path / f"a/{i:03}.wav").write_bytes(content)
     [sentence] = checks.duplicates(checks.equal_files(find_sounds(tmp_path)[0]))
     assert sentence == (" = ".join(f"{tmp_path}/a/00{i}.wav" for i in range(3)) + " and 597 more: the same file "
-                        "several times, so the score is too optimistic; keep one.")
+                        "several times, so it counts as several sounds; keep one.")
 
 
 def test_files_of_equal_size_and_middle_are_not_duplicates(tmp_path):

@@ -250,7 +250,8 @@ def test_a_group_by_is_suggested_once_and_works(tmp_path, capsys):
     for label in "ab":
         for i in range(12):
             for take in "AB":
-                write(tmp_path / f"Samples/{label}/{i}-{take}.wav", sine(300 + 20 * i + ord(take) + ord(label), 0.1))
+                hertz = 300 + 20 * i + 3 * ord(take) + ord(label)
+                write(tmp_path / f"Samples/{label}/{i}-{take}.wav", sine(hertz, 0.1))
     before = preprocess(tmp_path)
     message = capsys.readouterr().err
     assert 'preprocess_data.py --split-anew "--group-by=-[A-Z]$" keeps the takes' in message
@@ -259,6 +260,28 @@ def test_a_group_by_is_suggested_once_and_works(tmp_path, capsys):
     assert "--group-by" not in capsys.readouterr().err
     after = preprocess(tmp_path, SPLIT_ANEW=True, GROUP_BY="-[A-Z]$")
     assert all(after[name] == after[name.replace("-A", "-B")] for name in after)
+
+
+def test_equal_sounds_are_in_one_split_whatever_their_names_and_classes(tmp_path):
+    for i in range(30):
+        for name in (f"a/{i}", f"a/copy{i}", f"b/other{i}"):
+            write(tmp_path / f"Samples/{name}.wav", sine(300 + 10 * i, 0.1))
+        write(tmp_path / f"Samples/b/{i}.wav", sine(305 + 10 * i, 0.1))
+
+    def check(splits):
+        assert set(splits.values()) == {"Train", "Test"}
+        for i in range(30):
+            assert len({splits[name] for name in (f"a/{i}.wav", f"a/copy{i}.wav", f"b/other{i}.wav")}) == 1
+
+    first = preprocess(tmp_path)
+    check(first)
+    assert preprocess(tmp_path) == first
+    for i in range(30):
+        write(tmp_path / f"Samples/a/new{i}.wav", sine(305 + 10 * i, 0.1))
+    second = preprocess(tmp_path)
+    assert all(second[f"a/new{i}.wav"] == second[f"b/{i}.wav"] for i in range(30))
+    assert first.items() <= second.items()
+    check(preprocess(tmp_path, SPLIT_ANEW=True, SEED=5))
 
 
 def test_options_are_not_changed(samples):
