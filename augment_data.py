@@ -24,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # needed with PYTHONSAFEPATH
 from audio_utils.runtime import script
 
-script.guard_imports(__name__)  # ^C during the imports below prints one sentence, not a traceback
+script.guard_imports(__name__)  # ^C or a missing package below prints one sentence, not a traceback
 from audio_utils.audio import altered_copies
 from audio_utils.data import checks, sounds
 from audio_utils.data.sounds import Skipped
@@ -106,7 +106,20 @@ def checked_ranges(options: argparse.Namespace) -> altered_copies.Ranges:
                             "the lower first, or to None.")
     if not ranges:
         raise UserError(f"{', '.join(_RANGE_LIMITS).upper()} are all None; give one of them a range.")
-    return ranges
+    return available(ranges)
+
+
+def available(ranges: altered_copies.Ranges) -> altered_copies.Ranges:
+    """The ranges whose transformations have their package, with a warning about the others; UserError if none has."""
+    if altered_copies.can_stretch() or not ranges.keys() & altered_copies.STRETCHED:
+        return ranges
+    names = " and ".join(name.upper() for name in altered_copies.STRETCHED if name in ranges)
+    message = f"{names}: not available without python-stretch, which pip install python-stretch compiles."
+    remaining = {name: value for name, value in ranges.items() if name not in altered_copies.STRETCHED}
+    if not remaining:
+        raise UserError(message)
+    warn(message)
+    return remaining
 
 
 def summarize(total: Counter, skipped: int, seconds: float) -> None:

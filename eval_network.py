@@ -8,6 +8,7 @@ Writes  scores.json            accuracy, macro AUC, loss; AUC, files and mistake
         report.html            everything on one page, with melgrams and audio of the worst mistakes
 
     python eval_network.py
+    python eval_network.py --open    # show report.html in the browser
 """
 
 import sys
@@ -16,7 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # needed with PYTHONSAFEPATH
 from audio_utils.runtime import script
 
-script.guard_imports(__name__)  # ^C during the imports below prints one sentence, not a traceback
+script.guard_imports(__name__)  # ^C or a missing package below prints one sentence, not a traceback
+import webbrowser
 from typing import Any
 
 import preprocess_data
@@ -29,13 +31,15 @@ from audio_utils.evaluation import metrics, panels, plots, report
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference.checkpoint import WEIGHTS, Checkpoint
-from audio_utils.runtime import command_line, safe_files, signals
+from audio_utils.runtime import command_line, safe_files, signals, tables
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.console import say, warn
 from audio_utils.runtime.errors import UserError
+from audio_utils.training import known_clips
 
 BATCH_SIZE = 64    # clips; affects the memory needed, not the scores
 REPORT_CLIPS = 20  # mistakes shown in report.html; each adds about 0.1 MB for 5 seconds of audio
+OPEN = False       # True: show report.html in the browser
 
 _LIMITS = {"BATCH_SIZE": Limits(int, 1), "REPORT_CLIPS": Limits(int, 0)}
 _SCORES, _MISTAKES, _REPORT = Path("scores.json"), Path("mistakes.csv"), Path("report.html")
@@ -58,10 +62,12 @@ def main() -> None:
     say_scores(scores)
     state = checkpoint.training_state
     source = "files of Val" if state.get("own_validation") else "of the training files"
-    validation = f"{len(state.get('validation', [])):,} {source}"
+    count = len(state.get("validation", []))
     findings = report.Findings(checkpoint.network, checkpoint.settings, checkpoint.preprocessing,
-                               state.get("history") or [], validation, clips, evaluation, curves, scores)
+                               state.get("history") or [], f"{count:,} {source}", clips, evaluation, curves, scores,
+                               count)
     say(report.write(_REPORT, findings, options.report_clips, SAMPLES, PREPROC))
+    show_report(options.open)
 
 
 def load_test(checkpoint: Checkpoint) -> Clips:
@@ -74,6 +80,7 @@ def load_test(checkpoint: Checkpoint) -> Clips:
                         f"{SAMPLES}/ and run preprocess_data.py again.")
     if renamed:
         warn(renamed)
+    known_clips.report_test_sounds(WEIGHTS, clips)
     return clips
 
 
@@ -94,15 +101,21 @@ def say_mistakes(evaluation: Evaluation) -> None:
 
 def say_scores(scores: dict[str, Any]) -> None:
     """One line for each class and one for all."""
-    width = max(map(len, [*scores["classes"], "class"]))
-    say(f"\n{'class':{width}}   files  mistakes     AUC")
-    for name, each in scores["classes"].items():
-        auc = "-" if each["auc"] is None else panels.auc_text(each["auc"])
-        note = "" if each["files"] else "  no test files"
-        say(f"{name:{width}} {each['files']:7} {each['mistakes']:9} {auc:>7}{note}")
+    rows = [[name, str(each["files"]), str(each["mistakes"]),
+             "-" if each["auc"] is None else panels.auc_text(each["auc"]), "" if each["files"] else "no test files"]
+            for name, each in scores["classes"].items()]
+    say("\n".join(["", *tables.table([["class", "files", "mistakes", "AUC", ""], *rows])]))
     auc = "none" if scores["macro_auc"] is None else f"{scores['macro_auc']:.5f}"
     say(f"\nLoss {scores['loss']:.4f}, accuracy {scores['accuracy']:.2%} on {scores['files']} files, macro AUC {auc}.")
     say(f"Written: {_SCORES}, {_MISTAKES}, {_ROC_CURVES}, {_CONFUSION}.")
+
+
+def show_report(in_browser: bool) -> None:
+    """Open the report in the browser, or say how to."""
+    if not in_browser:
+        say(f"Open {_REPORT} in a browser, or add --open.")
+    elif not webbrowser.open(_REPORT.resolve().as_uri()):
+        warn(f"{_REPORT}: no browser was found; open it in one.")
 
 
 if __name__ == "__main__":

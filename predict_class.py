@@ -31,7 +31,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # needed with PYTHONSAFEPATH
 from audio_utils.runtime import script
 
-script.guard_imports(__name__)  # ^C during the imports below prints one sentence, not a traceback
+script.guard_imports(__name__)  # ^C or a missing package below prints one sentence, not a traceback
 import csv
 import functools
 import itertools
@@ -50,9 +50,9 @@ from audio_utils.audio.audio_io import AudioError
 from audio_utils.data.sounds import visible
 from audio_utils.inference.classifier import NONE_OF_THESE, Classifier, Result
 from audio_utils.inference.windows import Segment
-from audio_utils.runtime import command_line, safe_files, signals
+from audio_utils.runtime import command_line, safe_files, signals, tables
 from audio_utils.runtime.command_line import Limits
-from audio_utils.runtime.console import say, warn
+from audio_utils.runtime.console import is_terminal, say, warn
 from audio_utils.runtime.errors import UserError, sentence
 
 WEIGHTS = "weights.hdf5"  # the trained network
@@ -74,6 +74,7 @@ _INPUT, _INPUT_NAME, _TRACK = "-", "standard input", ".labels.txt"
 _AUDIO_SUFFIXES = set(".aac .aif .aifc .aiff .amr .ape .au .caf .flac .m4a .mka .mp3 .mp4 .mpc .oga .ogg .opus .rf64 "
                       ".snd .spx .w64 .wav .wave .webm .wma .wv".split())
 _BLOCK_SECONDS = 0.1  # of standard input
+_MIN_CLASSES_WIDTH = 52  # columns of a terminal; with fewer after a file's name, its classes are in the next line
 
 
 def main() -> int:
@@ -182,10 +183,10 @@ def writer(options: Namespace, class_names: list[str]) -> Callable[..., None]:
 def print_json(class_names: list[str], file: str, segments: list[Segment], live: bool = False) -> None:
     for segment in segments:
         probabilities = [round(float(value), 6) for value in segment.probabilities]
-        say(json.dumps({"file": file, "start": round(segment.start, 3), "end": round(segment.end, 3),
-                        "class": segment.name, "probability": max(probabilities),
-                        "probabilities": dict(zip(class_names, probabilities, strict=True)),
-                        "status": segment.status}))
+        values = {"file": file, "start": round(segment.start, 3), "end": round(segment.end, 3), "class": segment.name,
+                  "probability": max(probabilities),
+                  "probabilities": dict(zip(class_names, probabilities, strict=True)), "status": segment.status}
+        print(json.dumps(values), flush=True)  # `say` would break the line on a terminal
 
 
 def print_csv(table: Any, file: str, segments: list[Segment], live: bool = False) -> None:
@@ -199,18 +200,43 @@ def print_csv(table: Any, file: str, segments: list[Segment], live: bool = False
 def print_text(class_names: list[str], top_k: int, file: str, segments: list[Segment], live: bool = False) -> None:
     """Print one line for a file with one segment; otherwise, and for live input, one line for each segment."""
     if len(segments) == 1 and not live:
-        say(f"{file}: {most_probable(segments[0], class_names, top_k)}")
+        say(fitted(f"{file}: ", segments[0], class_names, top_k))
         return
     if not live:
         say(f"{file}:")
     for segment in segments:
-        say(f"{clock(segment.start):>11} {clock(segment.end):>11}  {most_probable(segment, class_names, top_k)}")
+        say(fitted(f"{clock(segment.start):>11} {clock(segment.end):>11}  ", segment, class_names, top_k))
 
 
-def most_probable(segment: Segment, class_names: list[str], top_k: int) -> str:
+def fitted(start: str, segment: Segment, class_names: list[str], top_k: int) -> str:
+    """The most probable classes after the start of a line; on a terminal, it fits: names are shortened, then left out.
+
+    Files and pipes get all names in full.
+    """
+    text = most_probable(segment, class_names, top_k)
+    room = tables.columns() - tables.display_width(start)
+    if not is_terminal(sys.stdout) or tables.display_width(text) <= room:
+        return start + text
+    if room < _MIN_CLASSES_WIDTH and start.endswith(": "):
+        start, room = f"{start.rstrip()}\n    ", tables.columns() - 4
+    for count in range(min(top_k, len(class_names)), 0, -1):
+        order = by_probability(segment)[:count]
+        width = tables.display_width(most_probable(segment, [""] * len(class_names), count))
+        names = tables.shorten_all([class_names[i] for i in order], room - width)
+        text = most_probable(segment, dict(zip(order, names, strict=True)), count)
+        if tables.display_width(text) <= room:
+            break
+    return start + text
+
+
+def by_probability(segment: Segment) -> np.ndarray:
+    """The indices of the classes, the most probable first."""
+    return np.argsort(-segment.probabilities, kind="stable")
+
+
+def most_probable(segment: Segment, class_names: list[str] | dict[int, str], top_k: int) -> str:
     """The status, if any, and the most probable classes with their probabilities."""
-    order = np.argsort(-segment.probabilities, kind="stable")[:top_k]
-    text = "  ".join(f"{class_names[i]} {segment.probabilities[i]:.1%}" for i in order)
+    text = "  ".join(f"{class_names[i]} {segment.probabilities[i]:.1%}" for i in by_probability(segment)[:top_k])
     label = segment.status or (NONE_OF_THESE if segment.name == NONE_OF_THESE else "")
     return f"{label} ({text})" if label else text
 

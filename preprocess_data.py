@@ -24,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # needed with PYTHONSAFEPATH
 from audio_utils.runtime import script
 
-script.guard_imports(__name__)  # ^C during the imports below prints one sentence, not a traceback
+script.guard_imports(__name__)  # ^C or a missing package below prints one sentence, not a traceback
 import time
 from collections import Counter
 
@@ -34,7 +34,7 @@ from audio_utils.data.index import Entry
 from audio_utils.data.plan import Plan, make_plan
 from audio_utils.data.preproc import PREPROC
 from audio_utils.data.sounds import SAMPLES, SPLITS, class_of
-from audio_utils.runtime import command_line, safe_files
+from audio_utils.runtime import command_line, safe_files, tables
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.console import say
 
@@ -79,11 +79,9 @@ def print_summary(plan: Plan, used: list[Entry], seconds: float) -> None:
     """Print the number of clips per class and split, and what was computed; used: the entries of the index in use."""
     counts = Counter((class_of(entry.name), entry.split) for entry in used)
     classes = sorted({name for name, _ in counts})
-    width = max(map(len, [*classes, "class"]))
     splits = [split for split in SPLITS if split != "Val" or any(entry.split == "Val" for entry in used)]
-    say(" ".join([f"{'class':{width}}", *(f"{split:>6}" for split in splits)]))
-    for name in classes:
-        say(" ".join([f"{name:{width}}", *(f"{counts[name, split]:6}" for split in splits)]))
+    rows = [[name, *(str(counts[name, split]) for split in splits)] for name in classes]
+    say("\n".join(tables.table([["class", *splits], *rows])))
     mels, frames, channels = plan.settings.shape
     say(f"{len(used)} sounds in {len(classes)} classes: melgrams of {mels} mels, {frames} frames, {channels} "
         f"channel{'s' * (channels > 1)} ({plan.settings.clip_seconds:.4g} s at {plan.settings.sample_rate} Hz), "

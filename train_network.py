@@ -1,6 +1,6 @@
 """Train a network on the melgrams in Preproc/Train; ^C stops it at any time, and the same command continues.
 
-Reads   Preproc/Train (or Samples/ if nothing is preprocessed), at the end Preproc/Test
+Reads   Preproc/Train (or Samples/ if nothing is preprocessed)
 Writes  weights.hdf5           the best network so far, and all that is needed to continue training
         history.csv            loss and accuracy of each epoch
         training_curves.png    the same as a plot
@@ -15,7 +15,8 @@ Writes  weights.hdf5           the best network so far, and all that is needed t
     python train_network.py --continue            # train on after the end, for example with new sounds
     python train_network.py --folds 5             # cross-validation, for few sounds
 
-Training stops when the validation loss no longer improves. The Test sounds have no influence on it.
+Training stops when the validation loss no longer improves. The Test sounds have no influence on it;
+eval_network.py evaluates the network on them.
 """
 
 import sys
@@ -24,7 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # needed with PYTHONSAFEPATH
 from audio_utils.runtime import script
 
-script.guard_imports(__name__)  # ^C during the imports below prints one sentence, not a traceback
+script.guard_imports(__name__)  # ^C or a missing package below prints one sentence, not a traceback
 from argparse import Namespace
 
 import preprocess_data
@@ -36,7 +37,7 @@ from audio_utils.runtime import command_line, safe_files, signals
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.console import say, warn
 from audio_utils.runtime.errors import UserError
-from audio_utils.training import cross_validation, known_clips, resume
+from audio_utils.training import cross_validation, resume
 
 NETWORK = "residual"        # one of panotti_models.NETWORKS
 EPOCHS = 2000               # maximum; training stops earlier when the validation loss no longer improves
@@ -117,28 +118,22 @@ def recorded(options: Namespace) -> dict:
 
 
 def train(options: Namespace) -> None:
-    """Train one network on all of Train, continuing from weights.hdf5 if possible, and evaluate it on Test."""
+    """Train one network on all of Train, continuing from weights.hdf5 if possible."""
     checkpoint = resume.read_checkpoint(WEIGHTS, options.fresh)
     data = open_dataset(checkpoint)
     clips = data.load("Train")
     if renamed := renamed_classes(clips.class_names):
         warn(renamed)
     state = resume.initial_state(WEIGHTS, checkpoint, options, clips, [], recorded(options))
-    from audio_utils.training.trainer import Trainer, evaluate  # with Keras, which takes seconds
+    from audio_utils.training.trainer import Trainer  # with Keras, which takes seconds
     trainer = Trainer(options, Path(), data, clips, state, checkpoint)
     if options.fresh and WEIGHTS.exists():
         kept = resume.put_away(WEIGHTS)
         signals.on_stop(f"Stopped before the first epoch was complete; the old weights are kept as {kept}; the same "
                         "command starts again.")
-    model = trainer.train()
-    test = data.load("Test", clips.class_names)
-    if not len(test):
-        say("There are no Test sounds to evaluate it on.")
-        return
-    known_clips.report_test_sounds(trainer.clip_hashes[1], test)
-    found = evaluate(model, test)
-    say(f"Test: loss {found.loss:.4f}, accuracy {found.accuracy:.2%} of {len(test)} clips; eval_network.py gives "
-        "the details.")
+    trainer.train()
+    say(trainer.validation_result())
+    say("Now run eval_network.py, for the score on the Test sounds.")
 
 
 if __name__ == "__main__":

@@ -29,3 +29,8 @@ scores = json.load(open("scores.json"))
 print(f"\nIn {sys.argv[1]} s, the network learned to identify {len(scores['classes'])} directions: its accuracy on "
       f"{scores['files']} test clips is {scores['accuracy']:.1%}; see demo/confusion_matrix.png.")
 END
+
+echo
+echo "To classify your own sounds, put them into Samples/<class>/ and type:"
+[ -n "${VIRTUAL_ENV:-}" ] || printf '    source %q\n' "$suite/.venv/bin/activate"
+printf '    python %q\n' "$suite/audio_utils/inspect_samples.py" "$suite/preprocess_data.py"

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the suite's folder
 from audio_utils.runtime import script
 
-script.guard_imports(__name__)  # ^C during the imports below prints one sentence, not a traceback
+script.guard_imports(__name__)  # ^C or a missing package below prints one sentence, not a traceback
 import time
 from collections import Counter
 
@@ -23,7 +23,7 @@ from audio_utils.data import checks, inspection
 from audio_utils.data.inspection import SoundStatistics
 from audio_utils.data.sounds import SAMPLES, SPLITS, Skipped, Sound, find_sounds
 from audio_utils.evaluation import plots
-from audio_utils.runtime import command_line, signals
+from audio_utils.runtime import command_line, signals, tables
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.console import say
 
@@ -52,9 +52,9 @@ def main() -> None:
                 *inspection.about_files(truncated, "truncated; the available part is used unless you replace"),
                 *checks.check_headers(list(statistics), headers),
                 *inspection.describe_problems(problems, options.silent_db)]
-    say_table(sounds, statistics, problems)
-    for sentence in findings:
-        say(sentence)
+    say_tables(sounds, statistics, problems)
+    if findings:
+        say("\n".join(["", *findings]))
     title = summary(statistics, len(findings))
     say(f"\n{title}.")
     if statistics:
@@ -62,21 +62,22 @@ def main() -> None:
         say(f"Written: {_PLOT}, in {time.monotonic() - start:.1f} s.")
 
 
-def say_table(sounds: list[Sound], statistics: dict[Sound, SoundStatistics], problems: dict[str, list[Sound]]) -> None:
-    """One line for each class: files, seconds, minutes, dBFS, and the number of sounds with each problem."""
+def say_tables(sounds: list[Sound], statistics: dict[Sound, SoundStatistics],
+               problems: dict[str, list[Sound]]) -> None:
+    """The files, durations (min, median, max in s, total in minutes) and formats of each class, and its problems."""
+    members = {name: [sound for sound in sounds if sound.class_name == name]
+               for name in sorted({sound.class_name for sound in sounds})}
     splits = [split for split in (*SPLITS, None) if any(sound.split == split for sound in sounds)]
-    rows = [["class", *(split or "files" for split in splits), "shortest", "median", "longest", "minutes", "level dB",
-             "channels", "Hz", *problems, "unreadable"]]
-    for name in sorted({sound.class_name for sound in sounds}):
-        members = [sound for sound in sounds if sound.class_name == name]
-        files = [sum(sound.split == split for sound in members) for split in splits]
-        counts = [sum(sound.class_name == name for sound in found) for found in problems.values()]
-        unreadable = sum(sound not in statistics for sound in members)
-        rows.append([name, *map(str, files), *cells([statistics[sound] for sound in members if sound in statistics]),
-                     *(str(count or "-") for count in (*counts, unreadable))])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for first, *others in rows:
-        say("  ".join([first.ljust(widths[0]), *map(str.rjust, others, widths[1:])]))
+    rows = [[name, *(str(sum(sound.split == split for sound in each)) for split in splits),
+             *cells([statistics[sound] for sound in each if sound in statistics])] for name, each in members.items()]
+    titles = ["class", *(split or "files" for split in splits),
+              "min s", "median", "max s", "minutes", "dBFS", "chan.", "Hz"]
+    say("\n".join(tables.table([titles, *rows])))
+    problems = problems | {"unreadable": [sound for sound in sounds if sound not in statistics]}
+    if found := {name: set(each) for name, each in problems.items() if each}:
+        rows = [[name, *(str(len(each.intersection(sounds)) or "-") for each in found.values())]
+                for name, sounds in members.items() if any(each.intersection(sounds) for each in found.values())]
+        say("\n".join(["", *tables.table([["class", *found], *rows])]))
 
 
 def cells(statistics: list[SoundStatistics]) -> list[str]:
@@ -84,9 +85,10 @@ def cells(statistics: list[SoundStatistics]) -> list[str]:
     if not statistics:
         return ["-"] * 7
     seconds, levels = [each.seconds for each in statistics], [each.level_db for each in statistics]
-    formats = [sorted({getattr(each.info, name) for each in statistics}) for name in ("channels", "rate")]
-    return [f"{min(seconds):.2f}", f"{np.median(seconds):.2f}", f"{max(seconds):.2f}", f"{sum(seconds) / 60:.1f}",
-            f"{np.median(levels):.0f}", *(",".join(map(str, values)) for values in formats)]
+    formats = [{getattr(each.info, name) for each in statistics} for name in ("channels", "rate")]
+    return [*(f"{value:.2f}" if value < 100 else f"{value:.0f}"
+              for value in (min(seconds), np.median(seconds), max(seconds))), f"{sum(seconds) / 60:.1f}",
+            f"{np.median(levels):.0f}", *("mixed" if len(values) > 1 else str(*values) for values in formats)]
 
 
 def summary(statistics: dict[Sound, SoundStatistics], findings: int) -> str:
@@ -100,11 +102,12 @@ def summary(statistics: dict[Sound, SoundStatistics], findings: int) -> str:
 def summaries(statistics: dict[Sound, SoundStatistics], problems: dict[str, list[Sound]]) -> dict[
         str, plots.ClassSummary]:
     """Class → its summary, for the plot."""
-    flagged = {sound for found in problems.values() for sound in found}
+    flagged = {problem: set(found) for problem, found in problems.items()}
     return {name: plots.ClassSummary(Counter(sound.split for sound in sounds),
                                      np.array([statistics[sound].seconds for sound in sounds]),
                                      np.array([statistics[sound].level_db for sound in sounds]),
-                                     np.array([sound in flagged for sound in sounds]))
+                                     {problem: np.array([sound in found for sound in sounds])
+                                      for problem, found in flagged.items()})
             for name, sounds in checks.by_class({sound: sound for sound in statistics}).items()}
 
 

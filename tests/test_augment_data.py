@@ -13,7 +13,7 @@ import soundfile
 from conftest import ROOT, names, sine, write
 
 import augment_data
-from audio_utils.audio import audio_io, tags
+from audio_utils.audio import altered_copies, audio_io, tags
 from audio_utils.runtime.command_line import parse
 from audio_utils.runtime.errors import UserError
 
@@ -290,6 +290,18 @@ def seconds_of(run, arguments, status):
     run("augment_data.py", *arguments, status=status)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_without_python_stretch_the_other_transformations_are_applied(tmp_path, monkeypatch, call_main):
+    monkeypatch.setattr(altered_copies, "can_stretch", lambda: False)
+    write(tmp_path / "x.wav", sine(seconds=0.1))
+    assert call_main(augment_data, 3, "x.wav")[::2] == (
+        0, "PITCH_SEMITONES and TEMPO: not available without python-stretch, which pip install python-stretch "
+           "compiles.\n")
+    assert len(names(tmp_path)) == 4
+    others = [f"--{name}=none" for name in ("speed", "pitch-semitones", "level-db", "noise", "shift")]
+    with pytest.raises(UserError, match="^TEMPO: not available without"):
+        call_main(augment_data, 3, "x.wav", *others)
 
 
 def test_help_and_mistakes_take_half_a_second(tmp_path, run):

@@ -79,7 +79,29 @@ def test_plots_and_report_are_written(call, folder):
     for name in ("roc_curves.png", "confusion_matrix.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
     assert "report.html: " in out
+    assert out.endswith("Open report.html in a browser, or add --open.\n")
     assert "The 1 most confident of " in (folder / "report.html").read_text()
+
+
+def test_the_report_is_opened_in_the_browser_with_open(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    opened = []
+    for found in (True, False):
+        monkeypatch.setattr("webbrowser.open", lambda uri, found=found: opened.append(uri) or found)
+        eval_network.show_report(True)
+    assert opened == [(tmp_path / "report.html").as_uri()] * 2
+    assert tuple(capsys.readouterr()) == ("", "report.html: no browser was found; open it in one.\n")
+
+
+def test_the_table_of_classes_has_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    each = {"files": 12345, "mistakes": 1234, "auc": 0.99999}
+    classes = {f"{'a long name of a class ' * 4}{i}": each for i in range(3)}
+    classes["c"] = {"files": 0, "mistakes": 0, "auc": None}
+    eval_network.say_scores({"classes": classes, "macro_auc": 0.99999, "loss": 12.34567, "accuracy": 1, "files": 9999})
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 79
+    assert [line.split()[-1] for line in lines[1:6]] == ["AUC", "0.9999", "0.9999", "0.9999", "files"]
 
 
 @pytest.mark.slow

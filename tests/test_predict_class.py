@@ -153,6 +153,23 @@ def test_probabilities_are_those_of_eval(predict, home, monkeypatch):
     assert [each["class"] for each in found] == [evaluation.class_names[i] for i in evaluation.predicted]
 
 
+@pytest.mark.parametrize(("file", "status"), [("a.wav", ""), ("new/" * 12 + "a.wav", ""), ("a.wav", "very quiet")])
+def test_on_a_terminal_lines_fit_and_elsewhere_class_names_are_complete(capsys, monkeypatch, file, status):
+    names = [f"Tube_Screamer_with_high_gain_{i}" for i in range(4)]
+    segments = [Segment(3600.0 * i, 3600.0 * i + 1, names[0], np.array([0.9, 0.05, 0.03, 0.02]), status)
+                for i in range(2)]
+    for terminal in (True, False):
+        monkeypatch.setenv("COLUMNS", "80")
+        monkeypatch.setattr(predict_class, "is_terminal", lambda _, terminal=terminal: terminal)
+        predict_class.print_text(names, 3, file, segments[:1])
+        predict_class.print_text(names, 3, file, segments)
+        out = capsys.readouterr().out
+        assert (max(map(len, out.splitlines())) <= 79) is terminal
+        assert (names[1] in out) is not terminal
+        assert out.startswith(f"{file}:")
+        assert "Tube" in out.splitlines()[-1]
+
+
 def test_prints_the_most_probable_classes_of_each_file(predict, tmp_path):
     names = [write(tmp_path / name, sine(hertz, 0.25)) for name, hertz in (("b.wav", LOW), ("a b“ü”.wav", HIGH))]
     lines = predict(*names).out.splitlines()

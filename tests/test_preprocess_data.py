@@ -209,6 +209,17 @@ def test_the_users_split_is_kept(run, tmp_path):
         "Test/a/2.wav.npy", "Test/b/2.wav.npy", "Train/a/1.wav.npy", "Train/b/1.wav.npy"]
 
 
+def test_the_table_of_classes_has_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    used = [SimpleNamespace(name=f"{'a class with a long name ' * 4}{i % 2}/{i}", split=("Train", "Val", "Test")[i % 3])
+            for i in range(600)]
+    settings = SimpleNamespace(shape=(96, 87, 1), clip_seconds=1, sample_rate=8000, bytes=1)
+    preprocess_data.print_summary(SimpleNamespace(settings=settings, stale=[]), used, 1.0)
+    title, *rows = capsys.readouterr().out.splitlines()[:3]
+    assert len(title) <= 79
+    assert [row.split()[-4:] for row in rows] == [[str(i), "100", "100", "100"] for i in range(2)]
+
+
 def test_val_of_the_users_split_is_kept(run, tmp_path):
     for name in ("Train/a/1", "Train/a/3_aug1", "Train/b/1", "Test/a/2", "Test/b/2", "Valid/a/3", "Valid/b/1"):
         write(tmp_path / f"Samples/{name}.wav", sine(len(name) * 100))

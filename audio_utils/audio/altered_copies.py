@@ -4,7 +4,10 @@ Parameters are drawn first, then applied deterministically. Level and arrival ti
 which encode the direction of a source, are preserved.
 """
 
+import importlib.util
 import os
+import platform
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +19,8 @@ from audio_utils.runtime.errors import UserError
 
 Ranges = dict[str, tuple[float, float]]  # transformation → (lowest, highest)
 Parameters = dict[str, float]  # transformation → value, and the type and seed of the noise
+
+STRETCHED = ("pitch_semitones", "tempo")  # these transformations need python-stretch
 
 _BEYOND_ONE = ("FLOAT", "DOUBLE")  # the subtypes that represent values beyond ±1
 _BLOCK = 1 << 14  # samples per block of the cross-correlation; more than the maximum delay at the highest rate
@@ -98,6 +103,12 @@ def apply(audio: np.ndarray, rate: int, parameters: Parameters, max_delay_ms: fl
         level = parameters["noise"] * _peak(changed)
         changed += level * _noise(changed.shape, parameters["gaussian"], parameters["noise_seed"])
     return changed
+
+
+def can_stretch() -> bool:
+    """Whether python-stretch exists; requirements.txt omits it on Linux other than x86-64, where it has no wheels."""
+    optional = sys.platform == "linux" and platform.machine() != "x86_64"
+    return not optional or importlib.util.find_spec("python_stretch") is not None
 
 
 def stretch(audio: np.ndarray, rate: int, tempo: float) -> np.ndarray:

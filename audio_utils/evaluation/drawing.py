@@ -65,10 +65,16 @@ def svg(draw_panel: Callable[..., None], *arguments: Any) -> str:
     return text.getvalue()[text.getvalue().index("<svg"):].replace("#000000", "currentColor")
 
 
+def shortened(name: str, max_length: int) -> str:
+    """A name of at most `max_length` characters: the middle is left out, as many names differ only at the end."""
+    end = max_length * 2 // 5
+    return name if len(name) <= max_length else f"{name[:max_length - 1 - end]}…{name[-end:]}"
+
+
 def short_label(name: str, max_length: int = 24) -> str:
     """A class name as a label: not too long, never parsed as a formula, without unprintable characters."""
     name = "".join(letter if letter.isprintable() else "�" for letter in name)
-    return (name if len(name) <= max_length else name[:max_length - 1] + "…").replace("$", r"\$")
+    return shortened(name, max_length).replace("$", r"\$")
 
 
 def percent_formatter() -> "FuncFormatter":

@@ -1,9 +1,10 @@
-"""Confidence intervals of accuracy and macro AUC, and calibration."""
+"""Confidence intervals of accuracy and AUC, and calibration."""
 
 import numpy as np
 
 RESAMPLES = 1000  # of the bootstrap
-BINS = 15  # of confidence, as in Guo et al. 2017
+MAX_BINS = 10  # of confidence
+MIN_BIN_FILES = 10  # fewer give an interval that is too wide
 _CHUNK = 50  # resamples computed together; bounds the memory
 
 
@@ -11,6 +12,23 @@ def wilson(correct: int, count: int) -> tuple[float, float]:
     """The 95% score interval of a proportion (Wilson 1927); valid for small counts and proportions near 1, too."""
     from scipy.stats import binomtest
     return tuple(binomtest(int(correct), int(count)).proportion_ci(0.95, "wilson"))
+
+
+def auc_interval(auc: float, positives: int, negatives: int) -> tuple[float, float]:
+    """The 95% interval of one class's AUC, valid for few files and for an AUC of 1, too (Newcombe 2006, method 5).
+
+    positives, negatives: numbers of files. As in Wilson's interval, the ends are the values that differ from `auc` by
+    1.96 of their own standard errors.
+    """
+    from scipy.optimize import brentq
+    mean = (positives + negatives) / 2
+
+    def excess(value: float) -> float:
+        spread = 2 * mean - 1 - 3 * (mean - 1) / ((2 - value) * (1 + value))
+        return (value - auc) ** 2 - 1.96 ** 2 * value * (1 - value) * spread / (positives * negatives)
+
+    inside = min(max(auc, 1e-9), 1 - 1e-9)  # at 0 and 1, both sides are equal
+    return brentq(excess, 0, inside), brentq(excess, inside, 1)
 
 
 def bootstrap(labels: np.ndarray, probabilities: np.ndarray, resamples: int = RESAMPLES,
@@ -53,17 +71,21 @@ def weighted_aucs(weights: np.ndarray, positive: np.ndarray, scores: np.ndarray)
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, float]:
-    """A reliability diagram and the expected calibration error (Guo et al. 2017).
+    """A reliability diagram and the expected calibration error (Guo et al. 2017), from bins of equal counts.
 
+    Such bins bias the error less than bins of equal width (Roelofs et al. 2022). Equal confidences are in one bin.
     confidence: (clips,), the probability of the predicted class. correct: bool (clips,).
-    Returns float (bins, 5), NaN for empty bins: mean confidence, accuracy, the low and high end of its interval, and
-    the fraction of the clips; and the error.
+    Returns float (bins, 5): mean confidence, accuracy, the low and high end of its interval, and the number of clips;
+    and the error.
     """
-    bin_of = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    bins, error = np.full((BINS, 5), np.nan), 0.0
-    bins[:, 4] = np.bincount(bin_of, minlength=BINS) / len(correct)
+    count = len(correct)
+    bins = min(MAX_BINS, max(1, count // MIN_BIN_FILES))
+    edges = np.sort(confidence)[[i * count // bins for i in range(1, bins)]]
+    bin_of = np.searchsorted(np.unique(edges), confidence, side="right")
+    rows = []
     for i in np.unique(bin_of):
         inside = bin_of == i
-        bins[i, :4] = confidence[inside].mean(), correct[inside].mean(), *wilson(correct[inside].sum(), inside.sum())
-        error += bins[i, 4] * abs(bins[i, 0] - bins[i, 1])
-    return bins, float(error)
+        rows.append([confidence[inside].mean(), correct[inside].mean(),
+                     *wilson(correct[inside].sum(), inside.sum()), inside.sum()])
+    found = np.array(rows, float)
+    return found, float((found[:, 4] * np.abs(found[:, 0] - found[:, 1])).sum() / count)

@@ -1,6 +1,7 @@
 """The predictions for clips whose class is known, and the scores computed from them."""
 
 import csv
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,13 @@ import numpy as np
 from audio_utils.data.clips import Clips
 from audio_utils.evaluation import intervals
 from audio_utils.runtime import safe_files
+
+
+def natural_order(names: list[str]) -> list[int]:
+    """The indices of class names in the order in which they are shown: a2 comes before a10, and b before C."""
+    keys = [[int(part) if i % 2 else part.casefold() for i, part in enumerate(re.split(r"(\d+)", name))]
+            for name in names]
+    return sorted(range(len(names)), key=lambda i: (keys[i], names[i]))
 
 
 class RocCurve(NamedTuple):
@@ -36,6 +44,12 @@ class Evaluation(NamedTuple):
         """Several evaluations of the same classes as one."""
         return cls([name for part in parts for name in part.names], parts[0].class_names,
                    *(np.concatenate([getattr(part, name) for part in parts]) for name in ("labels", "probabilities")))
+
+    def in_natural_order(self) -> "Evaluation":
+        """The same with the classes in natural order, for display."""
+        order = natural_order(self.class_names)
+        return Evaluation(self.names, [self.class_names[i] for i in order], np.argsort(order)[self.labels],
+                          self.probabilities[:, order])
 
     @property
     def loss(self) -> float:

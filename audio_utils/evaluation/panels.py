@@ -1,6 +1,7 @@
 """Panels of the PNG files and of report.html, each with its finding in one sentence; images of melgrams."""
 
 import io
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MELGRAM_DB = 80  # the range of the color scale, one color for each dB
-_NAMED_CURVES = 2 * len(COLORS)  # ROC curves with a color and an entry in the legend
+_HARD_CLASSES = 5  # ROC curves with a color and an entry in the legend
 
 
 # --- training curves ------------------------------------------------------------------------------------------------
@@ -20,11 +21,14 @@ _NAMED_CURVES = 2 * len(COLORS)  # ROC curves with a color and an entry in the l
 def draw_history(axes: "Axes", history: list[dict], metric: str) -> None:
     """The "loss" or "accuracy" of training and validation over the epochs; history: a dictionary for each epoch."""
     epochs = [epoch["epoch"] for epoch in history]
+    for i, (start, end) in enumerate(annealing_phases(history)):
+        axes.axvspan(start, end, color=COLORS[4], alpha=0.2, lw=0, label="_" * (i > 0) + "annealing")
     for key, color, label in ((metric, COLORS[0], "training (augmentation, dropout)"),
                               ("val_" + metric, COLORS[1], "validation")):
         axes.plot(epochs, np.array([epoch[key] for epoch in history], float), color=color, label=label,
                   marker="o" if len(history) == 1 else None)
-    axes.axvline(best_epoch(history)["epoch"], color="0.6", lw=1, ls="--")
+    kept = kept_epoch(history)
+    axes.axvline(kept["epoch"], color="0.5", lw=1, ls="--", label=f"kept: epoch {kept['epoch']}")
     axes.set_xlabel("epoch")
     axes.xaxis.get_major_locator().set_params(integer=True)
     if metric == "accuracy":
@@ -33,17 +37,38 @@ def draw_history(axes: "Axes", history: list[dict], metric: str) -> None:
     else:
         axes.set_ylabel("loss (cross-entropy, nats)")
         set_log_scale(axes.yaxis)
-        axes.legend()
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize="small")
 
 
 def history_finding(history: list[dict]) -> str:
-    """The best epoch, as a title."""
+    """The kept epoch and the course of the validation loss, as a title."""
     best, validated = best_epoch(history), validated_epochs(history)
     scores = f"validation loss {best['val_loss']:.4f}, accuracy {best['val_accuracy']:.1%}"
-    if validated == len(history):
-        return f"Best epoch: {best['epoch']} of {validated}, {scores}"
-    return (f"Best epoch: {best['epoch']}, {scores}; the saved network is from epoch {len(history)}, "
-            "trained on all clips")
+    if validated < len(history):
+        return (f"Epoch {len(history)} is kept, trained on all clips since epoch {validated + 1}; best before: epoch "
+                f"{best['epoch']}, {scores}")
+    kept = f"Epoch {best['epoch']} of {validated} is kept: {scores}"
+    phases = annealing_phases(history)
+    before = min((epoch["val_loss"] for epoch in history[:phases[-1][0]]), default=0) if phases else 0
+    if best["val_loss"] < before:
+        return f"{kept}; annealing lowered the loss from {before:.4f}"
+    if best["epoch"] < validated:
+        return f"{kept}; the loss has not improved since"
+    return f"{kept}; the loss was still falling" if validated > 1 else kept
+
+
+def annealing_phases(history: list[dict]) -> list[tuple[int, int]]:
+    """(last epoch before, last epoch) of each phase in which the learning rate falls in every epoch.
+
+    An epoch's rate is that of its first step, so the first one of a phase still has the rate before.
+    A single lower rate that then stays was set by hand.
+    """
+    rates = [epoch.get("learning_rate", 0) for epoch in history]
+    falls = [False, *(rate < before for before, rate in pairwise(rates)), False]
+    starts = [i for i in range(1, len(falls)) if falls[i] and not falls[i - 1]]
+    ends = [i for i in range(1, len(falls)) if falls[i - 1] and not falls[i]]
+    return [(max(1, start - 1), end) for start, end in zip(starts, ends, strict=True)
+            if end - start > 1 or end == len(rates) or rates[end] != rates[end - 1]]
 
 
 def validated_epochs(history: list[dict]) -> int:
@@ -56,29 +81,32 @@ def best_epoch(history: list[dict]) -> dict:
     return min(history[:validated_epochs(history)], key=lambda epoch: epoch["val_loss"])
 
 
+def kept_epoch(history: list[dict]) -> dict:
+    """The epoch whose network is saved: the best one, or the last one if that was trained on all clips."""
+    return best_epoch(history) if history[-1]["val_loss"] is not None else history[-1]
+
+
 # --- receiver operating characteristics -----------------------------------------------------------------------------
 
 def draw_roc_curves(axes: "Axes", curves: dict[str, RocCurve], size: float = 1) -> None:
     """The upper left corner of the ROC plot; size: its fraction of the full range."""
     key = roc_key(curves)
-    named = {name for name, _, _ in key}
-    for name, (false, true, _) in curves.items():
-        if name not in named:
-            axes.plot(false, true, color="0.75", lw=0.8, zorder=2)
-    for i, (name, color, style) in enumerate(key):
+    for i, (name, color) in enumerate(key):
         false, true, auc = curves[name]
-        axes.plot(false, true, color=color, ls=style, zorder=4 - i / _NAMED_CURVES,
+        axes.plot(false, true, color=color, zorder=4 - i / _HARD_CLASSES,
                   label=f"{short_label(name)}  {auc_text(auc)}")
-    axes.plot([0, 1], [0, 1], color="0.6", lw=1, ls=":")
+    for i, name in enumerate(sorted(curves.keys() - dict(key))):
+        axes.plot(*curves[name][:2], color="0.75", lw=0.8, zorder=2, label="_" * (i > 0) + "other classes")
+    axes.plot([0, 1], [0, 1], color="0.6", lw=1, ls=":", label="chance")
     axes.set(xlabel="false positive rate", ylabel="true positive rate",
              xlim=(-0.01 * size, 1.01 * size), ylim=(1 - 1.01 * size, 1 + 0.01 * size), aspect="equal")
     axes.locator_params(nbins=6)
 
 
-def roc_key(curves: dict[str, RocCurve]) -> list[tuple[str, str, str]]:
-    """The classes shown in color, the lowest AUC first: [(name, color, line style)]."""
-    lowest = sorted(curves, key=lambda name: curves[name].auc)[:_NAMED_CURVES]
-    return [(name, COLORS[i % len(COLORS)], ("-", "--")[i // len(COLORS)]) for i, name in enumerate(lowest)]
+def roc_key(curves: dict[str, RocCurve]) -> list[tuple[str, str]]:
+    """The hard classes, which are shown in color, the lowest AUC first: [(name, color)]; without those of AUC 1."""
+    hard = sorted((name for name in curves if curves[name].auc < 1), key=lambda name: curves[name].auc)
+    return list(zip(hard[:_HARD_CLASSES], COLORS, strict=False))
 
 
 def corner_size(curves: dict[str, RocCurve]) -> float | None:
@@ -108,16 +136,18 @@ def auc_text(auc: float) -> str:
 
 def draw_reliability(axes: "Axes", bins: np.ndarray) -> None:
     """Accuracy over confidence, a reliability diagram (Guo et al. 2017); bins: from `intervals.reliability`."""
-    confidence, accuracy, low, high, fraction = np.transpose(bins)
-    axes.bar((np.arange(len(bins)) + 0.5) / len(bins), fraction, 0.94 / len(bins), color="0.6", alpha=0.45, lw=0,
-             label="fraction of files")
-    axes.plot([0, 1], [0, 1], color="0.6", lw=1, ls=":")
-    axes.errorbar(confidence, accuracy, [accuracy - low, high - accuracy], fmt="o-", color=COLORS[0], ms=4, lw=1.2,
-                  label="accuracy (95% interval)")
-    axes.set(xlabel="confidence (probability of the predicted class)", xlim=(0, 1.01), ylim=(0, 1.02))
+    confidence, accuracy, low, high, files = np.transpose(bins)
+    start = np.floor(10 * min(confidence.min(), low.min())) / 10
+    axes.plot([start, 1], [start, 1], color="0.5", lw=1, ls=":", label="perfect calibration")
+    per_point = f"{files.min():.0f}" if files.min() == files.max() else f"{files.min():.0f} to {files.max():.0f}"
+    axes.errorbar(confidence, accuracy, [accuracy - low, high - accuracy], fmt="o", color=COLORS[0], ms=5, lw=1.2,
+                  label=f"accuracy of {per_point} files (95% interval)")
+    margin = 0.02 * (1 - start)
+    axes.set(xlabel="confidence (probability of the predicted class)", ylabel="accuracy",
+             xlim=(start, 1 + margin), ylim=(start, 1 + margin))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(percent_formatter())
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize="small")
 
 
 # --- melgrams -------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import numpy as np
 
 from audio_utils.evaluation import drawing, panels
 from audio_utils.evaluation.drawing import COLORS, new_figure, save, short_label, styled
-from audio_utils.evaluation.metrics import RocCurve
+from audio_utils.evaluation.metrics import RocCurve, natural_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +18,7 @@ def training_curves(path: str | Path, history: list[dict]) -> None:
     """Loss and accuracy of training and validation over the epochs; history: a dictionary for each epoch."""
     if not history:
         return
-    figure = new_figure(11, 4.4)
+    figure = new_figure(11, 4.8)
     left, right = figure.subplots(1, 2)
     panels.draw_history(left, history, "loss")
     panels.draw_history(right, history, "accuracy")
@@ -28,16 +28,13 @@ def training_curves(path: str | Path, history: list[dict]) -> None:
 
 @styled
 def roc_curves(path: str | Path, curves: dict[str, RocCurve], macro_auc: float | None) -> None:
-    """ROC curves. With many classes, only the lowest are labeled; if all are good, the corner is also enlarged."""
+    """ROC curves, those of the hard classes in color; if all are good, the corner is also enlarged."""
     corner = panels.corner_size(curves)
     figure = new_figure(14 if corner else 8.6, 5.4)
     axes_of_panels = figure.subplots(1, 2 if corner else 1, squeeze=False)[0]
     for axes, size in zip(axes_of_panels, (1, corner), strict=False):
         panels.draw_roc_curves(axes, curves, size)
-    key = panels.roc_key(curves)
-    if key:
-        title = "AUC by class" if len(key) == len(curves) else f"Lowest {len(key)} AUCs of {len(curves)} classes"
-        axes_of_panels[-1].legend(title=title, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    axes_of_panels[-1].legend(title="lowest AUCs", loc="center left", bbox_to_anchor=(1.02, 0.5))
     figure.suptitle(panels.roc_finding(curves, macro_auc), wrap=True)
     save(figure, path)
 
@@ -48,13 +45,14 @@ def roc_curves(path: str | Path, curves: dict[str, RocCurve], macro_auc: float |
 def confusion_matrix(path: str | Path, counts: np.ndarray, class_names: list[str]) -> None:
     """The number of clips by true class (rows) and predicted class (columns); counts: int (classes, classes)."""
     from matplotlib.colors import LinearSegmentedColormap
+    order = natural_order(class_names)
+    counts, names = counts[np.ix_(order, order)], [short_label(class_names[i]) for i in order]
     size = min(24, max(4.8, 2.2 + 0.42 * len(class_names)))
     figure = new_figure(size + 0.8, size)
     axes = figure.subplots()
     fractions = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     colormap = LinearSegmentedColormap.from_list("blues", ["#ffffff", "#9ecae1", "#08306b"])
     image = axes.imshow(fractions, cmap=colormap, vmin=0, vmax=1)
-    names = [short_label(name) for name in class_names]
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="predicted class", ylabel="true class")
@@ -81,27 +79,31 @@ def confusion_finding(counts: np.ndarray, names: list[str]) -> str:
 
 # --- samples --------------------------------------------------------------------------------------------------------
 
+_PROBLEM_STYLES = tuple(zip("xs^DP", (*COLORS[1:5], COLORS[1]), strict=True))  # marker, color
+
+
 class ClassSummary(NamedTuple):
     """The sounds of one class."""
     files: dict[str | None, int]  # split → number of files; {None: n} without the user's own split
     seconds: np.ndarray  # (n,), durations
     level_db: np.ndarray  # (n,), dBFS
-    has_problem: np.ndarray  # bool (n,)
+    problems: dict[str, np.ndarray]  # problem → bool (n,), whether the sound has it
 
 
 @styled
 def samples(path: str | Path, classes: dict[str, ClassSummary], title: str) -> None:
     """The number, durations and levels of the sounds of each class."""
     row = 0.34 if len(classes) <= 40 else 0.22  # inches
-    figure = new_figure(13, 1.7 + row * max(3, len(classes)))
+    classes = {name: classes[name] for name in (list(classes)[i] for i in natural_order(list(classes)))}
+    figure = new_figure(13, 2 + row * max(3, len(classes)))
     counts, durations, levels = figure.subplots(1, 3, sharey=True, width_ratios=(2, 3, 3))
     _draw_counts(counts, [each.files for each in classes.values()])
-    _draw_dots(durations, [(each.seconds, each.has_problem) for each in classes.values()])
-    _draw_dots(levels, [(each.level_db, each.has_problem) for each in classes.values()])
+    _draw_dots(durations, [(each.seconds, each.problems) for each in classes.values()])
+    _draw_dots(levels, [(each.level_db, each.problems) for each in classes.values()])
     counts.set_xlabel("files")
     durations.set_xlabel("duration (s)")
     levels.set_xlabel("RMS level (dBFS)")
-    durations.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+    figure.legend(*durations.get_legend_handles_labels(), loc="outside lower center", ncols=7)
     seconds = np.concatenate([each.seconds for each in classes.values()])
     if seconds.max() > 8 * seconds.min():
         drawing.set_log_scale(durations.xaxis)
@@ -130,16 +132,23 @@ def _draw_counts(axes: "Axes", files: list[dict[str | None, int]]) -> None:
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
 
 
-def _draw_dots(axes: "Axes", values: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    """A dot for each sound in the row of its class, and a line at the median; values: (numbers, has_problem)."""
+def _draw_dots(axes: "Axes", values: list[tuple[np.ndarray, dict[str, np.ndarray]]]) -> None:
+    """A dot for each sound in the row of its class, a marker for each problem, and a line at the median.
+
+    values: (numbers, problem → bool (n,)) of each class. A sound with several problems has several markers.
+    """
     rng = np.random.default_rng(1)
-    numbers, marked = (np.concatenate(each) for each in zip(*values, strict=True))
+    numbers = np.concatenate([each for each, _ in values])
     rows = np.repeat(range(len(values)), [len(each) for each, _ in values])
     heights = rows + rng.uniform(-0.3, 0.3, len(rows))
+    marked = {problem: np.concatenate([problems[problem] for _, problems in values]) for problem in values[0][1]}
+    good = ~np.any(list(marked.values()), axis=0) if marked else np.ones(len(numbers), bool)
     size, opacity = (12, 0.7) if len(numbers) < 100 * len(values) else (6, 0.4)
-    axes.scatter(numbers[~marked], heights[~marked], size, COLORS[0], alpha=opacity, lw=0, label="sound")
-    if marked.any():
-        axes.scatter(numbers[marked], heights[marked], 24, COLORS[1], lw=0, zorder=3, label="sound with a problem")
+    axes.scatter(numbers[good], heights[good], size, COLORS[0], alpha=opacity, lw=0, label="sound without problems")
+    for (problem, has_it), (marker, color) in zip(marked.items(), _PROBLEM_STYLES, strict=False):
+        if has_it.any():
+            axes.scatter(numbers[has_it], heights[has_it], 34, color, marker=marker, lw=1.5, zorder=3,
+                         label=f"{problem} ({has_it.sum()})")
     medians = [np.median(each) for each, _ in values]
     axes.scatter(medians, range(len(values)), 260 if len(values) <= 40 else 110, "black", marker="|", zorder=4,
                  label="median")

@@ -13,16 +13,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from audio_utils.audio.melgram import MelgramSettings
+from audio_utils.data import index
 from audio_utils.data.clips import Clips
 from audio_utils.data.preproc import used_melgrams
 from audio_utils.data.sounds import SPLITS, Sound, class_of, find_sounds
 from audio_utils.data.split import Grouping, split_sounds
-from audio_utils.evaluation import drawing, intervals, mistake_cards, panels, plots
+from audio_utils.evaluation import drawing, intervals, mistake_cards, next_steps, panels, plots
+from audio_utils.evaluation.class_table import auc_dots, class_table
 from audio_utils.evaluation.metrics import Evaluation, RocCurve
 from audio_utils.runtime import safe_files
 from audio_utils.runtime.errors import UserError
 
 MAX_MATRIX = 200  # classes in the page's confusion matrix
+MAX_ERRORS = 8  # most frequent errors listed beside it
 
 
 class Findings(NamedTuple):
@@ -36,6 +39,7 @@ class Findings(NamedTuple):
     evaluation: Evaluation  # of these clips
     curves: dict[str, RocCurve]
     scores: dict[str, Any]  # as in scores.json
+    validation_clips: int = 0  # their number; 0 if unknown
 
 
 def write(path: Path, findings: Findings, max_mistakes: int, samples: Path, preproc: Path) -> str:
@@ -43,6 +47,7 @@ def write(path: Path, findings: Findings, max_mistakes: int, samples: Path, prep
 
     samples, preproc: the folders of sounds and melgrams; missing files are left out of the page.
     """
+    findings = findings._replace(evaluation=findings.evaluation.in_natural_order())
     sounds = _sounds_of(samples)
     paths = {sound.name: sound.path for sound in sounds}  # Test comes after Train, so its file takes precedence
     mistakes = findings.evaluation.mistakes
@@ -50,15 +55,21 @@ def write(path: Path, findings: Findings, max_mistakes: int, samples: Path, prep
     frames = mistake_cards.frames_to_show(findings.clips.melgrams[shown])
     cards = [mistake_cards.card(findings.evaluation, findings.clips, findings.settings, i, paths, frames)
              for i in shown]
+    training = training_names(sounds, preproc, findings)
+    shared = _shared(findings, sounds, training, preproc)
+    classes = class_table(findings.evaluation, findings.scores, Counter(map(class_of, training)))
     page = _render({
         "folder": Path.cwd().name, "written": datetime.now(), "scores": findings.scores,
         "mistakes": cards, "mistake_count": len(mistakes), "about": about(findings, sounds),
-        "classes": class_table(findings, training_files(sounds, preproc, findings)),
+        "classes": classes, "auc_dots": auc_dots(classes["rows"]), "shared": shared,
+        "steps": next_steps.choose(findings.evaluation, Counter(map(class_of, training)), findings.validation_clips,
+                                   shared.remedy),
         "hz_ticks": mistake_cards.hz_ticks(findings.settings),
         "time_ticks": mistake_cards.time_ticks(findings.settings, frames),
         "color_scale": panels.melgram_png(np.linspace(-panels.MELGRAM_DB, 0, panels.MELGRAM_DB)[None], 0),
-        "melgram_db": panels.MELGRAM_DB, "resamples": intervals.RESAMPLES, "bins": intervals.BINS,
-        "confusion": _confusion(findings.evaluation), **_calibration(findings.evaluation), **_plots(findings)})
+        "melgram_db": panels.MELGRAM_DB, "resamples": intervals.RESAMPLES,
+        "confusion": _confusion(findings.evaluation), **_calibration(findings.evaluation),
+        **_training(findings.history)})
     safe_files.write_text(path, page)
     with_audio = sum(each["audio"] is not None for each in cards)
     shows = f"; shows {len(cards)} of {len(mistakes)} mistakes, {with_audio} with audio" if cards else ""
@@ -72,7 +83,8 @@ def _render(content: dict[str, Any]) -> str:
     import jinja2
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
                                      trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"percent": percent, "auc": auc_or_dash, "uri": _data_uri, "size_text": size_text}
+    environment.filters |= {"percent": percent, "auc": auc_or_dash, "uri": _data_uri, "size_text": size_text,
+                            "short": lambda name: drawing.shortened(name, 18)}
     template = environment.get_template("report.html.jinja")
     size = len(template.render(content, size=0).encode(errors="replace"))
     return template.render(content, size=size).encode(errors="replace").decode()  # a file name need not be UTF-8
@@ -107,7 +119,8 @@ def _calibration(evaluation: Evaluation) -> dict[str, Any]:
     bins, error = intervals.reliability(confidence, correct)
     return {"baseline_accuracy": evaluation.confusion.sum(axis=1).max() / len(correct),
             "baseline_loss": math.log(len(evaluation.class_names)),
-            "calibration_error": error, "calibration_finding": calibration_finding(confidence.mean(), correct),
+            "calibration_error": error, "bins": len(bins),
+            "calibration_finding": calibration_finding(confidence.mean(), correct),
             "reliability_diagram": _svg(panels.draw_reliability, bins)}
 
 
@@ -118,40 +131,21 @@ def calibration_finding(confidence: float, correct: np.ndarray) -> str:
     return f"{finding}: mean confidence {confidence:.1%}, accuracy {correct.mean():.1%}"
 
 
-def class_table(findings: Findings, training: dict[str, int]) -> dict[str, Any]:
-    """A row for each class and one for all; None or NaN where a score is undefined. training: class → files."""
-    from sklearn.metrics import precision_recall_fscore_support
-    evaluation = findings.evaluation
-    names, count = evaluation.class_names, len(evaluation.class_names)
-    values = np.array(precision_recall_fscore_support(evaluation.labels, evaluation.predicted, labels=range(count),
-                                                      zero_division=np.nan)[:3])
-    files = [findings.scores["classes"][name]["files"] for name in names]
-    values[1:, np.array(files) == 0] = np.nan  # without test files, recall and F1 are undefined
-    rows = [{"name": name, "train": training[name], "test": files[i], "auc": findings.scores["classes"][name]["auc"],
-             "precision": values[0, i], "recall": values[1, i], "f1": values[2, i]} for i, name in enumerate(names)]
-    means = [float(np.nanmean(each)) if not np.isnan(each).all() else None for each in values]
-    return {"rows": rows, "lowest": min((row for row in rows if row["test"]), key=lambda row: row["recall"]),
-            "all": {"train": sum(training[name] for name in names), "test": sum(files), "precision": means[0],
-                    "recall": means[1], "f1": means[2], "auc": findings.scores["macro_auc"]}}
-
-
 def _confusion(evaluation: Evaluation) -> dict[str, Any]:
-    """The confusion matrix as rows of (files, fraction of the row's files)."""
-    counts = evaluation.confusion
+    """The confusion matrix as rows of (files, fraction of the row's files), and its most frequent errors."""
+    counts, names = evaluation.confusion, evaluation.class_names
     fractions = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    return {"finding": plots.confusion_finding(counts, evaluation.class_names),
+    errors = counts - np.diag(counts.diagonal())
+    most = [np.unravel_index(i, errors.shape) for i in np.argsort(-errors, axis=None, kind="stable")[:MAX_ERRORS]]
+    return {"finding": plots.confusion_finding(counts, names),
+            "errors": [(names[i], names[j], int(errors[i, j]), int(counts[i].sum())) for i, j in most if errors[i, j]],
             "rows": [list(zip(*pair, strict=True)) for pair in zip(counts.tolist(), fractions.tolist(), strict=True)]
             if len(counts) <= MAX_MATRIX else []}
 
 
-def _plots(findings: Findings) -> dict[str, Any]:
-    """ROC and training curves, each with its finding."""
-    history, curves = findings.history, findings.curves
-    sizes = [size for size in (1, panels.corner_size(curves)) if size]
-    return {"roc_finding": panels.roc_finding(curves, findings.scores["macro_auc"]),
-            "roc_key": panels.roc_key(curves),
-            "roc_plots": [_svg(panels.draw_roc_curves, curves, size) for size in sizes] if curves else [],
-            "history_finding": panels.history_finding(history) if history else "",
+def _training(history: list[dict]) -> dict[str, Any]:
+    """The training curves and their finding."""
+    return {"history_finding": panels.history_finding(history) if history else "",
             "history_plots": [_svg(panels.draw_history, history, name) for name in ("loss", "accuracy") if history]}
 
 
@@ -170,18 +164,31 @@ def _sounds_of(samples: Path) -> list[Sound]:
         return []
 
 
-def training_files(sounds: list[Sound], preproc: Path, findings: Findings) -> Counter:
-    """Class → training files: those with melgrams or, if nothing is preprocessed, those that the split assigns."""
+def training_names(sounds: list[Sound], preproc: Path, findings: Findings) -> list[str]:
+    """The training files: those with melgrams or, if nothing is preprocessed, those that the split assigns."""
     names, _ = used_melgrams(preproc, "Train", findings.settings)
-    if not names and sounds:
-        constants = findings.preprocessing.get("constants", {})
-        grouping, _ = Grouping(constants.get("GROUP_BY", ""),
-                               {sound.name: sound.copy_of for sound in sounds if sound.copy_of},
-                               {sound.name: sound.recording for sound in sounds if sound.recording}
-                               ).relaxed([sound.name for sound in sounds])
-        splits = split_sounds(sounds, {}, constants.get("TEST_FRACTION", 0.2), constants.get("SEED", 1), grouping)
-        names = [sound.name for sound, split in zip(sounds, splits, strict=True) if split == "Train"]
-    return Counter(map(class_of, names))
+    if names or not sounds:
+        return names
+    constants = findings.preprocessing.get("constants", {})
+    grouping, _ = Grouping(constants.get("GROUP_BY", ""),
+                           {sound.name: sound.copy_of for sound in sounds if sound.copy_of},
+                           {sound.name: sound.recording for sound in sounds if sound.recording}
+                           ).relaxed([sound.name for sound in sounds])
+    splits = split_sounds(sounds, {}, constants.get("TEST_FRACTION", 0.2), constants.get("SEED", 1), grouping)
+    return [sound.name for sound, split in zip(sounds, splits, strict=True) if split == "Train"]
+
+
+def _shared(findings: Findings, sounds: list[Sound], training: list[str], preproc: Path) -> next_steps.Shared:
+    """Whether clips of one recording are, or may be, in both Train and Test."""
+    entries = index.read(preproc)[0].values() if index.exists(preproc) else ()
+    known = {split: {each.name: each.recording for each in (*sounds, *entries)
+                     if each.recording and each.split in (split, None)} for split in ("Train", "Test")}
+    test, train = ({name: known[split].get(name, "") for name in names}
+                   for split, names in (("Test", findings.evaluation.names), ("Train", training)))
+    shared = next_steps.shared_recordings(test, train, any(sound.split for sound in sounds))
+    group_by = findings.preprocessing.get("constants", {}).get("GROUP_BY", "")
+    return shared if shared.warning else next_steps.shared_takes(
+        sounds, {sound for sound in sounds if sound.name in known["Train"] | known["Test"]}, group_by)
 
 
 def about(findings: Findings, sounds: list[Sound]) -> list[tuple[str, str]]:

@@ -1,14 +1,16 @@
 """The environment of the numerical libraries: few threads, few messages, and no more GPU memory than needed."""
 
+import importlib
 import importlib.util
 import json
 import logging
 import multiprocessing
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from audio_utils.runtime import installation
 from audio_utils.runtime.errors import UserError
 
 _BACKENDS = ("tensorflow", "jax", "torch")  # each is the name of its package too
@@ -29,6 +31,9 @@ def import_of_keras() -> Iterator[None]:
     try:
         with quiet_backend():
             yield
+            if name != "tensorflow":
+                with suppress(ImportError):
+                    importlib.import_module("tensorflow")  # with any backend, Keras imports it later, and it logs
     except Exception as error:  # of any kind, if a package is damaged or does not fit the others
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         remedy = f"correct or remove {_keras_json()}" if "configuration" in reason else \
@@ -46,10 +51,11 @@ def _require_backend() -> str:
     if name not in _BACKENDS:
         raise UserError(f"{source}: the backend is {name!r}, which Panotti does not support; pip install tensorflow "
                         "and set KERAS_BACKEND=tensorflow (or jax, or torch).")
+    if {"keras", "tensorflow"} & set(missing):
+        raise UserError(installation.describe_missing(missing))
     if missing:
-        other = "" if name == "tensorflow" else ", or set KERAS_BACKEND=tensorflow"
-        raise UserError(f"{source}: the backend is {name}, but {' and '.join(missing)} can't be found; "
-                        f"pip install {' '.join(missing)}{other}.")
+        raise UserError(f"{source}: the backend is {name}, but {name} can't be found; "
+                        f"pip install {name}, or set KERAS_BACKEND=tensorflow.")
     return name
 
 

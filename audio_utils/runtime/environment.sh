@@ -1,14 +1,19 @@
 # Sourced by demo.sh and tests/run.sh: sets $python, and installs the requirements files given as arguments.
 # If no virtual environment is active, it creates .venv in the suite's folder.
 suite=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+supported='import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'
 
 if [ -n "${VIRTUAL_ENV:-}" ]; then
     python=$VIRTUAL_ENV/bin/python
+    "$python" -c "$supported" 2>/dev/null || {
+        echo "$VIRTUAL_ENV: does not contain Python 3.11, 3.12 or 3.13; type deactivate, and the same command again." >&2
+        exit 1
+    }
 else
     if [ ! -x "$suite/.venv/bin/python" ]; then
         for base in python3 python3.13 python3.12 python3.11 none; do
             [ $base = none ] && { echo "Panotti needs Python 3.11, 3.12 or 3.13; install one of them." >&2; exit 1; }
-            "$base" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && break
+            "$base" -c "$supported" 2>/dev/null && break
         done
         echo "Creating .venv with $("$base" --version) …"
         "$base" -m venv "$suite/.venv"
@@ -20,5 +25,7 @@ wanted=()
 for file in "$@"; do
     wanted+=(-r "$suite/$file")
 done
-echo "Installing missing packages of $* …"
-"$python" -m pip install --quiet --disable-pip-version-check "${wanted[@]}"
+if ! "$python" -m pip install --quiet --no-index "${wanted[@]}" 2>/dev/null; then  # succeeds if nothing is missing
+    echo "Installing packages: up to 0.8 GB to download and 2.8 GB on disk; this takes some minutes …"
+    "$python" -m pip install --disable-pip-version-check "${wanted[@]}"
+fi

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
-from audio_utils.runtime import signals
+from audio_utils.runtime import installation, signals
 from audio_utils.runtime.console import warn
 from audio_utils.runtime.errors import UserError, describe_os_error
 
@@ -17,21 +17,23 @@ _REMEDIES = {"CLIP_SECONDS": "--clip-seconds", "BATCH_SIZE": "--batch-size", "JO
 
 
 def guard_imports(name: str) -> None:
-    """Print one sentence on ^C during a script's imports, not a traceback; name: the script's `__name__`.
+    """Print one sentence on ^C or a missing package during a script's imports; name: the script's `__name__`.
 
     It also turns off the locks of HDF5, which refuses to read where the file system has none; our files are replaced
     atomically.
     """
     os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
     if name == "__main__" and not in_notebook():
-        sys.excepthook = _report_interrupt
+        sys.excepthook = _report
 
 
-def _report_interrupt(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    if not issubclass(kind, KeyboardInterrupt):
+def _report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    missing = installation.describe_missing_module(error) if isinstance(error, ModuleNotFoundError) else None
+    sentence = f"\n{signals.STOPPED}" if issubclass(kind, KeyboardInterrupt) else missing
+    if sentence is None:
         sys.__excepthook__(kind, error, traceback)
     elif sys.stderr is not None:
-        sys.stderr.write(f"\n{signals.STOPPED}\n")
+        sys.stderr.write(f"{sentence}\n")
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -48,6 +50,10 @@ def run(main: Callable[[], int | None]) -> None:
         sys.stdout.flush()
     except UserError as error:
         status = _fail(str(error))
+    except ModuleNotFoundError as error:
+        if not (missing := installation.describe_missing_module(error)):
+            raise
+        status = _fail(missing)
     except MemoryError:
         status = _fail(_describe_no_memory(main))
     except BrokenPipeError:  # the reader has ended, as in `| head`

@@ -50,9 +50,10 @@ def train_fold(options: Namespace, folder: Path, dataset: Dataset, clips: Clips,
         require_same(checkpoint.settings, dataset.settings, PREPROC / SETTINGS)
     state = resume.initial_state(folder / WEIGHTS, checkpoint, options, clips, held_out, constants)
     from audio_utils.training.trainer import Trainer, evaluate
-    model = Trainer(options, folder, dataset, clips, state, checkpoint).train()
+    trainer = Trainer(options, folder, dataset, clips, state, checkpoint)
+    trainer.train()
     index = {name: i for i, name in enumerate(clips.names)}
-    return evaluate(model, clips, np.array([index[name] for name in held_out]))
+    return evaluate(trainer.best_network(), clips, np.array([index[name] for name in held_out]))
 
 
 def write_scores(results: dict[str, Evaluation]) -> None:

@@ -20,8 +20,8 @@ class StepCallbacks(Protocol):
     def on_train_batch_begin(self, epoch_fraction: float) -> None:
         """Called before one or more steps, when this fraction of the epoch is done."""
 
-    def on_train_batch_end(self, steps: int) -> None:
-        """Called after this number of steps."""
+    def on_train_batch_end(self, steps: int, loss: float) -> None:
+        """Called after this number of steps; loss: the mean of the epoch so far."""
 
 
 class _Feed:
@@ -58,7 +58,7 @@ class HostFeed(_Feed):
             sums += logs["loss"], logs["accuracy"]
             if not math.isfinite(logs["loss"]):
                 return math.nan, math.nan
-            callbacks.on_train_batch_end(1)
+            callbacks.on_train_batch_end(1, sums[0] / (step + 1))
         return tuple(map(float, sums / len(batches)))
 
 
@@ -89,7 +89,7 @@ class DeviceFeed(_Feed):
             if keras.config.backend() == "jax":
                 model.jax_state_sync()
             before, done = done, min(step + 1, len(batches))  # Keras counts whole executions
-            callbacks.on_train_batch_end(done - before)
+            callbacks.on_train_batch_end(done - before, logs["loss"])
 
         parameters, targets = zip(*(self.draw(indices, rng) for indices in batches), strict=True)
         epoch = {name: np.concatenate([each[name] for each in parameters]) for name in parameters[0]}

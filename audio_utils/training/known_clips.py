@@ -46,8 +46,11 @@ def hashes(path: Path | None, clips: Clips) -> list[np.ndarray]:
     return [now, np.union1d(now[:0] if before is None else before, now)]
 
 
-def report_test_sounds(known: np.ndarray, test: Clips) -> None:
-    """Say if Test sounds were in Train in an epoch; known: hashes of the clips in any epoch."""
+def report_test_sounds(path: Path, test: Clips) -> None:
+    """Say if Test sounds were in Train in any epoch; nothing for a file of an older version."""
+    known = checkpoints.read_clip_hashes(path, any_epoch=True)
+    if known is None:
+        return
     found = np.flatnonzero(_in(test, known))
     if len(found):
         say(f"{_sounds(len(found))} in Test and {'was' if len(found) == 1 else 'were'} in Train before, such as "

@@ -29,7 +29,8 @@ _WITHOUT_VALIDATION = (": on all clips, because the validation clips have been t
 def read_checkpoint(path: Path, fresh: bool) -> Checkpoint | None:
     """The checkpoint to continue from; None if there is none, or training is to start over."""
     exists = path.exists() and not fresh
-    signals.on_stop(f"Stopped before the first epoch was complete; {path} is unchanged; the same command "
+    unchanged = f"{path} is unchanged; " if path.exists() else ""
+    signals.on_stop(f"Stopped before the first epoch was complete; {unchanged}the same command "
                     f"{'continues' if exists else 'starts again'}.")
     return checkpoints.read(path) if exists else None
 

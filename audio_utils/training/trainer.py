@@ -23,7 +23,7 @@ from audio_utils.inference.network import arrays, assign
 from audio_utils.runtime import signals
 from audio_utils.runtime.console import say
 from audio_utils.runtime.errors import UserError
-from audio_utils.training import checkpointing, known_clips, precision, resume
+from audio_utils.training import checkpointing, epoch_table, known_clips, precision, resume
 from audio_utils.training.augmentation import Augmenter
 from audio_utils.training.early_stopping import EarlyStopping
 from audio_utils.training.ema import EMA
@@ -67,7 +67,7 @@ class Trainer:
         self.schedule = LearningRateSchedule(options.learning_rate, options.warm_up)
         self.early_stopping = EarlyStopping.of(options)
         self._build_model(self._form(checkpoint))
-        self._plotted = time.monotonic()
+        self._plotted, self._lines = time.monotonic(), 0
         if checkpoint:
             resume.report_changed_groups(checkpoint, dataset.grouping.group_by)
             self.best, self.ema.weights = checkpointing.restore(self.weights, checkpoint, self.model, self.optimizer)
@@ -114,8 +114,8 @@ class Trainer:
 
     # --- the whole training ----------------------------------------------------------------------------------------
 
-    def train(self) -> keras.Model:
-        """Train until a stop reason applies; returns the best network, read from weights.hdf5."""
+    def train(self) -> None:
+        """Train until a stop reason applies."""
         self._describe()
         if self.state.history:
             write_history(self.history, self.state.history)  # a run that was killed may not have written it
@@ -123,7 +123,21 @@ class Trainer:
             self.run_epoch()
         say(reason)
         plots.training_curves(self.curves, self.state.history)
+
+    def validation_result(self) -> str:
+        """A sentence about the validation of the network that is kept."""
+        return epoch_table.final_validation(self.state, self._validation_source)
+
+    def best_network(self) -> keras.Model:
+        """The network that is kept, read from weights.hdf5."""
         return network.load(self.weights, checkpoints.read(self.weights))
+
+    @property
+    def _validation_source(self) -> str:
+        """The number of validation clips, and their origin if they are the user's own."""
+        own = self.state.own_validation
+        count = len(self.validation[0] if own else self.split.validation)
+        return f"{count} validation clip{'s' * (count != 1)}{' of Val (never trained on)' if own else ''}"
 
     def _describe(self) -> None:
         mels, frames, channels = self.checkpoint.settings.shape
@@ -131,15 +145,17 @@ class Trainer:
             f"{device.device()} ({keras.config.backend()}, {self.precision}).")
         passes = self.sampler.passes(len(self._epoch_indices))
         repeated = f", {passes} times per epoch" if passes > 1 else ""
-        own = self.state.own_validation
-        validation = f"{len(self.validation[0] if own else self.split.validation)} validation clips" + (
-            " of Val (never trained on)" if own else "")
-        say(f"{len(self.split.training)} training clips{repeated}, {validation}, of {mels} mels, {frames} frames, "
-            f"{channels} channel{'s' * (channels > 1)}, in {len(self.clips.class_names)} classes.")
+        say(f"{len(self.split.training)} training clips{repeated}, {self._validation_source}, of {mels} mels, "
+            f"{frames} frames, {channels} channel{'s' * (channels > 1)}, in {len(self.clips.class_names)} classes.")
         if self.state.epoch:
             best = self.state.best_loss
             loss = f", the best validation loss is {best:.4f}" if math.isfinite(best) else ""
             say(f"Continuing after epoch {self.state.epoch}; epoch {self.state.best_epoch} is kept so far{loss}.")
+            self._announce_annealing()
+
+    def _announce_annealing(self) -> None:
+        if self.state.decay_end and not self.early_stopping.stop_reason(self.state):
+            say(epoch_table.annealing(self.state, self._on_all))
 
     @property
     def _on_all(self) -> bool:
@@ -167,9 +183,9 @@ class Trainer:
         try:
             self._run_epoch()
         except NotFiniteError as problem:
-            raise UserError(
-                f"{problem} in epoch {self.state.epoch + 1}; {self.weights} is unchanged since the previous epoch; "
-                "lower LEARNING_RATE or set PRECISION to float32, and run again.") from None
+            unchanged = f"{self.weights} is unchanged since the previous epoch; " if self.state.epoch else ""
+            raise UserError(f"{problem} in epoch {self.state.epoch + 1}; {unchanged}lower LEARNING_RATE or set "
+                            "PRECISION to float32, and run again.") from None
 
     def _run_epoch(self) -> None:
         start = time.monotonic()
@@ -179,11 +195,18 @@ class Trainer:
         logs |= self._validate(on_all)
         self._require_finite_weights()  # training and validation can have a finite loss with NaN in the weights
         logs["learning_rate"] = self.options.learning_rate * self.schedule.decay(self.state, 0)
+        annealing = bool(self.state.decay_end)
         improved = self.early_stopping.on_epoch_end(self.state, logs)
         if improved:
             self.best = self.ema.weights
         self._save()
-        self._print_epoch(logs, improved, clips, seconds)
+        if self._lines % epoch_table.HEADER_EVERY == 0:
+            say(epoch_table.HEADER)
+        self._lines += 1
+        say(epoch_table.line(self.state, self.options.epochs, improved, clips / seconds, seconds,
+                             time.monotonic() - start))
+        if not annealing:
+            self._announce_annealing()
 
     def _train_epoch(self) -> tuple[dict[str, Any], int]:
         """The logs of training and the number of clips; random numbers depend on the seed and the epoch alone."""
@@ -192,7 +215,7 @@ class Trainer:
             keras.utils.set_random_seed(int(rng.integers(1 << 32)))
         batches = self.sampler.batches(self._epoch_indices, rng)
         with tqdm(total=len(batches), desc=f"epoch {self.state.epoch + 1:4}", disable=None, unit=" steps", leave=False,
-                  delay=2) as self._progress_bar:
+                  delay=2, dynamic_ncols=True) as self._progress_bar:
             loss, accuracy = self.feed.train(self.compiled, batches, rng, self)
         self._update_ema()
         self._require_finite(loss, "loss")
@@ -202,8 +225,9 @@ class Trainer:
         """The feed's callback before a step."""
         self.optimizer.learning_rate = self.schedule(self.state, epoch_fraction)
 
-    def on_train_batch_end(self, steps: int) -> None:
+    def on_train_batch_end(self, steps: int, loss: float) -> None:
         """The feed's callback after steps."""
+        self._progress_bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
         self._progress_bar.update(steps)
         due = self.ema.is_due(self.state, steps)
         self.state.step += steps
@@ -244,14 +268,6 @@ class Trainer:
         if time.monotonic() - self._plotted > _PLOT_SECONDS:
             plots.training_curves(self.curves, self.state.history)
             self._plotted = time.monotonic()
-
-    def _print_epoch(self, logs: dict[str, Any], improved: bool, clips: int, seconds: float) -> None:
-        validation = (f"on all clips, including validation, until epoch {self.state.decay_end} "
-                      if logs["val_loss"] is None else
-                      f"validation: loss {logs['val_loss']:.4f}  accuracy {logs['val_accuracy']:6.2%}  "
-                      f"best {self.state.best_loss:.4f} in epoch {self.state.best_epoch:3}{'*' if improved else ' '}")
-        say(f"epoch {self.state.epoch:4}  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:6.2%}  {validation} "
-            f"{clips / seconds:5.0f} clips/s {seconds:6.1f} s")
 
 
 def evaluate(model: keras.Model, clips: Clips, indices: np.ndarray | None = None) -> Evaluation:

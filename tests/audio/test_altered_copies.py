@@ -1,5 +1,8 @@
 """Altered copies: each transformation does what its parameter says, and channels keep their delays and levels."""
 
+import platform
+import sys
+
 import numpy as np
 import pytest
 import soundfile
@@ -81,6 +84,16 @@ def test_a_tone_gets_the_given_pitch_length_and_level(rate, parameters, pitch, t
     steady = copy[0, round(0.1 * rate):round((end - 0.1) * rate)]
     assert frequency_of(steady, rate) == pytest.approx(1000 * pitch, rel=1e-3)
     assert np.abs(steady).max() == pytest.approx(0.5 * 10 ** (parameters.get("level_db", 0) / 20), rel=0.02)
+
+
+@pytest.mark.parametrize(("system", "machine", "required"), [
+    ("linux", "x86_64", True), ("linux", "aarch64", False), ("darwin", "arm64", True), ("win32", "AMD64", True)])
+def test_python_stretch_is_optional_where_it_has_no_wheels(monkeypatch, system, machine, required):
+    """Where it is required and missing, the import fails, and one sentence says how to install it."""
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setitem(sys.modules, "python_stretch", None)
+    assert altered_copies.can_stretch() == required
 
 
 def test_tempo_moves_a_click_in_proportion():

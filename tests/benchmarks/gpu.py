@@ -66,7 +66,7 @@ def note(options, **figures: object) -> None:
 
 # === The suite's internals: everything that depends on their names is between this line and the next one like it ====
 
-EPOCH_LINE = re.compile(r"epoch +(\d+) .*?([\d.]+) clips/s +([\d.]+) s")  # number, clips/s, seconds without validation
+EPOCH_LINE = re.compile(r"epoch +(\d+) .* (\d+) +([\d.]+) s")  # number, clips/s, seconds without validation
 NETWORK_LINE = re.compile(r"Network .* on (.*)\.")  # device (backend, precision)
 ACCURACY_COLUMN = "val_accuracy"  # of history.csv
 

@@ -44,11 +44,44 @@ def test_bootstrap_interval_has_the_width_of_delong_1988():
     assert high - low == pytest.approx(2 * 1.96 * error, rel=0.1)
 
 
+def test_interval_of_an_auc_covers_it():
+    """Coverage over simulated normal scores, with few positives, as in a test set of ten classes."""
+    rng = np.random.default_rng(4)
+    true, covered = 0.9214, 0  # Φ(2 / √2)
+    for _ in range(400):
+        positive, negative = rng.normal(2, 1, 8), rng.normal(0, 1, 72)
+        low, high = intervals.auc_interval(np.mean(positive[:, None] > negative), 8, 72)
+        covered += low <= true <= high
+    assert 0.92 <= covered / 400 <= 0.99
+
+
+@pytest.mark.parametrize(("auc", "positives", "negatives"), [(1, 4, 36), (0, 4, 36), (0.5, 1, 1), (0.999, 500, 500)])
+def test_interval_of_an_extreme_auc_is_not_empty(auc, positives, negatives):
+    low, high = intervals.auc_interval(auc, positives, negatives)
+    assert 0 <= low <= auc <= high <= 1
+    assert high - low > 0.001
+    mirrored = intervals.auc_interval(1 - auc, negatives, positives)
+    assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-6)
+
+
 def test_calibration_error_of_known_bins():
-    confidence = np.array([0.61, 0.61, 0.61, 0.61, 0.95, 0.95, 1.0, 1.0])
-    correct = np.array([1, 1, 1, 0, 1, 1, 1, 0], bool)
+    confidence = np.repeat([0.61, 0.95, 1.0], 10)
+    correct = np.repeat([True, False, True, False, True], [8, 2, 9, 1, 10])
     bins, error = intervals.reliability(confidence, correct)
-    assert error == pytest.approx(0.5 * abs(0.61 - 0.75) + 0.5 * abs(0.975 - 0.75))
-    assert np.nansum(bins[:, 4]) == 1
-    assert bins[14, :2] == pytest.approx((0.975, 0.75))
-    assert np.isnan(bins[0, :4]).all()
+    assert bins[:, [0, 1, 4]] == pytest.approx(np.array([[0.61, 0.8, 10], [0.95, 0.9, 10], [1, 1, 10]]))
+    assert error == pytest.approx((0.19 + 0.05 + 0) / 3)
+
+
+@pytest.mark.parametrize(("count", "bins"), [(1, 1), (19, 1), (57, 5), (1000, 10)])
+def test_bins_have_equal_counts(count, bins):
+    confidence = np.random.default_rng(5).uniform(0.3, 1, count)
+    found, _ = intervals.reliability(confidence, confidence > 0.5)
+    assert len(found) == bins
+    assert np.ptp(found[:, 4]) <= 1
+    assert found[:, 4].sum() == count
+
+
+def test_equal_confidences_are_in_one_bin():
+    found, error = intervals.reliability(np.ones(100), np.arange(100) < 90)
+    assert len(found) == 1
+    assert error == pytest.approx(0.1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from audio_utils.data.clips import Clips, one_hot
-from audio_utils.evaluation.metrics import Evaluation, roc_curves, score, write_mistakes
+from audio_utils.evaluation.metrics import Evaluation, natural_order, roc_curves, score, write_mistakes
 
 
 def evaluation(predicted, labels, confidence):
@@ -60,3 +60,19 @@ def test_evaluation_of_some_clips_and_of_pooled_folds():
     assert pooled.names == ["b", "d", "a", "c"]
     assert pooled.labels.tolist() == [1, 0, 0, 1]
     assert Evaluation.of(clips, pooled.probabilities).names == clips.names
+
+
+def test_class_names_are_in_natural_order():
+    names = ["e0a0", "e0a120", "e0a30", "Zebra", "apple", "x10", "x9b", "", "10", "9"]
+    assert [names[i] for i in natural_order(names)] == [
+        "", "9", "10", "apple", "e0a0", "e0a30", "e0a120", "x9b", "x10", "Zebra"]
+
+
+def test_natural_order_changes_no_score():
+    found = evaluation([0, 1, 1, 2], [0, 1, 2, 2], [0.9, 0.8, 0.7, 0.6])._replace(class_names=["a10", "a9", "a1"])
+    shown = found.in_natural_order()
+    assert shown.class_names == ["a1", "a9", "a10"]
+    for each in (found, shown):
+        assert [each.class_names[i] for i in each.labels] == ["a10", "a9", "a1", "a1"]
+        assert [each.class_names[i] for i in each.predicted] == ["a10", "a9", "a9", "a1"]
+    assert score(shown, roc_curves(shown))["classes"] == score(found, roc_curves(found))["classes"]

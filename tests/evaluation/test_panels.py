@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 from conftest import sine
+from matplotlib.figure import Figure
 from PIL import Image
 
 from audio_utils.audio import melgram
@@ -25,11 +26,45 @@ def curve(auc):
     return RocCurve(np.linspace(0, 1, 3), np.linspace(0, 1, 3), auc)
 
 
-def test_history_finding_names_the_best_epoch():
-    assert panels.history_finding(epochs(3)) == "Best epoch: 3 of 3, validation loss 0.7333, accuracy 80.0%"
+def with_rates(history, rates):
+    return [{**epoch, "learning_rate": rate} for epoch, rate in zip(history, rates, strict=True)]
+
+
+def test_history_finding_names_the_kept_epoch():
+    assert panels.history_finding(epochs(1)) == "Epoch 1 of 1 is kept: validation loss 2.2000, accuracy 40.0%"
+    assert panels.history_finding(epochs(3)) == (
+        "Epoch 3 of 3 is kept: validation loss 0.7333, accuracy 80.0%; the loss was still falling")
+    assert panels.history_finding([*epochs(3), {**epochs(1)[0], "epoch": 4}]) == (
+        "Epoch 3 of 4 is kept: validation loss 0.7333, accuracy 80.0%; the loss has not improved since")
     assert panels.history_finding(epochs(3, 2)) == (
-        "Best epoch: 3, validation loss 0.7333, accuracy 80.0%; the saved network is from epoch 5, trained on all "
-        "clips")
+        "Epoch 5 is kept, trained on all clips since epoch 4; best before: epoch 3, validation loss 0.7333, accuracy "
+        "80.0%")
+    assert panels.history_finding(with_rates(epochs(4), [1, 1, 1, 0.5])) == (
+        "Epoch 4 of 4 is kept: validation loss 0.5500, accuracy 85.0%; annealing lowered the loss from 1.1000")
+
+
+def test_kept_epoch_is_the_best_or_the_last_one_trained_on_all():
+    assert panels.kept_epoch([*epochs(3), {**epochs(1)[0], "epoch": 4}])["epoch"] == 3
+    assert panels.kept_epoch(epochs(3, 2))["epoch"] == 5
+
+
+@pytest.mark.parametrize(("rates", "phases"), [
+    ([1, 1, 1], []), ([1, 1, 1, 0.5, 0.2, 0], [(2, 6)]), ([1, 0.5, 0.5, 0.5], []),
+    ([1, 1, 0.5, 0.2, 1, 1, 0.4], [(1, 4), (5, 7)]), ([], [])])
+def test_annealing_is_where_the_learning_rate_falls(rates, phases):
+    """The rate of an epoch is that of its first step: the first epoch of a phase has the rate before it."""
+    assert panels.annealing_phases(with_rates(epochs(len(rates)), rates)) == phases
+
+
+@pytest.mark.parametrize("metric", ["loss", "accuracy"])
+def test_every_line_of_the_history_has_a_legend(metric):
+    history = [{**epoch, "loss": 1, "accuracy": 0.5} for epoch in with_rates(epochs(4, 2), [1, 1, 0.6, 0.4, 0.2, 0.1])]
+    axes = Figure().subplots()
+    panels.draw_history(axes, history, metric)
+    assert {text.get_text() for text in axes.get_legend().get_texts()} == {
+        "training (augmentation, dropout)", "validation", "annealing", "kept: epoch 6"}
+    assert len(axes.lines) == 3
+    assert [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in axes.patches] == [(1, 6)]
 
 
 def test_roc_finding_names_the_lowest_class():
@@ -38,10 +73,15 @@ def test_roc_finding_names_the_lowest_class():
     assert panels.roc_finding({}, None) == "No ROC curves: they require test files of two classes"
 
 
-def test_key_has_the_lowest_classes_in_distinct_styles():
-    key = panels.roc_key({f"{i}": curve(1 - i / 100) for i in range(50)})
-    assert [name for name, _, _ in key] == [f"{i}" for i in range(49, 35, -1)]
-    assert len({(color, style) for _, color, style in key}) == 14
+def test_only_the_hard_classes_are_in_color():
+    curves = {f"{i}": curve(1 - i / 100) for i in range(50)}
+    assert [name for name, _ in panels.roc_key(curves)] == ["49", "48", "47", "46", "45"]
+    assert len({color for _, color in panels.roc_key(curves)}) == 5
+    assert [name for name, _ in panels.roc_key({"a": curve(1.0), "b": curve(0.9)})] == ["b"]
+    axes = Figure().subplots()
+    panels.draw_roc_curves(axes, curves)
+    labels = [line.get_label() for line in axes.lines if not line.get_label().startswith("_")]
+    assert labels == ["49  0.5100", "48  0.5200", "47  0.5300", "46  0.5400", "45  0.5500", "other classes", "chance"]
 
 
 @pytest.mark.parametrize(("auc", "text"), [(1.0, "1.0000"), (0.99996, "0.9999"), (0.75, "0.7500")])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from audio_utils.evaluation import plots
+from audio_utils.evaluation import drawing, plots
 from audio_utils.evaluation.metrics import RocCurve
 
 UNUSUAL = ["<script>alert(1)", "\"'><img src=x onerror=alert(2)>", "日本 $x_2$ {{ 7 * 7 }}", "a\udcff\x01b"]
@@ -45,7 +45,41 @@ def test_samples_plot_grows_with_the_number_of_classes(tmp_path, classes, own_sp
     rng = np.random.default_rng(1)
     files = {"Train": 3, "Test": 1} if own_split else {None: 4}
     data = {f"class {i} " + "long " * (i % 3) * 9: plots.ClassSummary(
-        files, rng.uniform(0.1, 9, 4), rng.uniform(-60, 0, 4), np.arange(4) == i) for i in range(classes)}
+        files, rng.uniform(0.1, 9, 4), rng.uniform(-60, 0, 4),
+        {"silent": np.arange(4) == i, "clipped": np.arange(4) > i}) for i in range(classes)}
     plots.samples(tmp_path / "samples.png", data, "a title")
     with Image.open(tmp_path / "samples.png") as image:
         assert image.size[1] > 120 * (1 + 0.2 * classes)
+
+
+def figure_of(monkeypatch, draw, *arguments):
+    """The figure that a function would save."""
+    saved = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: saved.append(figure))
+    draw("a.png", *arguments)
+    return saved[0]
+
+
+def test_samples_plot_names_the_problem_of_each_dot(monkeypatch):
+    problems = {"silent": np.array([0, 0, 0, 1], bool), "clipped": np.array([1, 1, 0, 0], bool),
+                "empty": np.zeros(4, bool)}
+    data = {name: plots.ClassSummary({None: 4}, np.arange(1, 5), np.arange(-4, 0), problems) for name in ("a10", "a9")}
+    figure = figure_of(monkeypatch, plots.samples, data, "a title")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "sound without problems", "silent (2)", "clipped (4)", "median"]
+    counts, durations, _ = figure.axes
+    assert [label.get_text() for label in counts.get_yticklabels()] == ["a9", "a10"]
+    by_label = {dots.get_label(): dots.get_offsets()[:, 0].tolist() for dots in durations.collections}
+    assert by_label["silent (2)"] == [4, 4]
+    assert by_label["sound without problems"] == [3, 3]
+
+
+def test_confusion_matrix_is_in_natural_order(monkeypatch):
+    figure = figure_of(monkeypatch, plots.confusion_matrix, np.array([[1, 2], [3, 4]]), ["a10", "a9"])
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a9", "a10"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["4", "3", "2", "1"]
+
+
+def test_long_names_keep_their_end():
+    assert drawing.short_label("a rather long class name, number 17") == "a rather long …number 17"
+    assert drawing.short_label("short $x$") == r"short \$x\$"

@@ -75,6 +75,14 @@ def test_the_remedy_against_lack_of_memory_is_a_flag_that_the_script_has(capsys,
     assert flags
 
 
+def test_a_package_that_is_missing_from_main_is_one_sentence(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(SystemExit) as end:
+        script.run(raises(ModuleNotFoundError("no module", name="jinja2.sandbox")))
+    assert end.value.code == 1
+    assert capsys.readouterr().err.startswith(f"jinja2 is not installed in {sys.executable}; type: ")
+
+
 def shim(folder, code):
     """A library that makes flock fail, to be loaded before all others."""
     (folder / "no_locks.c").write_text(f"#include <errno.h>\nint flock(int f, int o) {{ errno = {code}; return -1; }}")
@@ -190,11 +198,14 @@ def test_an_interrupt_during_the_imports_is_one_sentence(tmp_path, monkeypatch, 
     assert (process.stdout, process.stderr) == ("", f"\n{signals.STOPPED}\n")
 
 
-def test_other_errors_during_the_imports_are_tracebacks(monkeypatch):
+@pytest.mark.parametrize("error", [ImportError("no numpy"), ModuleNotFoundError("no file", name="audio_utils.nothing")])
+def test_other_errors_during_the_imports_are_tracebacks(monkeypatch, error):
     written = io.StringIO()
     monkeypatch.setattr(sys, "stderr", written)
-    script._report_interrupt(ImportError, ImportError("no numpy"), None)
-    assert written.getvalue() == "ImportError: no numpy\n"
+    script._report(type(error), error, None)
+    assert written.getvalue() == f"{type(error).__name__}: {error}\n"
+    with pytest.raises(type(error)):
+        script.run(raises(error))
 
 
 def test_an_import_of_a_script_by_another_installs_nothing():
@@ -271,12 +282,12 @@ def test_in_a_notebook_scripts_run_and_are_interrupted_and_the_kernel_stays(tmp_
     first, trained, again, trained_again, interrupted, mistake, resumed = cells.stdout.split("In:")[1:]
     assert "80 computed" in first
     assert "0 computed" in again
-    assert "Test: loss" in trained
-    assert "Test: loss" in trained_again
+    assert "Now run eval_network.py" in trained
+    assert "Now run eval_network.py" in trained_again
     assert "KeyboardInterrupt" in interrupted
     assert "Done: " not in interrupted
     assert "SystemExit: 1" in mistake
     assert "Traceback" not in mistake
     assert "weights.hdf5: contains the network 'vgg', but NETWORK is 'residual'" in cells.stderr
     assert "Continuing after epoch" in resumed
-    assert "Test: loss" in resumed
+    assert "Now run eval_network.py" in resumed

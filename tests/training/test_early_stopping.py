@@ -50,6 +50,7 @@ def test_below_the_loss_target_a_plateau_ends_training_without_annealing():
 
 def test_the_maximum_number_of_epochs_ends_training():
     assert run([1.0, 0.5], epochs=2)[2] == "Done: 2 epochs (EPOCHS); epoch 2 is kept."
+    assert run([1.0], epochs=1)[2] == "Done: 1 epoch (EPOCHS); epoch 1 is kept."
 
 
 def test_of_epochs_without_validation_the_last_is_kept():

@@ -24,8 +24,8 @@ class Recorder:
     def on_train_batch_begin(self, epoch_fraction):
         self.events.append(epoch_fraction)
 
-    def on_train_batch_end(self, steps):
-        self.events.append(f"{steps} done")
+    def on_train_batch_end(self, steps, loss):
+        self.events.append(f"{steps} done, loss {loss}")
 
 
 def clips(count=6):
@@ -50,7 +50,7 @@ def test_each_batch_has_its_clips_and_targets():
     for (batch, targets), indices in zip(recorder.batches, ([4, 1], [0, 3]), strict=True):
         assert np.array_equal(batch, clips().melgrams[indices])
         assert np.array_equal(targets, clips().targets[indices])
-    assert recorder.events == [0.0, "1 done", 0.5, "1 done"]
+    assert recorder.events == [0.0, "1 done, loss 2.0", 0.5, "1 done, loss 3.0"]
 
 
 def test_a_loss_that_is_not_finite_ends_the_epoch_immediately():

@@ -46,6 +46,7 @@ def test_an_older_file_says_nothing(tmp_path, capsys):
     with h5py.File(tmp_path / "weights.hdf5", "w") as file:
         file.create_group("panotti")
     known_clips.report_changes(tmp_path / "weights.hdf5", clips("abc"), 3, True)
+    known_clips.report_test_sounds(tmp_path / "weights.hdf5", clips("abc"))
     assert capsys.readouterr().out == ""
 
 
@@ -59,15 +60,13 @@ def test_melgrams_that_another_computer_rounds_differently_are_the_same_sound(sa
 
 
 def test_test_sounds_that_were_in_train_in_any_epoch_are_reported(save, capsys):
-    for epoch in ("abc", "ab"):
+    for epoch in ("abc", "ab", "ad"):
         path = save(clips(epoch))
-    known = known_clips.hashes(path, clips("ad"))[1]
-    assert len(known) == 4
-    known_clips.report_test_sounds(known, clips("ecb", replaced="b"))
+    known_clips.report_test_sounds(path, clips("ecb", replaced="b"))
     assert capsys.readouterr().out.startswith("1 sound is in Test and was in Train before, such as a/c")
-    known_clips.report_test_sounds(known, clips("ecb"))
+    known_clips.report_test_sounds(path, clips("ecb"))
     assert capsys.readouterr().out.startswith("2 sounds are in Test and were in Train before, such as a/c")
-    known_clips.report_test_sounds(known, clips("e"))
+    known_clips.report_test_sounds(path, clips("e"))
     assert capsys.readouterr().out == ""
 
 

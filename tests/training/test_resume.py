@@ -1,9 +1,12 @@
 """resume.py: checkpoints that match or not, and the validation clips."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from audio_utils.data.split import Grouping
+from audio_utils.runtime import signals
 from audio_utils.runtime.errors import UserError
 from audio_utils.training import resume
 from audio_utils.training.state import COLUMNS, TrainingState
@@ -156,3 +159,19 @@ def test_val_that_is_new_in_a_resumed_training_is_refused():
 def test_too_few_sounds_for_validation_are_refused():
     with pytest.raises(UserError, match="contains too few sounds for validation; add more to each class"):
         split(["a/1.wav", "b/1.wav"], TrainingState({}))
+
+
+@pytest.mark.parametrize(("exists", "fresh", "sentence"), [
+    (False, False, "the same command starts again."),
+    (True, True, "weights.hdf5 is unchanged; the same command starts again."),
+    (True, False, "weights.hdf5 is unchanged; the same command continues.")])
+def test_stopped_in_the_first_epoch_only_an_existing_file_is_called_unchanged(tmp_path, monkeypatch, exists, fresh,
+                                                                              sentence):
+    monkeypatch.chdir(tmp_path)
+    path, sentences = Path("weights.hdf5"), []
+    monkeypatch.setattr(signals, "on_stop", sentences.append)
+    monkeypatch.setattr("audio_utils.inference.checkpoint.read", Path.exists)
+    if exists:
+        path.touch()
+    assert bool(resume.read_checkpoint(path, fresh)) is (exists and not fresh)
+    assert sentences == [f"Stopped before the first epoch was complete; {sentence}"]

@@ -1,0 +1,61 @@
+"""The lines that training prints: a table of epochs that fits 80 columns, and the final validation figures."""
+
+from typing import Any
+
+from audio_utils.training.state import TrainingState
+
+HEADER = ("                  training         validation\n"
+          "              loss accuracy    loss accuracy     best  clips/s     time  left")
+HEADER_EVERY = 20  # epochs, so that it stays on a screen of 24 lines
+
+
+def line(state: TrainingState, epochs: int, improved: bool, clips_per_second: float, seconds: float,
+         total_seconds: float) -> str:
+    """The line of the last epoch in the state; a star after the best validation loss marks an improvement.
+
+    epochs: the maximum (EPOCHS). seconds: of training alone; total_seconds: of the whole epoch.
+    """
+    logs = state.history[-1]
+    validation = f"{'on all clips':>15}{'':9}" if logs["val_loss"] is None else \
+        f"{_pair(logs['val_loss'], logs['val_accuracy'])}  {_loss(state.best_loss)}{'*' if improved else ' '}"
+    remaining = min(state.decay_end, state.first_epoch + epochs) - state.epoch
+    left = _duration(remaining * total_seconds) if remaining > 0 else ""
+    return (f"epoch {state.epoch:4}  {_pair(logs['loss'], logs['accuracy'])}  {validation} {clips_per_second:8.0f} "
+            f"{seconds:6.1f} s {left:>6}").rstrip()
+
+
+def _pair(loss: float, accuracy: float) -> str:
+    return f"{_loss(loss)}  {accuracy:7.2%}"
+
+
+def _loss(value: float) -> str:
+    """Six characters; a cross-entropy does not exceed 17."""
+    return f"{value:.4f}" if value < 10 else f"{value:.3f}"
+
+
+def _duration(seconds: float) -> str:
+    """0:05, 12:34, 1h05m, 12h."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours = minutes // 60
+    return f"{minutes}:{seconds:02}" if not hours else f"{hours}h{minutes % 60:02}m" if hours < 10 else f"{hours}h"
+
+
+def annealing(state: TrainingState, on_all: bool) -> str:
+    """A sentence about the decay of the learning rate; on_all: whether all clips are now trained on."""
+    without = "; the validation clips are now trained on too, so there is no validation loss" if on_all else ""
+    start = "from here on" if state.decay_start <= state.epoch else f"after epoch {state.decay_start}"
+    return f"The learning rate decays {start}, to 0 in epoch {state.decay_end}{without}."
+
+
+def final_validation(state: TrainingState, source: str) -> str:
+    """A sentence about the validation of the kept network; source: the number of validation clips, and their origin."""
+    kept = state.history[state.best_epoch - 1]
+    if kept["val_loss"] is not None:
+        return f"Validation: {_figures(kept)} of {source}."
+    last = next((logs for logs in reversed(state.history) if logs["val_loss"] is not None), None)
+    before = f"; before that, in epoch {last['epoch']}: {_figures(last)} of {source}" if last else ""
+    return f"Validation: no result, because the kept network was trained on the validation clips too{before}."
+
+
+def _figures(logs: dict[str, Any]) -> str:
+    return f"loss {logs['val_loss']:.4f}, accuracy {logs['val_accuracy']:.2%}"

@@ -1,0 +1,80 @@
+"""The next steps name the problem that the numbers show, in at most three sentences."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from audio_utils.data.sounds import Sound
+from audio_utils.evaluation import next_steps
+from audio_utils.evaluation.metrics import Evaluation
+
+ENOUGH = {"a": 100, "b": 100, "c": 100}
+
+
+def evaluation(counts, confidence=0.6):
+    """An evaluation with this confusion matrix; every predicted class has this probability."""
+    counts = np.array(counts)
+    labels, predicted = np.repeat(np.argwhere(counts >= 0), counts.ravel(), axis=0).T
+    probabilities = np.full((len(labels), len(counts)), (1 - confidence) / (len(counts) - 1), np.float32)
+    probabilities[np.arange(len(labels)), predicted] = confidence
+    return Evaluation([f"x/{i}.wav" for i in range(len(labels))], list("abc")[:len(counts)], labels, probabilities)
+
+
+def steps(counts, training=ENOUGH, validation=100, remedy="", confidence=0.6):
+    return next_steps.choose(evaluation(counts, confidence), training, validation, remedy)
+
+
+GOOD = [[300, 2, 2], [2, 300, 2], [2, 2, 300]]
+
+
+@pytest.mark.parametrize(("counts", "options", "sentence"), [
+    (GOOD, {}, "Play the mistakes below, and add training files like them."),
+    (GOOD, {"remedy": "Do this."}, "Do this."),
+    (GOOD, {"validation": 9}, "Raise VALIDATION_FRACTION, or add sounds: 9 validation clips can"),
+    (GOOD, {"training": {"a": 100, "b": 100, "c": 12}}, "Add sounds to c, which has 12 training files, while a"),
+    (GOOD, {"training": {"a": 30, "b": 12, "c": 13}}, "Add sounds to b and c: fewer than 20 training files."),
+    (GOOD, {"training": {"a": 9, "b": 9, "c": 9}}, "Add sounds: all classes have fewer than 20 training files."),
+    (GOOD, {"confidence": 0.95}, "Check the labels of the first 12 mistakes: a wrong class with a"),
+    ([[300, 9, 0], [4, 300, 0], [1, 1, 300]], {}, "Compare a and b, which 13 of 15 mistakes confuse: check"),
+    ([[5, 5, 5]] * 3, {}, "Check the sounds and their labels (audio_utils/inspect_samples.py): the accuracy is not"),
+    ([[5, 0, 0], [0, 5, 0], [0, 0, 5]], {}, "Test the network on recordings from another day, place or microphone"),
+    ([[9, 1], [1, 9]], {}, "Run train_network.py --folds 5 to test every sound once: 20 test files only show that the "
+                           "accuracy is between 70% and 97%."),
+])
+def test_first_step_is_about_the_problem(counts, options, sentence):
+    assert steps(counts, **options)[0].startswith(sentence)
+
+
+def test_at_most_three_steps():
+    many = steps([[9, 4, 0], [1, 9, 1], [0, 0, 9]], {"a": 100, "b": 10, "c": 10}, 9, "Do this.", 0.99)
+    assert len(many) == 3
+    assert many[0] == "Do this."
+
+
+def test_unknown_numbers_are_not_mentioned():
+    assert steps(GOOD, training={}, validation=0) == ["Play the mistakes below, and add training files like them."]
+
+
+@pytest.mark.parametrize(("recordings", "own_split", "remedy"), [
+    (6, False, "Run preprocess_data.py --split-anew"), (6, True, "Move all clips of a recording into one split"),
+    (2, False, "Add sounds from other recordings to a")])
+def test_recordings_in_both_splits_are_counted(recordings, own_split, remedy):
+    test = {"a/0.wav": "0", "a/1.wav": "1", "b/0.wav": ""}
+    train = {f"a/{i}.wav": f"{i % recordings}" for i in range(2, 12) if i % recordings != 1} | {"b/1.wav": ""}
+    shared = next_steps.shared_recordings(test, train, own_split)
+    assert shared.warning.startswith("The score is too optimistic: 1 of 3 test files are from recordings")
+    assert shared.remedy.startswith(remedy)
+
+
+def test_separate_recordings_give_no_warning():
+    test, train = {"a/0.wav": "x", "a/1.wav": ""}, {"a/0.wav": "y", "a/2.wav": ""}
+    assert next_steps.shared_recordings(test, train, True) == next_steps.Shared()
+
+
+def test_names_of_takes_are_pointed_out_unless_grouped():
+    sounds = [Sound("a", Path(f"Samples/a/1-{i}-{take}.wav")) for i in range(30) for take in "AB"]
+    assert "may be too optimistic" in next_steps.shared_takes(sounds, set(), "").warning
+    assert "--group-by" in next_steps.shared_takes(sounds, set(), "").remedy
+    assert next_steps.shared_takes(sounds, set(), "-[A-Z]$") == next_steps.Shared()
+    assert next_steps.shared_takes(sounds, set(sounds), "") == next_steps.Shared()

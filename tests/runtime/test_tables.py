@@ -1,0 +1,44 @@
+"""tables.py: lines fit the terminal, and long names are shortened in the middle."""
+
+import pytest
+
+from audio_utils.runtime import tables
+
+
+@pytest.fixture(autouse=True)
+def _terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+
+
+def test_without_a_terminal_a_line_has_80_columns(monkeypatch):
+    monkeypatch.delenv("COLUMNS")
+    monkeypatch.setattr("sys.__stdout__", None)
+    assert tables.columns() == 79
+
+
+@pytest.mark.parametrize(("name", "limit", "shortened"), [
+    ("short", 8, "short"), ("exactly8", 8, "exactly8"), ("Tube_Screamer_high", 9, "Tube…high"),
+    ("12345678", 7, "123…678"),
+    ("ノイズの多い録音", 9, "ノイ…録音"), ("a" + "e\u0301" * 9, 8, "aééé…ééé")])
+def test_a_name_keeps_its_beginning_and_its_end(name, limit, shortened):
+    assert tables.shorten(name, limit) == shortened
+    assert tables.display_width(shortened) <= limit
+
+
+def test_only_the_longest_names_are_shortened():
+    assert tables.shorten_all(["dog", "a" * 30, "b" * 12], 30) == ["dog", "aaaaaaa…aaaaaaa", "b" * 12]
+    assert tables.shorten_all(["dog", "cat"], 0) == ["dog", "cat"]
+    assert tables.shorten_all(["a" * 30] * 2, 0) == ["aaaa…aaa"] * 2
+    assert tables.shorten_all([], 5) == []
+
+
+def test_a_table_fits_and_is_aligned():
+    lines = tables.table([["class", "files", "AUC"], ["犬" * 30, "3", "0.99"], ["cat", "12345", "-"]])
+    assert lines == ["class" + 20 * " " + "  files   AUC", "犬" * 6 + "…" + "犬" * 6 + "      3  0.99",
+                     "cat" + 22 * " " + "  12345     -"]
+    assert max(map(tables.display_width, lines)) <= 39
+
+
+def test_a_short_table_takes_no_more_room_than_it_needs():
+    assert tables.table([["class", "files", ""], ["cat", "1", "note"], ["dog", "2", ""]]) == [
+        "class  files", "cat        1  note", "dog        2"]
