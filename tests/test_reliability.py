@@ -171,7 +171,7 @@ def kill_in_training(folder, flags, rng):
 
 @pytest.mark.slow
 def test_training_killed_at_random_gives_the_same_files(call, folder, tmp_path, request, capsys):
-    kills = 100 if request.config.getoption("--long") else 2
+    kills = 100 if request.config.getoption("--long") else 1
     flags = (*QUICK, "--epochs", 8 * kills + 8, "--patience", 100_000, "--min-delta", 0, "--loss-target", 0)
     uninterrupted = shutil.copytree(folder, tmp_path / "uninterrupted")
     call(train_network, uninterrupted, *flags)
