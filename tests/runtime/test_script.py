@@ -157,7 +157,8 @@ def test_any_file_name_can_be_printed(tmp_path):
 def test_with_all_streams_closed_workers_and_training_write_the_same_files(tmp_path):
     folders = [tones(tmp_path / name, files=40, seconds=0.1) for name in ("open", "closed")]
     for folder, redirection in zip(folders, ("", "<&- >&- 2>&-"), strict=True):
-        for command in ("preprocess_data.py --jobs 2", "train_network.py --network vgg --epochs 1 --precision float32"):
+        for command in ("preprocess_data.py --jobs 2",
+                        "train_network.py --network vgg --epochs 1 --epoch-clips 1 --precision float32"):
             name, *flags = command.split()
             assert run_in_shell(folder, redirection, str(ROOT / name), *flags).returncode == 0
     files = [{str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*")
@@ -257,7 +258,7 @@ def interrupt_after(condition):
         os.kill(os.getpid(), signal.SIGINT)
     threading.Thread(target=wait, daemon=True).start()
 
-train = "train_network.py --network vgg --epoch-clips 1"
+train = "train_network.py --network vgg --epoch-clips 1 --precision float32"
 for _ in range(2):
     run("preprocess_data.py --jobs 2")
     run(f"{train} --epochs 2")
