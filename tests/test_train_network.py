@@ -90,15 +90,15 @@ def arrays(folder, group):
 
 @pytest.mark.slow
 def test_it_learns_and_reports(call, folder):
-    out = call(train_network, folder, *QUICK, "--network", "residual", "--epochs", 12, "--loss-target", 0,
+    out = call(train_network, folder, *QUICK, "--network", "residual", "--epochs", 8, "--loss-target", 0,
                "--ema-decay", 0)
     assert "12 training clips, 4 validation clips, of 96 mels, 22 frames, 1 channel, in 2 classes." in out
     assert "(tensorflow, " in out
-    assert out.count("\nepoch ") == 12
-    assert "Done: 12 epochs (EPOCHS)" in out
+    assert out.count("\nepoch ") == 8
+    assert "Done: 8 epochs (EPOCHS)" in out
     assert re.search(r"\nValidation: loss .* of 4 validation clips.\nNow run eval_network.py", out)
     assert max(map(len, out[out.index("\nepoch "):out.index("Done")].splitlines())) <= 79
-    assert [row["epoch"] for row in rows(folder)] == [str(i) for i in range(1, 13)]
+    assert [row["epoch"] for row in rows(folder)] == [str(i) for i in range(1, 9)]
     assert float(rows(folder)[-1]["loss"]) < 0.8 * float(rows(folder)[0]["loss"])  # it falls to some 0.001 of it
     assert (folder / "training_curves.png").read_bytes().startswith(b"\x89PNG")
 
@@ -214,8 +214,8 @@ def pair(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("network", "stops"), [("residual", (1, 3, 4)),
-                                               pytest.param("vgg", (3, 4), marks=pytest.mark.long),
+@pytest.mark.parametrize(("network", "stops"), [("residual", (3, 4)),
+                                               pytest.param("vgg", (1, 3, 4), marks=pytest.mark.long),
                                                pytest.param("pair", (3, 4), marks=pytest.mark.long)])
 def test_resumed_training_equals_uninterrupted_training_bit_for_bit(call, folder, tmp_path, pair, network, stops):
     other = shutil.copytree(folder, tmp_path / "other")
