@@ -41,23 +41,14 @@ def suggested(text):
 
 
 @pytest.mark.slow
-def test_the_clip_length_suggested_for_cut_sounds_applies_and_stays(preprocess, tmp_path):
+@pytest.mark.parametrize(("longest", "length"), [(2.001, 2.01), (0.9, 0.25)])  # seconds; the others have 0.25
+def test_the_clip_length_suggested_against_cuts_or_padding_applies_and_stays(preprocess, tmp_path, longest, length):
     tones(tmp_path, files=24)
-    write(tmp_path / "Samples/low/long.wav", sine(seconds=2.001))
+    write(tmp_path / "Samples/low/long.wav", sine(seconds=longest))
     flags = suggested(preprocess())
     for again in (flags, [], []):
         assert "long.wav" not in preprocess(*again)
-        assert shape(tmp_path) == (2.01, 1)
-
-
-@pytest.mark.slow
-def test_the_clip_length_suggested_against_padding_applies_and_stays(preprocess, tmp_path):
-    tones(tmp_path, files=24)
-    write(tmp_path / "Samples/low/long.wav", sine(seconds=0.9))
-    flags = suggested(preprocess())
-    for again in (flags, [], []):
-        assert "long.wav" not in preprocess(*again)
-        assert shape(tmp_path) == (0.25, 1)
+        assert shape(tmp_path) == (length, 1)
 
 
 @pytest.mark.slow

@@ -236,6 +236,18 @@ def test_val_of_the_users_split_is_kept(run, tmp_path):
     assert not (tmp_path / "Preproc/Val/a/3.wav.npy").exists()
 
 
+@pytest.mark.parametrize("name", ["x" * 249 + ".wav", "é" * 124 + ".wav"])  # over 255 bytes with .npy
+def test_a_name_too_long_for_its_melgram_is_named_in_each_run_and_the_others_are_processed(run, tmp_path, name):
+    fill(tmp_path)
+    write(tmp_path / "Samples/a" / name, sine(999))
+    for computed in (10, 0):
+        result = run()
+        assert f"Samples/a/{name}: the name of its melgram would be too long; shorten the name." in result.stderr
+        assert f"{computed} computed in " in result.stdout
+    assert len(list(tmp_path.rglob("*.npy"))) == 10
+    assert name in (tmp_path / "Preproc/skipped.csv").read_text(encoding="utf-8")
+
+
 def test_one_bad_file_never_stops_the_others(run, tmp_path):
     fill(tmp_path)
     bad = {"empty.wav": b"", "text.wav": b"hello " * 20, ".DS_Store": b"x"}

@@ -20,7 +20,7 @@ from panotti_models import keras
 
 MAX_ERROR = 0.75  # of the update of one array of weights, relative to the norm of the update
 MAX_TOTAL_ERROR = 0.5  # the same for all arrays together
-NEGLIGIBLE = 0.003  # relative to the norm of all updates; errors of smaller updates are relative to this norm
+NORM_FLOOR = 0.003  # relative to the norm of all updates; errors of smaller updates are relative to this norm
 _SEED = 1
 _found: dict[str, str] = {}  # conditions → problem, of the checks of this process
 
@@ -129,4 +129,4 @@ def relative_errors(found: list[np.ndarray], expected: list[np.ndarray]) -> tupl
     norms, errors = (np.array([np.linalg.norm(each.astype(np.float64)) for each in arrays])
                      for arrays in (expected, map(np.subtract, found, expected)))
     total = np.linalg.norm(norms) or 1.0
-    return np.linalg.norm(errors) / total, errors / np.maximum(norms, NEGLIGIBLE * total)
+    return np.linalg.norm(errors) / total, errors / np.maximum(norms, NORM_FLOOR * total)
