@@ -95,8 +95,9 @@ def draw_roc_curves(axes: "Axes", curves: dict[str, RocCurve], size: float = 1) 
         false, true, auc = curves[name]
         axes.plot(false, true, color=color, zorder=4 - i / _HARD_CLASSES,
                   label=f"{short_label(name)}  {auc_text(auc)}")
+    rest = "other classes" if key else "all classes"
     for i, name in enumerate(sorted(curves.keys() - dict(key))):
-        axes.plot(*curves[name][:2], color="0.75", lw=0.8, zorder=2, label="_" * (i > 0) + "other classes")
+        axes.plot(*curves[name][:2], color="0.75", lw=0.8, zorder=2, label="_" * (i > 0) + rest)
     axes.plot([0, 1], [0, 1], color="0.6", lw=1, ls=":", label="chance")
     axes.set(xlabel="false positive rate", ylabel="true positive rate",
              xlim=(-0.01 * size, 1.01 * size), ylim=(1 - 1.01 * size, 1 + 0.01 * size), aspect="equal")

@@ -34,7 +34,8 @@ def roc_curves(path: str | Path, curves: dict[str, RocCurve], macro_auc: float |
     axes_of_panels = figure.subplots(1, 2 if corner else 1, squeeze=False)[0]
     for axes, size in zip(axes_of_panels, (1, corner), strict=False):
         panels.draw_roc_curves(axes, curves, size)
-    axes_of_panels[-1].legend(title="lowest AUCs", loc="center left", bbox_to_anchor=(1.02, 0.5))
+    title = "lowest AUCs" if panels.roc_key(curves) else None
+    axes_of_panels[-1].legend(title=title, loc="center left", bbox_to_anchor=(1.02, 0.5))
     figure.suptitle(panels.roc_finding(curves, macro_auc), wrap=True)
     save(figure, path)
 

@@ -78,10 +78,11 @@ def test_only_the_hard_classes_are_in_color():
     assert [name for name, _ in panels.roc_key(curves)] == ["49", "48", "47", "46", "45"]
     assert len({color for _, color in panels.roc_key(curves)}) == 5
     assert [name for name, _ in panels.roc_key({"a": curve(1.0), "b": curve(0.9)})] == ["b"]
-    axes = Figure().subplots()
-    panels.draw_roc_curves(axes, curves)
-    labels = [line.get_label() for line in axes.lines if not line.get_label().startswith("_")]
-    assert labels == ["49  0.5100", "48  0.5200", "47  0.5300", "46  0.5400", "45  0.5500", "other classes", "chance"]
+    hard = ["49  0.5100", "48  0.5200", "47  0.5300", "46  0.5400", "45  0.5500", "other classes", "chance"]
+    for drawn, expected in ((curves, hard), ({"a": curve(1.0), "b": curve(1.0)}, ["all classes", "chance"])):
+        axes = Figure().subplots()
+        panels.draw_roc_curves(axes, drawn)
+        assert [line.get_label() for line in axes.lines if not line.get_label().startswith("_")] == expected
 
 
 @pytest.mark.parametrize(("auc", "text"), [(1.0, "1.0000"), (0.99996, "0.9999"), (0.75, "0.7500")])
