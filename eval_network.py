@@ -1,14 +1,19 @@
 """Evaluate the trained network on the test files: scores, ROC curves, confusion matrix, mistakes.
 
-Reads   weights.hdf5, Preproc/Test (or the test files of Samples/ if nothing is preprocessed)
-Writes  scores.json            accuracy, macro AUC, loss; AUC, files and mistakes of each class
+Reads   weights.hdf5, Preproc/Test (or the test files of Samples/ if nothing is preprocessed); with SAMPLES, that folder
+Writes  scores.json            accuracy, macro AUC, loss; AUC, precision, recall, F1 and mistakes of each class
         roc_curves.png         receiver operating characteristics
         confusion_matrix.png   true and predicted classes
         mistakes.csv           all mistakes, the most confident first
         report.html            everything on one page, with melgrams and audio of the worst mistakes
+        eval_<folder>/         with SAMPLES, all of these, and skipped.csv: the sounds that are not scored, and why
 
     python eval_network.py
     python eval_network.py --open    # show report.html in the browser
+    python eval_network.py --samples ~/other_birds                        # sounds in class folders, as in Samples/
+    python eval_network.py --weights old.hdf5 --samples ~/other_birds     # another network
+
+With SAMPLES, sounds that the network was trained on are recognized by their content and are not scored.
 """
 
 import sys
@@ -18,27 +23,34 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # needed with PYTHONSA
 from audio_utils.runtime import script
 
 script.guard_imports(__name__)  # ^C or a missing package below prints one sentence, not a traceback
+import os
 import webbrowser
+from argparse import Namespace
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 import preprocess_data
-from audio_utils.data import dataset
-from audio_utils.data.class_folders import renamed_classes
+from audio_utils.data import preproc
 from audio_utils.data.clips import Clips
 from audio_utils.data.preproc import PREPROC
-from audio_utils.data.sounds import SAMPLES
-from audio_utils.evaluation import metrics, panels, plots, report
+from audio_utils.data.sounds import Skipped
+from audio_utils.evaluation import class_table, learning_curve_fit, metrics, panels, plots, report, thresholds
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference import checkpoint as checkpoints
-from audio_utils.inference.checkpoint import WEIGHTS, Checkpoint
+from audio_utils.inference.checkpoint import Checkpoint
 from audio_utils.runtime import command_line, safe_files, signals, tables
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.console import say, warn
 from audio_utils.runtime.errors import UserError
-from audio_utils.training import known_clips
+from audio_utils.training import scored_clips
+from audio_utils.training.scored_clips import ScoredClips
 
+WEIGHTS = "weights.hdf5"  # the trained network
+SAMPLES = ""       # a folder of sounds in class folders, all of which are scored; "": the Test sounds of Preproc/
 BATCH_SIZE = 64    # clips; affects the memory needed, not the scores
-REPORT_CLIPS = 20  # mistakes shown in report.html; each adds about 0.1 MB for 5 seconds of audio
+REPORT_CLIPS = 20  # mistakes shown in report.html; each adds about 0.1 MB and half a second for 5 seconds of audio
 OPEN = False       # True: show report.html in the browser
 
 _LIMITS = {"BATCH_SIZE": Limits(int, 1), "REPORT_CLIPS": Limits(int, 0)}
@@ -49,46 +61,87 @@ _ROC_CURVES, _CONFUSION = Path("roc_curves.png"), Path("confusion_matrix.png")
 def main() -> None:
     options = command_line.parse(globals(), _LIMITS)
     signals.on_stop("Stopped; run the same command again for the scores.")
-    checkpoint = checkpoints.read(WEIGHTS)
-    clips = load_test(checkpoint)
-    evaluation = evaluate(checkpoint, clips, options.batch_size)
+    folder = output_folder(options.samples)
+    checkpoint = checkpoints.read(options.weights)
+    test = load(options, checkpoint)
+    evaluation = evaluate(checkpoint, test.clips, options.batch_size, options.weights)
     curves = metrics.roc_curves(evaluation)
-    scores = metrics.score(evaluation, curves)
-    safe_files.write_json(_SCORES, scores)
-    metrics.write_mistakes(_MISTAKES, evaluation)
-    plots.roc_curves(_ROC_CURVES, curves, scores["macro_auc"])
-    plots.confusion_matrix(_CONFUSION, evaluation.confusion, evaluation.class_names)
+    scores = thresholds.add_to(metrics.score(evaluation, curves), evaluation, checkpoint.thresholds)
+    scores |= about(test, options)
+    folder.mkdir(exist_ok=True)
+    safe_files.write_json(folder / _SCORES, scores)
+    metrics.write_mistakes(folder / _MISTAKES, evaluation)
+    plots.roc_curves(folder / _ROC_CURVES, curves, scores["macro_auc"])
+    plots.confusion_matrix(folder / _CONFUSION, evaluation.confusion, evaluation.class_names)
     say_mistakes(evaluation)
     say_scores(scores)
-    state = checkpoint.training_state
-    source = "files of Val" if state.get("own_validation") else "of the training files"
-    count = len(state.get("validation", []))
-    findings = report.Findings(checkpoint.network, checkpoint.settings, checkpoint.preprocessing,
-                               state.get("history") or [], f"{count:,} {source}", clips, evaluation, curves, scores,
-                               count)
-    say(report.write(_REPORT, findings, options.report_clips, SAMPLES, PREPROC))
-    show_report(options.open)
+    say_written(folder, test.skipped)
+    findings = findings_of(checkpoint, options, test)._replace(evaluation=evaluation, curves=curves, scores=scores)
+    say(report.write(folder / _REPORT, findings, options.report_clips, test.samples, PREPROC))
+    show_report(folder / _REPORT, options.open)
 
 
-def load_test(checkpoint: Checkpoint) -> Clips:
-    """The test clips, with labels in the order of the network's classes."""
-    constants = command_line.constants(preprocess_data, checkpoint.preprocessing_constants)
-    clips = dataset.open_dataset(constants, checkpoint.settings).load("Test", checkpoint.class_names)
-    renamed = renamed_classes(checkpoint.class_names)
-    if not len(clips):
-        raise UserError(renamed or f"{PREPROC}/Test: contains no clip of the network's classes; add sounds to "
-                        f"{SAMPLES}/ and run preprocess_data.py again.")
-    if renamed:
-        warn(renamed)
-    known_clips.report_test_sounds(WEIGHTS, clips)
-    return clips
+def output_folder(samples: str) -> Path:
+    """The working directory for Test, otherwise a folder named after that of the sounds."""
+    if not samples:
+        return Path()
+    folder = Path(f"eval_{Path(os.path.realpath(samples)).name or 'root'}")  # resolve() fails for a link to itself
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file, but the results need a folder of this name; rename or remove the file.")
+    return folder
 
 
-def evaluate(checkpoint: Checkpoint, clips: Clips, batch_size: int) -> Evaluation:
+def load(options: Namespace, checkpoint: Checkpoint) -> ScoredClips:
+    """The clips of Test, or of SAMPLES."""
+    if options.samples:
+        return scored_clips.of_folder(Path(options.samples), checkpoint, options.weights, preprocess_data.JOBS)
+    return scored_clips.of_test(command_line.constants(preprocess_data, checkpoint.preprocessing_constants), checkpoint,
+                                options.weights)
+
+
+def evaluate(checkpoint: Checkpoint, clips: Clips, batch_size: int, weights: str = WEIGHTS) -> Evaluation:
     """The network's predictions for the clips."""
     from audio_utils.inference import network  # imports Keras
-    model = network.load(WEIGHTS, checkpoint)
+    model = network.load(weights, checkpoint)
     return Evaluation.of(clips, network.predict(model, clips.melgrams, batch_size))
+
+
+def occlusion_of(clips: Clips, options: Namespace) -> Callable[[np.ndarray, int], list[np.ndarray]]:
+    """A function from indices of clips and shown frames to occlusion maps."""
+    def maps(indices: np.ndarray, frames: int) -> list[np.ndarray]:
+        from audio_utils.inference import occlusion  # imports Keras
+        return occlusion.maps(options.weights, clips, indices, frames, options.batch_size)
+    return maps
+
+
+def learning_curve_of(checkpoint: Checkpoint, weights: str) -> dict[str, Any] | None:
+    """The content of learning_curve/scores.json, if it belongs to this network."""
+    return learning_curve_fit.read(checkpoint.network, checkpoint.class_names, checkpoint.settings) \
+        if weights == WEIGHTS else None
+
+
+def findings_of(checkpoint: Checkpoint, options: Namespace, test: ScoredClips) -> report.Findings:
+    """The content of the report, except for the scores."""
+    state = checkpoint.training_state
+    origin = "files of Val" if state.get("own_validation") else "of the training files"
+    count = len(state.get("validation", []))
+    return report.Findings(network_name(checkpoint, options.weights), checkpoint.settings, checkpoint.preprocessing,
+                           state.get("history") or [], f"{count:,} {origin}", test.clips, None, {}, {}, count,
+                           occlusion_of(test.clips, options), test.grouping, source=test.source,
+                           warning=test.trained_on.warning,
+                           learning_curve=learning_curve_of(checkpoint, options.weights))
+
+
+def network_name(checkpoint: Checkpoint, weights: str) -> str:
+    """The network's name, and its file if this is not the usual one."""
+    return checkpoint.network + (f" ({weights})" if weights != WEIGHTS else "")
+
+
+def about(test: ScoredClips, options: Namespace) -> dict[str, Any]:
+    """The values in scores.json that say which sounds were scored, with which network."""
+    names = test.trained_on.names
+    return {"weights": options.weights, "samples": options.samples or "Test",
+            "trained_on": None if names is None else len(names), "trained_on_are_scored": test.trained_on.are_scored}
 
 
 def say_mistakes(evaluation: Evaluation) -> None:
@@ -100,22 +153,56 @@ def say_mistakes(evaluation: Evaluation) -> None:
 
 
 def say_scores(scores: dict[str, Any]) -> None:
-    """One line for each class and one for all."""
-    rows = [[name, str(each["files"]), str(each["mistakes"]),
-             "-" if each["auc"] is None else panels.auc_text(each["auc"]), "" if each["files"] else "no test files"]
-            for name, each in scores["classes"].items()]
-    say("\n".join(["", *tables.table([["class", "files", "mistakes", "AUC", ""], *rows])]))
-    auc = "none" if scores["macro_auc"] is None else f"{scores['macro_auc']:.5f}"
-    say(f"\nLoss {scores['loss']:.4f}, accuracy {scores['accuracy']:.2%} on {scores['files']} files, macro AUC {auc}.")
-    say(f"Written: {_SCORES}, {_MISTAKES}, {_ROC_CURVES}, {_CONFUSION}.")
+    """A line for each class and for the mean, the thresholds if there are any, and a line for all files."""
+    classes = {name: scores["classes"][name] for name in tables.in_natural_order(scores["classes"])}
+    mean = {name: scores[f"macro_{name}"] for name in class_table.SCORES} | {
+        "files": scores["files"], "mistakes": sum(each["mistakes"] for each in classes.values())}
+    rows = [[name, str(each["files"]), str(each["mistakes"]), *map(percent, map(each.get, class_table.SCORES[:-1])),
+             "-" if each["auc"] is None else panels.auc_text(each["auc"])]
+            for name, each in [*classes.items(), ("total, mean", mean)]]
+    say("\n".join(["", *tables.table([["class", "files", "mistakes", "precision", "recall", "F1", "AUC"], *rows])]))
+    say_thresholds(scores, list(classes))
+    auc = ".\nNo macro AUC: it requires files of two classes" if scores["macro_auc"] is None else \
+        f", macro AUC {scores['macro_auc']:.5f}"
+    say(f"\nLoss {scores['loss']:.4f}, accuracy {scores['accuracy']:.2%} on {scores['files']} files{auc}.")
 
 
-def show_report(in_browser: bool) -> None:
+def percent(value: float | None) -> str:
+    """One decimal; a dash if undefined."""
+    return "-" if value is None else f"{value:.1%}"
+
+
+def say_thresholds(scores: dict[str, Any], class_names: list[str]) -> None:
+    """The thresholds of each class, if there are any, with the precision and recall on the test files."""
+    rows = [[row["name"], *(text for kind in thresholds.KINDS.values() for text in
+                            (["-"] * 3 if row[kind] is None else
+                             [f"{row[kind]['threshold']:.4f}", percent(row[kind]["precision"]),
+                              percent(row[kind]["recall"])]))]
+            for row in class_table.threshold_rows(class_names, scores)]
+    if not rows:
+        return
+    lines = tables.table([["class", *["threshold", "precision", "recall"] * 2], *rows])
+    first, second = lines[0].index("threshold"), lines[0].rindex("threshold")
+    used = scores["thresholds"]
+    say(f"\nThresholds from {used['source']} ({used['clips']:,} clips), applied here:\n")
+    say("\n".join([f"{'':{first}}{'maximum F1':{second - first}}90% precision", *lines]))
+
+
+def say_written(folder: Path, skipped: list[Skipped] | None) -> None:
+    """Write skipped.csv for a folder of sounds, and name the files that were written."""
+    names = [_SCORES, _MISTAKES, _ROC_CURVES, _CONFUSION]
+    if skipped is not None:
+        preproc.write_skipped(folder, skipped)
+        names.append(preproc.SKIPPED)
+    say(f"Written: {folder / names[0]}, {', '.join(map(str, names[1:]))}.")
+
+
+def show_report(path: Path, in_browser: bool) -> None:
     """Open the report in the browser, or say how to."""
     if not in_browser:
-        say(f"Open {_REPORT} in a browser, or add --open.")
-    elif not webbrowser.open(_REPORT.resolve().as_uri()):
-        warn(f"{_REPORT}: no browser was found; open it in one.")
+        say(f"Open {path} in a browser, or add --open.")
+    elif not webbrowser.open(path.resolve().as_uri()):
+        warn(f"{path}: no browser was found; open it in one.")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Writes  <file>.labels.txt beside each file, with LABELS: a label track for Audac
     python predict_class.py new/*.wav
     python predict_class.py new                               # a folder: its files, and those of its folders
     python predict_class.py night.flac --min-probability 0.8 --labels
+    python predict_class.py new --min-probability auto        # a threshold for each class, or "precision"
     python predict_class.py new/*.wav --csv > new.csv         # --json: one JSON object per line
     arecord -f cd | python predict_class.py -
     sox -d -t wav - | python predict_class.py - --hop-seconds 0.5
@@ -48,6 +49,7 @@ from tqdm import tqdm
 from audio_utils.audio import streams
 from audio_utils.audio.audio_io import AudioError
 from audio_utils.data.sounds import visible
+from audio_utils.evaluation import thresholds
 from audio_utils.inference.classifier import NONE_OF_THESE, Classifier, Result
 from audio_utils.inference.windows import Segment
 from audio_utils.runtime import command_line, safe_files, signals, tables
@@ -57,7 +59,9 @@ from audio_utils.runtime.errors import UserError, sentence
 
 WEIGHTS = "weights.hdf5"  # the trained network
 TOP_K = 3                 # classes printed per sound, the most probable first; JSON and CSV contain all
-MIN_PROBABILITY = 0.0     # if no class has at least this probability, the prediction is "none of these"
+MIN_PROBABILITY = 0.0     # if the most probable class has a lower probability, the prediction is "none of these";
+                          # "auto": each class has its own threshold, that with the highest F1; "precision": that with
+                          # a precision of 90%; chosen in training, or better by train_network.py --folds 5
 HOP_SECONDS = None        # seconds between windows of a long sound; None: half a window
 
 JSON = False              # True: one JSON object per line
@@ -68,7 +72,7 @@ OVERWRITE = False         # True: replace existing label tracks
 BATCH_SIZE = 64           # clips; affects the memory needed, not the predictions
 JOBS = None               # processes that read files; None: one per core
 
-_LIMITS = {"TOP_K": Limits(int, 1), "MIN_PROBABILITY": Limits(float, 0, 1), "BATCH_SIZE": Limits(int, 1),
+_LIMITS = {"TOP_K": Limits(int, 1), "MIN_PROBABILITY": thresholds.MIN_PROBABILITY, "BATCH_SIZE": Limits(int, 1),
            "HOP_SECONDS": Limits(float, 0.001, optional=True), "JOBS": Limits(int, 1, optional=True)}
 _INPUT, _INPUT_NAME, _TRACK = "-", "standard input", ".labels.txt"
 _AUDIO_SUFFIXES = set(".aac .aif .aifc .aiff .amr .ape .au .caf .flac .m4a .mka .mp3 .mp4 .mpc .oga .ogg .opus .rf64 "
@@ -83,6 +87,8 @@ def main() -> int:
     check(options)
     signals.on_stop("Stopped.")
     classifier = Classifier(options.weights, options.hop_seconds, options.min_probability, options.batch_size)
+    for message in thresholds.describe(options.min_probability, classifier.checkpoint.thresholds):
+        warn(message)
     write = writer(options, classifier.class_names)
     if _INPUT in options.files:
         return classify_input(classifier, write)

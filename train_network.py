@@ -4,8 +4,10 @@ Reads   Preproc/Train (or Samples/ if nothing is preprocessed)
 Writes  weights.hdf5           the best network so far, and all that is needed to continue training
         history.csv            loss and accuracy of each epoch
         training_curves.png    the same as a plot
-        folds/                 with FOLDS, these three for each fold; scores.json, mistakes.csv and
-                               confusion_matrix.png of all folds together
+        folds/                 with FOLDS, these three for each fold; scores.json, mistakes.csv,
+                               confusion_matrix.png and report.html of all folds together
+        learning_curve/        with LEARNING_CURVE, the first three for each number of training clips; scores.json and
+                               learning_curve.png, which show whether more sounds would help
 
     python train_network.py
     python train_network.py --network vgg --epochs 50  # the original Panotti's network
@@ -14,6 +16,7 @@ Writes  weights.hdf5           the best network so far, and all that is needed t
     python train_network.py --fresh               # start over; the old weights are kept as weights.<date>.hdf5
     python train_network.py --continue            # train on after the end, for example with new sounds
     python train_network.py --folds 5             # cross-validation, for few sounds
+    python train_network.py --learning-curve      # would more sounds help, and how much?
 
 Training stops when the validation loss no longer improves. The Test sounds have no influence on it;
 eval_network.py evaluates the network on them.
@@ -28,6 +31,7 @@ from audio_utils.runtime import script
 script.guard_imports(__name__)  # ^C or a missing package below prints one sentence, not a traceback
 from argparse import Namespace
 
+import eval_network
 import preprocess_data
 from audio_utils.data import dataset, split
 from audio_utils.data.class_folders import renamed_classes
@@ -37,7 +41,7 @@ from audio_utils.runtime import command_line, safe_files, signals
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.console import say, warn
 from audio_utils.runtime.errors import UserError
-from audio_utils.training import cross_validation, resume
+from audio_utils.training import cross_validation, fold_thresholds, learning_curve, resume
 
 NETWORK = "residual"        # one of panotti_models.NETWORKS
 EPOCHS = 2000               # maximum; training stops earlier when the validation loss no longer improves
@@ -69,6 +73,9 @@ MIXUP = 0.0                 # mix clips in pairs, with weights from Beta(MIXUP, 
 FOLDS = ""                  # "5": cross-validation with 5 folds; or a regular expression for the file names: the text
                             # that it matches is the fold (r"^\d"); sounds that it does not match (r"_(ann|bob)_") are
                             # always used for training
+LEARNING_CURVE = False      # True: train on 1/8, 1/4, 1/2 and all of the training clips, each time with the same
+                            # validation clips, to predict the accuracy with twice as many; the best epoch is chosen on
+                            # these validation clips too, so the accuracy is slightly too high
 SEED = 1                    # of the validation split, the folds, the initial weights and the order of the clips
 PRECISION = "auto"          # "float32" or "mixed_bfloat16"; "auto": bfloat16 if the processor or the GPU supports it
                             # and a training step in it gives the same result as in float32, within a tolerance
@@ -84,7 +91,7 @@ _LIMITS = {
     "GPU_CLIPS_GB": Limits(float, 0), "EMA_DECAY": Limits(float, 0, 1), "TIME_SHIFT": Limits(float, 0, 1),
     "TIME_MASK": Limits(float, 0, 1), "FREQUENCY_WARP": Limits(float, 0, 1), "FREQUENCY_MASK": Limits(float, 0, 1),
     "VALIDATION_FRACTION": Limits(float, 0.01, 0.9)}
-_NOT_RECORDED = ("network", "folds", "gpu_clips_gb", "fresh", "continue")  # not in the training state
+_NOT_RECORDED = ("network", "folds", "learning_curve", "gpu_clips_gb", "fresh", "continue")  # not in the training state
 
 
 def main() -> None:
@@ -92,18 +99,22 @@ def main() -> None:
     check(options)
     with safe_files.locked("."):
         if options.folds:
-            cross_validation.cross_validate(options, open_dataset(), recorded(options))
+            cross_validation.cross_validate(options, open_dataset(), recorded(options),
+                                            eval_network.REPORT_CLIPS)
+        elif options.learning_curve:
+            learning_curve.measure(options, open_dataset(), recorded(options))
         else:
             train(options)
 
 
 def check(options: Namespace) -> None:
-    """Reject text options with invalid values."""
+    """Reject text options with invalid values, and options that exclude each other."""
     split.check_folds(options.folds)
     if options.precision not in ("auto", "float32", "mixed_bfloat16"):
         raise UserError(f"PRECISION is {options.precision!r}; choose auto, float32 or mixed_bfloat16.")
-    if options.fresh and getattr(options, "continue"):
-        raise UserError("FRESH and CONTINUE are both set; choose one of them.")
+    for one, other in (("FRESH", "CONTINUE"), ("LEARNING_CURVE", "FOLDS"), ("LEARNING_CURVE", "CONTINUE")):
+        if getattr(options, one.lower()) and getattr(options, other.lower()):
+            raise UserError(f"{one} and {other} are both set; choose one of them.")
 
 
 def open_dataset(checkpoint: Checkpoint | None = None) -> Dataset:
@@ -126,7 +137,8 @@ def train(options: Namespace) -> None:
         warn(renamed)
     state = resume.initial_state(WEIGHTS, checkpoint, options, clips, [], recorded(options))
     from audio_utils.training.trainer import Trainer  # with Keras, which takes seconds
-    trainer = Trainer(options, Path(), data, clips, state, checkpoint)
+    cross_validated = fold_thresholds.read(cross_validation.SCORES, options.network, data.settings, clips)
+    trainer = Trainer(options, Path(), data, clips, state, checkpoint, cross_validated)
     if options.fresh and WEIGHTS.exists():
         kept = resume.put_away(WEIGHTS)
         signals.on_stop(f"Stopped before the first epoch was complete; the old weights are kept as {kept}; the same "

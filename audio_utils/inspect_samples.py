@@ -16,16 +16,22 @@ from audio_utils.runtime import script
 script.guard_imports(__name__)  # ^C or a missing package below prints one sentence, not a traceback
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 
-from audio_utils.data import checks, inspection
+from audio_utils.audio.audio_io import AudioInfo
+from audio_utils.data import checks, index, inspection, preproc
 from audio_utils.data.inspection import SoundStatistics
+from audio_utils.data.look_alikes import suggest_group_by
+from audio_utils.data.recordings import find_recordings
 from audio_utils.data.sounds import SAMPLES, SPLITS, Skipped, Sound, find_sounds
 from audio_utils.evaluation import plots
 from audio_utils.runtime import command_line, signals, tables
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.console import say
+from audio_utils.runtime.errors import UserError
 
 SILENT_DB = -60.0    # dBFS; a sound that never exceeds it is silent (about the noise of a quiet room)
 NEARLY_EMPTY = 0.05  # fraction of the class's median duration without silence; a sound below it is nearly empty
@@ -51,7 +57,8 @@ def main() -> None:
     findings = [*checks.summarize(skipped + unreadable),
                 *inspection.about_files(truncated, "truncated; the available part is used unless you replace"),
                 *checks.check_headers(list(statistics), headers),
-                *inspection.describe_problems(problems, options.silent_db)]
+                *inspection.describe_problems(problems, options.silent_db),
+                *suggested_groups(list(statistics), headers)]
     say_tables(sounds, statistics, problems)
     if findings:
         say("\n".join(["", *findings]))
@@ -62,11 +69,20 @@ def main() -> None:
         say(f"Written: {_PLOT}, in {time.monotonic() - start:.1f} s.")
 
 
+def suggested_groups(sounds: list[Sound], headers: dict[Path, AudioInfo]) -> Iterator[str]:
+    """The GROUP_BY that preprocess_data.py would suggest, unless Preproc/ has one already."""
+    with suppress(UserError):
+        if preproc.read_settings(preproc.PREPROC)[1].get("constants", {}).get("GROUP_BY"):
+            return iter(())
+    stats = {sound: index.Stat.of(sound.path) for sound in sounds}
+    return suggest_group_by(sounds, find_recordings(sounds, stats, {}, headers))
+
+
 def say_tables(sounds: list[Sound], statistics: dict[Sound, SoundStatistics],
                problems: dict[str, list[Sound]]) -> None:
     """The files, durations (min, median, max in s, total in minutes) and formats of each class, and its problems."""
     members = {name: [sound for sound in sounds if sound.class_name == name]
-               for name in sorted({sound.class_name for sound in sounds})}
+               for name in tables.in_natural_order({sound.class_name for sound in sounds})}
     splits = [split for split in (*SPLITS, None) if any(sound.split == split for sound in sounds)]
     rows = [[name, *(str(sum(sound.split == split for sound in each)) for split in splits),
              *cells([statistics[sound] for sound in each if sound in statistics])] for name, each in members.items()]

@@ -1,5 +1,7 @@
 """Shared by the tests: running a script as a user does, and sounds whose properties are known exactly."""
 
+import gc
+import importlib
 import os
 import signal
 import subprocess
@@ -7,6 +9,7 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,6 +30,10 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than a second; `tests/run.sh --quick` leaves it out")
     config.addinivalue_line("markers", "long: takes minutes, or a variant of another test; runs only with --long")
+
+
+def pytest_collection_finish():
+    gc.freeze()  # Keras collects garbage for each network: half a second with all modules and tests, which stay anyway
 
 
 def pytest_collection_modifyitems(config, items):
@@ -53,6 +60,25 @@ def run(tmp_path):
         assert result.returncode == status, f"{result.returncode}:\n{result.stdout}\n{result.stderr}"
         assert "Traceback" not in result.stderr, result.stderr
         return result
+    return run_script
+
+
+@pytest.fixture
+def run_here(tmp_path, monkeypatch, capsys):
+    """The same as `run` in this process: saves the start and the imports."""
+    def run_script(script, *arguments, cwd=tmp_path, status=0):
+        from audio_utils.runtime import script as frame
+        from audio_utils.runtime import signals
+        main = importlib.import_module(script.removesuffix(".py").replace("/", ".")).main
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(signals, "install", lambda: None)  # these would end the tests' process
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            frame.run(main)
+        found = SimpleNamespace(stdout=(streams := capsys.readouterr()).out, stderr=streams.err)
+        assert end.value.code == status, found
+        return found
     return run_script
 
 
@@ -98,10 +124,25 @@ def call_main(tmp_path, monkeypatch, capsys):
     """Run a tool in this process, in the test's folder. Returns its exit status, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
 
-    def run_main(tool, *arguments):
+    def run_tool(tool, *arguments):
         monkeypatch.setattr(sys, "argv", [tool.__file__, *map(str, arguments)])
         return tool.main(), *capsys.readouterr()
-    return run_main
+    return run_tool
+
+
+def run_main(module, folder, *flags):
+    """Run a script's main() in a folder, which is returned; for fixtures of a module, which can't use `call`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", [module.__name__ + ".py", *map(str, flags)])
+        module.main()
+    return folder
+
+
+@pytest.fixture
+def without_curves(monkeypatch):
+    """Training draws no training curves, which takes longer than its epochs in the tests."""
+    monkeypatch.setattr("audio_utils.evaluation.plots.training_curves", lambda path, _history: path.touch())
 
 
 def names(folder):

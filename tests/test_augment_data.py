@@ -49,11 +49,11 @@ FORMATS = [  # name, rate, channels
 
 
 @pytest.mark.slow
-def test_format_rate_length_and_channels_are_preserved(tmp_path, run):
+def test_format_rate_length_and_channels_are_preserved(tmp_path, run_here):
     for name, rate, channels, keywords in FORMATS:
         audio = np.stack([white(12347, channel) for channel in range(channels)])
         write(tmp_path / "Samples/a" / name, audio, rate, **keywords)
-    run("augment_data.py", 2, *sorted(tmp_path.glob("Samples/a/*")))
+    run_here("augment_data.py", 2, *sorted(tmp_path.glob("Samples/a/*")))
     for name, *_ in FORMATS:
         original = tmp_path / "Samples/a" / name
         one, two = (original.with_stem(f"{original.stem}_aug{number}") for number in (1, 2))
@@ -77,50 +77,50 @@ def samples(folder, count=8, seconds=0.3):
 
 
 @pytest.mark.slow
-def test_the_result_depends_only_on_seed_and_name(tmp_path, run):
+def test_the_result_depends_only_on_seed_and_name(tmp_path, run_here):
     first, second = samples(tmp_path / "first"), samples(tmp_path / "elsewhere/second")
-    said = run("augment_data.py", 3, *sorted(first.glob("*/*")), "--jobs", 1).stdout
+    said = run_here("augment_data.py", 3, *sorted(first.glob("*/*")), "--jobs", 1).stdout
     assert said.startswith("24 copies written in ")
     assert "7.2 s of sound" in said
-    run("augment_data.py", 1, *sorted(second.glob("*/*"), reverse=True), "--jobs", 2)
-    run("augment_data.py", 3, "*/*", "--jobs", 2, cwd=second)  # no shell expands it
+    run_here("augment_data.py", 1, *sorted(second.glob("*/*"), reverse=True), "--jobs", 2)
+    run_here("augment_data.py", 3, "*/*", "--jobs", 2, cwd=second)  # no shell expands it
     assert contents(first) == contents(second)
     assert len(contents(first)) == 32
-    run("augment_data.py", 3, *sorted(second.glob("*/*")), "--seed", 2, "--overwrite")
+    run_here("augment_data.py", 3, *sorted(second.glob("*/*")), "--seed", 2, "--overwrite")
     before, after = contents(first), contents(second)
     assert all((before[name] == after[name]) == ("_aug" not in name.name) for name in before)
 
 
 @pytest.mark.slow
-def test_no_file_is_copied_twice_and_no_copy_is_copied(tmp_path, run):
+def test_no_file_is_copied_twice_and_no_copy_is_copied(tmp_path, run_here):
     folder = samples(tmp_path / "Samples", 4)
-    run("augment_data.py", 2, "Samples/c0/0.wav", "./Samples/c0/0.wav", folder / "c0/0.wav")
+    run_here("augment_data.py", 2, "Samples/c0/0.wav", "./Samples/c0/0.wav", folder / "c0/0.wav")
     assert len(contents(folder)) == 6
-    run("augment_data.py", 2, *folder.glob("*/*"))
+    run_here("augment_data.py", 2, *folder.glob("*/*"))
     before = contents(folder)
     damaged = folder / "c0/0_aug1.wav"
     damaged.write_bytes(b"mine")
-    said = run("augment_data.py", 2, *folder.glob("*/*")).stdout
+    said = run_here("augment_data.py", 2, *folder.glob("*/*")).stdout
     assert said.splitlines()[1:] == ["8 copies already exist; --overwrite replaces them.",
                                      "8 files are already copies; skipped."]
     assert damaged.read_bytes() == b"mine"
-    run("augment_data.py", 2, *folder.glob("*/*"), "--overwrite")
+    run_here("augment_data.py", 2, *folder.glob("*/*"), "--overwrite")
     assert contents(folder) == before
 
 
-def test_file_names_are_preserved(tmp_path, run):
+def test_file_names_are_preserved(tmp_path, run_here):
     names = ["a b.wav", "it's \"quoted\".wav", "Vögel ✓.wav", "-dash.wav", "two.dots.wav", "x_aug.wav"]
     for name in names:
         write(tmp_path / name, sine(seconds=0.1))
-    run("augment_data.py", 1, "--", *names)
+    run_here("augment_data.py", 1, "--", *names)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         names + [name.replace(".wav", "_aug1.wav") for name in names])
 
 
-def test_files_that_differ_only_in_the_extension_get_their_own_copies(tmp_path, run):
+def test_files_that_differ_only_in_the_extension_get_their_own_copies(tmp_path, run_here):
     for name in ("a.wav", "a.flac"):
         write(tmp_path / name, sine(seconds=0.1))
-    run("augment_data.py", 1, "a.wav", "a.flac")
+    run_here("augment_data.py", 1, "a.wav", "a.flac")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.flac", "a.wav", "a_aug1.flac", "a_aug1.wav"]
 
 
@@ -153,28 +153,28 @@ def test_files_that_differ_only_in_the_extension_get_their_own_copies(tmp_path, 
     (["1", "empty.wav", "a.wav"], 1, "empty.wav: is empty; replace or remove it."),
     (["1", "nan.wav", "a.wav"], 1, "nan.wav: contains NaN or infinite samples; repair or remove it."),
 ], ids=str)
-def test_bad_input_is_one_sentence_and_other_files_are_processed(tmp_path, run, arguments, status, sentence):
+def test_bad_input_is_one_sentence_and_other_files_are_processed(tmp_path, run_here, arguments, status, sentence):
     write(tmp_path / "a.wav", sine(seconds=0.1))
     write(tmp_path / "nan.wav", np.full((1, 100), np.nan, np.float32), subtype="FLOAT")
     (tmp_path / "folder").mkdir()
     (tmp_path / "text.wav").write_text("Birds.")
     (tmp_path / "empty.wav").touch()
     before = {path.name for path in tmp_path.iterdir()}
-    result = run("augment_data.py", *arguments, status=status)
+    result = run_here("augment_data.py", *arguments, status=status)
     assert sentence in result.stderr
     assert result.stderr.count("\n") == 1
     named = {"a_aug1.wav"} if len(arguments) == 3 and arguments[0] == "1" else set()
     assert {path.name for path in tmp_path.iterdir()} == before | named
 
 
-def test_annotations_and_pictures_beside_the_sounds_are_no_mistake(tmp_path, run):
+def test_annotations_and_pictures_beside_the_sounds_are_no_mistake(tmp_path, run_here):
     for name in ("a/night.wav", "a/site.wav"):
         write(tmp_path / name, sine(seconds=0.1))
     for name in ("night.csv", "cover.jpg", "README.md", "README"):
         (tmp_path / "a" / name).touch()
-    assert run("augment_data.py", 1, *sorted(tmp_path.glob("a/*"))).stderr == ""
+    assert run_here("augment_data.py", 1, *sorted(tmp_path.glob("a/*"))).stderr == ""
     assert len(list(tmp_path.glob("a/*_aug1.wav"))) == 2
-    refused = run("augment_data.py", 1, "a/night.csv", "a/README", status=1).stderr
+    refused = run_here("augment_data.py", 1, "a/night.csv", "a/README", status=1).stderr
     assert refused == "a/night.csv, a/README: not audio; give sounds, such as Samples/*/*.\n"
 
 
@@ -222,16 +222,16 @@ def test_the_tag_of_a_clip_is_kept_in_the_tag_of_its_copy(tmp_path, call_main):
 
 
 @pytest.mark.slow
-def test_only_copies_is_one_sentence_and_status_1(tmp_path, run):
+def test_only_copies_is_one_sentence_and_status_1(tmp_path, run_here):
     for i in range(5):
         write(tmp_path / f"{i}.wav", sine(seconds=0.1))
-    run("augment_data.py", 1, *sorted(tmp_path.glob("*.wav")))
+    run_here("augment_data.py", 1, *sorted(tmp_path.glob("*.wav")))
     before = contents(tmp_path)
-    result = run("augment_data.py", 3, *sorted(path.name for path in tmp_path.glob("*_aug1.wav")), status=1)
+    result = run_here("augment_data.py", 3, *sorted(path.name for path in tmp_path.glob("*_aug1.wav")), status=1)
     assert result.stderr == ("0_aug1.wav, 1_aug1.wav, 2_aug1.wav and 2 more: already copies; give the recordings that "
                              "they were made from, such as Samples/*/*.\n")
     assert contents(tmp_path) == before
-    run("augment_data.py", 1, "0.wav")  # the advice, followed
+    run_here("augment_data.py", 1, "0.wav")  # the advice, followed
 
 
 def test_a_recording_that_is_named_as_a_copy_is_augmented(tmp_path, call_main):
@@ -321,10 +321,10 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path):
         "big.wav", "small.wav", "small_aug1.wav", "small_aug2.wav"]
 
 
-def test_a_copy_that_can_not_be_written_is_one_sentence(tmp_path, run):
+def test_a_copy_that_can_not_be_written_is_one_sentence(tmp_path, run_here):
     (tmp_path / "a_aug1.wav").mkdir()
     write(tmp_path / "a.wav", sine(seconds=0.1))
-    result = run("augment_data.py", 1, "a.wav", "--overwrite", status=1)
+    result = run_here("augment_data.py", 1, "a.wav", "--overwrite", status=1)
     assert "Is a directory" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "a_aug1.wav"]
 

@@ -146,7 +146,7 @@ def test_every_format_is_read_and_written_as_the_closest_wav_type(binauralize, t
 
 
 @pytest.mark.slow
-def test_unusable_files_are_reported_and_the_others_rendered(run, tmp_path):
+def test_unusable_files_are_reported_and_the_others_rendered(run_here, tmp_path):
     folder = tmp_path / "work folder"
     write(folder / "a b 'ü'.wav", noise(0.1, 8000))
     write(folder / "sub/a b 'ü'.wav", noise(0.1, 8000))
@@ -158,8 +158,8 @@ def test_unusable_files_are_reported_and_the_others_rendered(run, tmp_path):
     write(folder / "slow.wav", noise(1, 100), 100)
     (folder / "text.wav").write_text("no sound")
     before = files(folder)
-    result = run(SCRIPT, 2, "gone.wav", "a*.wav", "sub/a b 'ü'.wav", "there.wav", "nan.wav", "infinite.wav",
-                 "slow.wav", "text.wav", "sub", cwd=folder, status=1)
+    result = run_here(SCRIPT, 2, "gone.wav", "a*.wav", "sub/a b 'ü'.wav", "there.wav", "nan.wav", "infinite.wav",
+                      "slow.wav", "text.wav", "sub", cwd=folder, status=1)
     assert result.stdout == "a b 'ü'.wav: 2 azimuths.\n"
     assert sorted(result.stderr.splitlines()) == [
         "e0a0/there_e0a0.wav: already exists; remove it or add --overwrite.",

@@ -2,22 +2,25 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from conftest import sine, tones, write
+from conftest import names, sine, tones, write
 
 import eval_network
 import preprocess_data
-from audio_utils.data import preproc
+from audio_utils.data import labelled_folder, preproc
+from audio_utils.data.clips import Clips
 from audio_utils.data.standardization import Standardization
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference import checkpoint
 from audio_utils.inference.checkpoint import Checkpoint
 from audio_utils.runtime.errors import UserError
+from audio_utils.training import known_clips
 
 CLASSES = ["A & <b>", "c", "Ä“$x$”"]
 
@@ -43,7 +46,7 @@ def folder(preprocessed, tmp_path):
     return shutil.copytree(preprocessed, tmp_path / "work")
 
 
-def predict_randomly(_checkpoint, clips, _batch_size):
+def predict_randomly(_checkpoint, clips, _batch_size, _weights):
     return Evaluation.of(clips, np.random.default_rng(1).dirichlet(np.ones(3), len(clips)).astype(np.float32))
 
 
@@ -51,6 +54,7 @@ def predict_randomly(_checkpoint, clips, _batch_size):
 def without_keras(monkeypatch):
     """The whole script except for the network."""
     monkeypatch.setattr(eval_network, "evaluate", predict_randomly)
+    monkeypatch.setattr(eval_network, "occlusion_of", lambda *_: None)
 
 
 @pytest.mark.usefixtures("without_keras")
@@ -65,12 +69,30 @@ def test_scores_agree_with_the_mistakes(call, folder):
     assert scores["accuracy"] == pytest.approx(1 - len(mistakes) / 12)
     assert classes["c"]["auc"] is None
     assert scores["macro_auc"] == pytest.approx(np.mean([classes[name]["auc"] for name in ("A & <b>", "Ä“$x$”")]))
-    assert "no test files" in out
+    assert re.search(r"\nc +0 +0 +0.0% +- +- +-\n", out)
     for row in mistakes:
         assert row["file"].startswith(row["should_be"] + "/")
         assert f"{row['file']}: should be {row['should_be']} but came out as {row['came_out_as']}" in out
         assert float(row["probability"]) >= float(row["probability_of_truth"])
     assert [row["probability"] for row in mistakes] == sorted((row["probability"] for row in mistakes), reverse=True)
+
+
+@pytest.mark.usefixtures("without_keras")
+def test_thresholds_are_applied_and_not_chosen(call, folder):
+    made = {"source": "validation after epoch 3", "clips": 8, "classes": {
+        name: {"positives": 4, "max_f1": 0.4, "precision_90": None} for name in CLASSES}}
+    checkpoint.write_thresholds(folder / "weights.hdf5", made)
+    before = (folder / "weights.hdf5").read_bytes()
+    out = call(eval_network, folder)
+    scores = json.loads((folder / "scores.json").read_text())
+    assert "Thresholds from validation after epoch 3 (8 clips), applied here:" in out
+    assert (folder / "weights.hdf5").read_bytes() == before
+    assert scores["thresholds"] == made
+    for each in scores["classes"].values():
+        assert each["thresholds"]["max_f1"]["threshold"] == 0.4
+        assert each["thresholds"]["precision_90"] is None
+    assert scores["classes"]["c"]["thresholds"]["max_f1"]["recall"] is None
+    assert "Chosen from validation after epoch 3 (8 clips)" in (folder / "report.html").read_text()
 
 
 @pytest.mark.usefixtures("without_keras")
@@ -88,20 +110,32 @@ def test_the_report_is_opened_in_the_browser_with_open(monkeypatch, tmp_path, ca
     opened = []
     for found in (True, False):
         monkeypatch.setattr("webbrowser.open", lambda uri, found=found: opened.append(uri) or found)
-        eval_network.show_report(True)
+        eval_network.show_report(Path("report.html"), True)
     assert opened == [(tmp_path / "report.html").as_uri()] * 2
     assert tuple(capsys.readouterr()) == ("", "report.html: no browser was found; open it in one.\n")
 
 
 def test_the_table_of_classes_has_80_columns(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    each = {"files": 12345, "mistakes": 1234, "auc": 0.99999}
-    classes = {f"{'a long name of a class ' * 4}{i}": each for i in range(3)}
-    classes["c"] = {"files": 0, "mistakes": 0, "auc": None}
-    eval_network.say_scores({"classes": classes, "macro_auc": 0.99999, "loss": 12.34567, "accuracy": 1, "files": 9999})
+    at = {"threshold": 0.5, "precision": 1, "recall": 1, "f1": 1}
+    each = {"files": 12345, "mistakes": 1234, "auc": 0.99999, "precision": 1, "recall": 1, "f1": 1,
+            "thresholds": {"max_f1": at, "precision_90": None}}
+    classes = {f"{'a long name of a class ' * 4}{i}": each for i in (10, 9)}
+    classes["c"] = dict.fromkeys(each) | {"files": 0, "mistakes": 0,
+                                          "thresholds": {"max_f1": at | {"recall": None}, "precision_90": at}}
+    scores = {"classes": classes, "loss": 12.34567, "accuracy": 1, "files": 9999, "thresholds": {
+        "source": "cross-validation with 5 folds", "clips": 12345,
+        "classes": {name: {"positives": 3} for name in classes}}} | dict.fromkeys(
+            ("macro_auc", "macro_precision", "macro_recall", "macro_f1"), 0.99999)
+    eval_network.say_scores(scores)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 79
-    assert [line.split()[-1] for line in lines[1:6]] == ["AUC", "0.9999", "0.9999", "0.9999", "files"]
+    assert [line.split()[0] for line in lines[1:6]] == ["class", "a", "a", "c", "total,"]
+    assert [line.split()[-1] for line in lines[1:6]] == ["AUC", "0.9999", "0.9999", "-", "0.9999"]
+    assert "9 " in lines[2]
+    assert lines[7] == "Thresholds from cross-validation with 5 folds (12,345 clips), applied here:"
+    eval_network.say_scores(scores | {"macro_auc": None})
+    assert capsys.readouterr().out.endswith("on 9999 files.\nNo macro AUC: it requires files of two classes.\n")
 
 
 @pytest.mark.slow
@@ -144,3 +178,79 @@ def test_missing_files_are_named_before_keras_starts(call, folder, monkeypatch, 
     with pytest.raises(UserError, match=sentence):
         call(eval_network, folder)
     assert not Path("scores.json").exists()
+
+
+# --- another network, another folder --------------------------------------------------------------------------------
+
+FILES = ["confusion_matrix.png", "mistakes.csv", "report.html", "roc_curves.png", "scores.json", "skipped.csv"]
+
+
+@pytest.fixture
+def other(folder):
+    """The name of a folder with sounds of two of the network's classes and of another one."""
+    for hz, name in ((500, "A & <b>"), (700, "Ä“$x$”"), (900, "other")):
+        for i in range(4):
+            write(folder / f"my sounds é/{name}/{i}.wav", sine(hz, 0.25, level=0.1 + 0.2 * i))
+    return "my sounds é"
+
+
+@pytest.mark.usefixtures("without_keras")
+def test_a_folder_of_sounds_is_scored_into_a_folder_of_its_own(call, folder, other, capsys):
+    shutil.rmtree(folder / "Preproc")
+    out = call(eval_network, folder, "--samples", other)
+    assert names(folder) == ["Samples", "eval_my sounds é", "my sounds é", "weights.hdf5"]
+    assert names(folder / f"eval_{other}") == FILES
+    scores = json.loads((folder / f"eval_{other}/scores.json").read_text())
+    assert [scores["classes"][name]["files"] for name in CLASSES] == [4, 0, 4]
+    assert (scores["weights"], scores["samples"], scores["trained_on"]) == ("weights.hdf5", other, None)
+    with (folder / f"eval_{other}/skipped.csv").open() as file:
+        assert [row["file"] for row in csv.DictReader(file)] == [f"{other}/other/{i}.wav" for i in range(4)]
+    assert f"Written: eval_{other}/scores.json, mistakes.csv, roc_curves.png, confusion_matrix.png, skipped.csv" in out
+    assert out.endswith(f"Open eval_{other}/report.html in a browser, or add --open.\n")
+    page = (folder / f"eval_{other}/report.html").read_text()
+    assert f"<dt>Test files</dt><dd>all sounds of {other}/</dd>" in page
+    assert f"<h1>{other}: " in page
+    assert page.count("<audio ") == sum(each["mistakes"] for each in scores["classes"].values()) > 0
+    assert "does not record the sounds that it was trained on" in page
+    assert ">Train<" not in page
+
+
+@pytest.mark.usefixtures("without_keras")
+def test_another_network_is_named_in_the_scores_and_the_report(call, folder):
+    (folder / "weights.hdf5").rename(folder / "old.hdf5")
+    call(eval_network, folder, "--weights", "old.hdf5")
+    scores = json.loads((folder / "scores.json").read_text())
+    assert (scores["weights"], scores["samples"], scores["trained_on"]) == ("old.hdf5", "Test", None)
+    assert "vgg (old.hdf5)" in (folder / "report.html").read_text()
+    assert not list(folder.glob("eval_*"))
+
+
+@pytest.mark.usefixtures("without_keras")
+def test_sounds_that_were_trained_on_are_not_scored(call, folder, other):
+    found = checkpoint.read(folder / "weights.hdf5")
+    clips = labelled_folder.load(folder / other, found.settings, CLASSES, 1).clips
+    trained = Clips(clips.melgrams[:3], None, ["x"] * 3, CLASSES)
+    with h5py.File(folder / "weights.hdf5", "w") as file:
+        checkpoint.write(file, found, clips=known_clips.hashes(None, trained))
+    out = call(eval_network, folder, "--samples", other)
+    assert "3 of 8 sounds were in the network's Train set, such as A & <b>/0.wav; they are left out of the s" in out
+    scores = json.loads((folder / f"eval_{other}/scores.json").read_text())
+    assert (scores["files"], scores["trained_on"], scores["trained_on_are_scored"]) == (5, 3, False)
+    assert "except 3 that the network was trained on</dd>" in (folder / f"eval_{other}/report.html").read_text()
+
+
+@pytest.mark.parametrize(("samples", "output"), [
+    ("", "."), ("a/b", "eval_b"), ("a/b/", "eval_b"), (".", "eval_work"), ("a/..", "eval_work"), ("link", "eval_b"),
+    ("/", "eval_root"), ("é ü", "eval_é ü"), ("loop", "eval_loop")])
+def test_the_output_folder_is_named_after_the_folder_of_sounds(tmp_path, monkeypatch, samples, output):
+    (tmp_path / "work/a/b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "work")
+    Path("link").symlink_to("a/b")
+    Path("loop").symlink_to("loop")
+    assert eval_network.output_folder(samples) == Path(output)
+
+
+def test_a_file_in_place_of_the_output_folder_is_named_before_keras_starts(call, folder, other):
+    (folder / f"eval_{other}").touch()
+    with pytest.raises(UserError, match=f"eval_{other}: is a file, but the results need a folder of this name; rename"):
+        call(eval_network, folder, "--samples", other)

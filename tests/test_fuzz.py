@@ -82,7 +82,10 @@ def example_checkpoint(**changes):
              "held_out": ["a/2.wav"], "validation": ["a/1.wav", "b/1.wav"], "history": [row]}
     standardization = Standardization(np.zeros(SETTINGS.mels, np.float32), np.ones(SETTINGS.mels, np.float32))
     weights = [f"model_weights/{i}" for i in range(len(ARRAYS))]
-    return Checkpoint("vgg", ["a", "b"], SETTINGS, record(), standardization, state, weights)._replace(**changes)
+    thresholds = {"source": "x", "clips": 2, "classes": {
+        name: {"positives": 1, "max_f1": 0.5, "precision_90": None} for name in "ab"}}
+    return Checkpoint("vgg", ["a", "b"], SETTINGS, record(), standardization, state, weights,
+                      thresholds=thresholds)._replace(**changes)
 
 
 def write_weights(path, **changes):
@@ -440,7 +443,7 @@ def about(**changes):
     return about_text(json.dumps(whole | changes))
 
 
-STATE = example_checkpoint().training_state
+STATE, THRESHOLDS = example_checkpoint().training_state, example_checkpoint().thresholds
 
 
 @pytest.mark.parametrize("harm", [
@@ -452,7 +455,9 @@ STATE = example_checkpoint().training_state
     about(preprocessing={"constants": []}), about(format_version=99), about(more=1),
     about(settings=record(clip_samples=2 ** 31, hop=1)), about(training_state={"epoch": "x"}),
     about(training_state=STATE | {"history": [3]}), about(training_state=STATE | {"epoch": None}),
-    about(training_state=STATE | {"constants": [3]})])
+    about(training_state=STATE | {"constants": [3]}), about(thresholds=None),
+    about(thresholds=THRESHOLDS | {"more": 1}), about(thresholds=THRESHOLDS | {"classes": [["a", "b"]]}),
+    about(thresholds=THRESHOLDS | {"clips": 1e999})])
 def test_hostile_weights_are_refused(tmp_path, monkeypatch, harm):
     monkeypatch.chdir(tmp_path)
     write_weights("other.hdf5")

@@ -44,8 +44,8 @@ def noise(seconds=1.0, seed=99):
     return 0.05 * np.random.default_rng(seed).standard_normal((1, round(8000 * seconds))).astype(np.float32)
 
 
-def test_good_sounds_have_statistics_and_no_findings(run, tmp_path, samples):
-    result = run(SCRIPT)
+def test_good_sounds_have_statistics_and_no_findings(run_here, tmp_path, samples):
+    result = run_here(SCRIPT)
     head, *rows = result.stdout.splitlines()[:4]
     assert head.split() == "class files min s median max s minutes dBFS chan. Hz".split()
     for name, row in zip(CLASSES, rows, strict=True):
@@ -144,11 +144,24 @@ def test_own_split_is_shown_and_a_file_in_both_splits_is_found(call, tmp_path):
                         "so the score is too optimistic; keep one.")
 
 
+def test_classes_are_in_natural_order_and_takes_of_one_recording_are_pointed_out(call, tmp_path):
+    for i, name in enumerate(("e0a120", "e0a30")):
+        for j in range(6):
+            for take in "AB":
+                write(tmp_path / f"Samples/{name}/1-{j}-{take}.wav", noise(0.1, seed=100 * i + 2 * j + ord(take)))
+    out = call(inspect_samples, tmp_path)
+    assert [line.split()[0] for line in out.splitlines()[1:3]] == ["e0a30", "e0a120"]
+    assert findings_in(out)[-1] == (
+        "Samples/e0a120/1-0-A.wav, Samples/e0a120/1-0-B.wav, Samples/e0a120/1-1-A.wav and 21 more: named like takes of "
+        'one recording; preprocess_data.py --split-anew "--group-by=-[A-Z]$" keeps the takes of each recording in one '
+        "split.")
+
+
 @pytest.mark.slow
-def test_number_of_processes_changes_nothing(run, tmp_path):
+def test_number_of_processes_changes_nothing(run_here, tmp_path):
     samples = noises(tmp_path / "Samples", 30)
     write(samples / "bird/s.wav", 0 * noise())
-    one, two = (run(SCRIPT, "--jobs", jobs).stdout.splitlines()[:-1] for jobs in (1, 2))
+    one, two = (run_here(SCRIPT, "--jobs", jobs).stdout.splitlines()[:-1] for jobs in (1, 2))
     assert one == two
     assert any("silent, never" in line for line in one)
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -31,6 +32,7 @@ from audio_utils.inference.checkpoint import Checkpoint
 from audio_utils.inference.classifier import Classifier
 from audio_utils.inference.windows import Segment
 from audio_utils.runtime import command_line, script
+from audio_utils.training import scored_clips
 
 SCRIPT = "predict_class.py"
 CLIP, RATE = 2000, 8000  # samples, and Hz, of the network below: windows of 0.25 s
@@ -145,7 +147,9 @@ def require_no_gaps(rows, seconds):
 def test_probabilities_are_those_of_eval(predict, home, monkeypatch):
     monkeypatch.chdir(home)
     checkpoint = checkpoints.read("weights.hdf5")
-    evaluation = eval_network.evaluate(checkpoint, eval_network.load_test(checkpoint), 64)
+    options = command_line.constants(preprocess_data, checkpoint.preprocessing_constants)
+    test = scored_clips.of_test(options, checkpoint, "weights.hdf5")
+    evaluation = eval_network.evaluate(checkpoint, test.clips, 64)
     assert len(evaluation.names) == 14
     found = objects_of(predict("--json", "--batch-size", 5, *(f"Samples/{name}" for name in evaluation.names)).out)
     probabilities = [list(each["probabilities"].values()) for each in found]
@@ -186,6 +190,35 @@ def test_below_min_probability_the_answer_is_none_of_these(predict):
     assert predict(sound, "--min-probability", 1).out.startswith(f"{sound}: none of these (low ")
     [unsure] = objects_of(predict(sound, "--json", "--min-probability", 1).out)
     assert unsure == sure | {"class": "none of these"}
+
+
+@pytest.fixture
+def thresholds(home, tmp_path):
+    """A copy of the weights in which low is accepted, and high only with a probability of 1."""
+    path = shutil.copy(home / "weights.hdf5", tmp_path)
+    checkpoints.write_thresholds(path, {"source": "cross-validation with 5 folds", "clips": 240, "classes": {
+        "low": {"positives": 231, "max_f1": 0.5, "precision_90": 0.6},
+        "high": {"positives": 9, "max_f1": 1.0, "precision_90": None}}})
+    return path
+
+
+def test_auto_and_precision_apply_the_thresholds_of_the_network(predict, thresholds):
+    files = ("Samples/low/9.wav", "Samples/high/9.wav")
+    auto = predict(*files, "--weights", thresholds, "--min-probability", "auto")
+    assert auto.out.startswith("Samples/low/9.wav: low ")
+    assert auto.out.splitlines()[1].startswith("Samples/high/9.wav: none of these (high ")
+    assert auto.err == ("Thresholds from cross-validation with 5 folds, 240 clips.\nUncertain, with fewer than 10 "
+                        "clips: high; add sounds and run train_network.py --folds 5 again.\n")
+    precision = predict(*files, "--weights", thresholds, "--min-probability", "precision", "--json")
+    assert [each["class"] for each in objects_of(precision.out)] == ["low", "none of these"]
+    assert precision.err.splitlines()[1:] == ["Never predicted, because no threshold has a precision of 90%: high."]
+
+
+def test_without_thresholds_auto_names_the_command_that_chooses_them(predict):
+    result = predict("Samples/low/9.wav", "--min-probability", "auto")
+    assert result.status == 1
+    assert result.err.endswith("weights.hdf5: contains no thresholds for MIN_PROBABILITY = 'auto'; run "
+                               "train_network.py --folds 5, which chooses them.\n")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")

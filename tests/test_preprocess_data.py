@@ -1,5 +1,6 @@
 """preprocess_data.py as a user runs it: shapes, the split, running it again, and all that can be wrong."""
 
+import functools
 import json
 import os
 import shutil
@@ -15,23 +16,13 @@ import pytest
 from conftest import ROOT, sine, write
 
 import preprocess_data
-from audio_utils.runtime import script, signals
+from audio_utils.runtime import signals
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Run the script in the test's folder as from the shell, but in this process, which saves the imports."""
-    def run_script(*flags, status=0):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(signals, "install", lambda: None)
-        monkeypatch.setattr(sys, "argv", ["preprocess_data.py", *map(str, flags)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            script.run(preprocess_data.main)
-        found = capsys.readouterr()
-        assert stop.value.code == status, found.err
-        return SimpleNamespace(stdout=found.out, stderr=found.err)
-    return run_script
+def run(run_here):
+    """Run the script in the test's folder as from the shell, but in this process."""
+    return functools.partial(run_here, "preprocess_data.py")
 
 
 def fill(folder, classes=("a", "b"), files=5, extension="wav", **keywords):

@@ -13,13 +13,15 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
-from conftest import ROOT, sine, spoil, tones, write
+from conftest import ROOT, run_main, sine, spoil, tones, write
 
+import preprocess_data
 import train_network
 from audio_utils.inference import checkpoint
 from audio_utils.runtime import safe_files
@@ -124,14 +126,24 @@ def unfinished(folder):
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """A folder with Samples/ and Preproc/ to copy from."""
-    folder = tones(tmp_path_factory.mktemp("prepared"))
-    finish("preprocess_data.py", cwd=folder)
-    return folder
+    return run_main(preprocess_data, tones(tmp_path_factory.mktemp("prepared")))
 
 
 @pytest.fixture
 def folder(prepared, tmp_path):
     return shutil.copytree(prepared, tmp_path / "work")
+
+
+@pytest.fixture(scope="module")
+def two_epochs(prepared, tmp_path_factory):
+    """The same with a network trained for two epochs, to copy from."""
+    folder = shutil.copytree(prepared, tmp_path_factory.mktemp("two_epochs") / "work")
+    return run_main(train_network, folder, *QUICK, "--epochs", 2)
+
+
+@pytest.fixture
+def trained(two_epochs, tmp_path):
+    return shutil.copytree(two_epochs, tmp_path / "work")
 
 
 def random_signal(rng):
@@ -200,26 +212,24 @@ def test_other_backends_resume_exactly(folder, tmp_path, backend, request, monke
 
 
 @pytest.mark.slow
-def test_a_kill_between_two_files_costs_nothing(call, folder):
+def test_a_kill_between_two_files_costs_nothing(call, trained):
     """weights.hdf5 is written first; the other files are restored from it, even after the end of training."""
-    call(train_network, folder, *QUICK, "--epochs", 2)
-    whole = tree(folder)
-    (folder / "history.csv").unlink()
-    (folder / "training_curves.png").unlink()
-    (folder / f"{UNFINISHED}history.csv").write_text("epo")
-    call(train_network, folder, *QUICK, "--epochs", 2)
-    assert tree(folder).keys() == whole.keys()
-    assert tree(folder)["history.csv"] == whole["history.csv"]
+    whole = tree(trained)
+    (trained / "history.csv").unlink()
+    (trained / "training_curves.png").unlink()
+    (trained / f"{UNFINISHED}history.csv").write_text("epo")
+    call(train_network, trained, *QUICK, "--epochs", 2)
+    assert tree(trained).keys() == whole.keys()
+    assert tree(trained)["history.csv"] == whole["history.csv"]
 
 
 @pytest.mark.slow
-def test_weights_spoiled_by_the_last_step_of_an_epoch_are_not_saved(call, folder):
-    call(train_network, folder, *QUICK, "--epochs", 1)
-    before = (folder / "weights.hdf5").read_bytes()
-    with spoil(np.nan), pytest.raises(UserError, match="The validation loss became nan in epoch 2; weights.hdf5 is un"):
-        call(train_network, folder, *QUICK, "--epochs", 3)
-    assert (folder / "weights.hdf5").read_bytes() == before
-    assert "Continuing after epoch 1" in call(train_network, folder, *QUICK, "--epochs", 3)
+def test_weights_spoiled_by_the_last_step_of_an_epoch_are_not_saved(call, trained):
+    before = (trained / "weights.hdf5").read_bytes()
+    with spoil(np.nan), pytest.raises(UserError, match="The validation loss became nan in epoch 3; weights.hdf5 is un"):
+        call(train_network, trained, *QUICK, "--epochs", 4)
+    assert (trained / "weights.hdf5").read_bytes() == before
+    assert "Continuing after epoch 2" in call(train_network, trained, *QUICK, "--epochs", 4)
 
 
 def kill_at_random(script, arguments, folder, max_seconds, rng):
@@ -261,10 +271,10 @@ def kill_repeatedly(script, arguments, folder, kills, reset):
 @pytest.mark.slow
 def test_preprocessing_killed_at_random_writes_the_same_files(tmp_path, request):
     long = request.config.getoption("--long")
-    folder = many_tones(tmp_path, 400 if long else 100)
+    folder = many_tones(tmp_path, 400 if long else 60)
     whole = kill_repeatedly("preprocess_data.py", (), folder, 50 if long else 3,
                             reset=lambda folder: shutil.rmtree(folder / "Preproc"))
-    assert sum(name.endswith(".npy") for name in whole) == 800 if long else 200
+    assert sum(name.endswith(".npy") for name in whole) == (800 if long else 120)
 
 
 def relabel(samples, removed, rng):
@@ -427,9 +437,23 @@ def run_with_limit(script, *arguments, cwd, max_file_bytes):
     return Ended(process.returncode, stdout, stderr, 0)
 
 
+DISK_FULL = "the disk is full; make room and run the same command again.\n"
+
+
 def assert_disk_full(ended, name):
     """It reported for this file, in one sentence, that the disk is full."""
-    assert (ended.status, ended.stderr) == (1, f"{name}: the disk is full; make room and run the same command again.\n")
+    assert (ended.status, ended.stderr) == (1, f"{name}: {DISK_FULL}")
+
+
+@contextmanager
+def max_file_size(max_bytes):
+    """Within, this process can write no larger file: saves the start of Keras in another one."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.slow
@@ -456,19 +480,20 @@ def test_a_full_disk_in_augmenting(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_full_disk_in_training_and_evaluation(call, folder, request):
-    call(train_network, folder, *QUICK, "--epochs", 2)
-    before = tree(folder)
+def test_a_full_disk_in_training_and_evaluation(run_here, trained, request):
+    before = tree(trained)
     largest = len(before["weights.hdf5"])
     limits = (10_000, largest // 2, largest - 1) if request.config.getoption("--long") else (10_000,)
     for limit in limits:  # HDF5 crashed at some of these when it wrote the file
-        ended = run_with_limit("train_network.py", *QUICK, "--epochs", 3, cwd=folder, max_file_bytes=limit)
-        assert_disk_full(ended, "weights.hdf5")
-        assert tree(folder) == before
-    ended = run_with_limit("eval_network.py", cwd=folder, max_file_bytes=5000)
-    assert_disk_full(ended, ended.stderr.partition(":")[0])
-    assert not unfinished(folder)
-    assert {name: tree(folder)[name] for name in before} == before
+        with max_file_size(limit):
+            refused = run_here("train_network.py", *QUICK, "--epochs", 3, cwd=trained, status=1)
+        assert refused.stderr == f"weights.hdf5: {DISK_FULL}"
+        assert tree(trained) == before
+    with max_file_size(5000):
+        refused = run_here("eval_network.py", cwd=trained, status=1)
+    assert refused.stderr == f"{refused.stderr.partition(':')[0]}: {DISK_FULL}"
+    assert not unfinished(trained)
+    assert {name: tree(trained)[name] for name in before} == before
 
 
 SMALL_DISK = """mount -t tmpfs -o size={size} none {mount} && cp -r {folder}/. {mount} && cd {mount} && shift 1

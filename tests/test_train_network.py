@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import io
 import json
 import os
 import re
@@ -10,34 +11,39 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT, sine, spoil, tones, write
+from conftest import ROOT, run_main, sine, spoil, tones, write
 
 import panotti_models
 import preprocess_data
 import train_network
 from audio_utils.data import preproc
+from audio_utils.evaluation import plots
 from audio_utils.inference import checkpoint, device
 from audio_utils.runtime.errors import UserError
+from audio_utils.training import learning_curve
 
 SCRIPT = "train_network.py"
 QUICK = ("--batch-size", 4, "--warm-up", 0, "--network", "vgg", "--epoch-clips", 1, "--validation-fraction", 0.2,
          "--precision", "float32")  # "auto" would check bfloat16 for each network and shape
+TRAINING_CURVES = plots.training_curves
 AUGMENTED = ("--frequency-warp", 0.2, "--time-mask", 0.15, "--frequency-mask", 0.15, "--mixup", 0.3)
 PLATEAU = ("--min-delta", 1000, "--loss-target", 0, "--learning-rate", 1e-9)  # from epoch 1, on any processor
 SIX_EPOCHS = (*PLATEAU, "--patience", 2, "--anneal-epochs", 3)
+
+pytestmark = pytest.mark.usefixtures("without_curves")
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """A folder with Samples/ and Preproc/ to copy from."""
-    folder = tones(tmp_path_factory.mktemp("prepared"))
-    subprocess.run([sys.executable, str(ROOT / "preprocess_data.py")], cwd=folder, check=True, capture_output=True)
-    return folder
+    return run_main(preprocess_data, tones(tmp_path_factory.mktemp("prepared")))
 
 
 @pytest.fixture
@@ -49,11 +55,7 @@ def folder(prepared, tmp_path):
 def one_epoch(prepared, tmp_path_factory):
     """The same with a network trained for one epoch, to copy from."""
     folder = shutil.copytree(prepared, tmp_path_factory.mktemp("trained") / "work")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", [SCRIPT, *map(str, QUICK), "--epochs", "1"])
-        train_network.main()
-    return folder
+    return run_main(train_network, folder, *QUICK, "--epochs", 1)
 
 
 @pytest.fixture
@@ -73,6 +75,10 @@ def state(folder):
     return checkpoint.read(folder / "weights.hdf5").training_state
 
 
+def thresholds(folder):
+    return checkpoint.read(folder / "weights.hdf5").thresholds
+
+
 def arrays(folder, group):
     """{name: bytes} of all arrays of a group of weights.hdf5."""
     found = {}
@@ -89,7 +95,8 @@ def arrays(folder, group):
 # --- training -------------------------------------------------------------------------------------------------------
 
 @pytest.mark.slow
-def test_it_learns_and_reports(call, folder):
+def test_it_learns_and_reports(call, folder, monkeypatch):
+    monkeypatch.setattr(plots, "training_curves", TRAINING_CURVES)
     out = call(train_network, folder, *QUICK, "--network", "residual", "--epochs", 8, "--loss-target", 0,
                "--ema-decay", 0)
     assert "12 training clips, 4 validation clips, of 96 mels, 22 frames, 1 channel, in 2 classes." in out
@@ -112,33 +119,6 @@ def test_without_preproc_it_is_the_same(call, trained, tmp_path):
     assert not (bare / "Preproc").exists()
 
 
-@pytest.mark.slow
-def test_another_seed_is_another_training(call, trained):
-    first = history(trained)
-    call(train_network, trained, *QUICK, "--epochs", 1, "--seed", 5, "--fresh")
-    assert history(trained) != first
-
-
-@pytest.mark.slow
-def test_a_small_data_set_is_passed_over_several_times_per_epoch(call, folder):
-    out = call(train_network, folder, *QUICK, "--epochs", 1, "--epoch-clips", 40)
-    assert "12 training clips, 4 times per epoch, 4 validation clips" in out
-    assert state(folder)["step"] == 12
-
-
-@pytest.mark.slow
-def test_the_ema_of_the_weights_is_validated_and_kept(call, folder):
-    call(train_network, folder, *QUICK, "--epochs", 2)
-    assert state(folder)["ema_updates"] == 2  # 3 steps per epoch: only at their ends
-    known = checkpoint.read("weights.hdf5")
-    with h5py.File("weights.hdf5") as file:
-        best = [file[path][...] for path in known.weights]
-        ema, last = ([each[...] for each in file[f"panotti/{name}"].values()] for name in ("average", "last"))
-    if state(folder)["best_epoch"] == 2:
-        assert all(np.array_equal(*pair) for pair in zip(best, ema, strict=True))
-    assert not all(np.array_equal(*pair) for pair in zip(best, last[:len(best)], strict=True))
-
-
 # --- the end of training --------------------------------------------------------------------------------------------
 
 def validated(folder):
@@ -147,28 +127,24 @@ def validated(folder):
 
 
 @pytest.mark.slow
-def test_it_stops_after_a_plateau_and_stays_stopped(call, folder):
-    out = call(train_network, folder, *QUICK, *SIX_EPOCHS)
-    assert ("Done: no improvement of the validation loss until epoch 3 (PATIENCE); the learning rate has decayed to 0 "
-            "since then (ANNEAL_EPOCHS); epoch 6 is kept.") in out
-    rates = [float(row["learning_rate"]) for row in rows(folder)]
-    assert rates == pytest.approx([1e-9] * 4 + [1e-9 * (1 - (part / 3) ** 0.5) for part in (1, 2)])
-    again = call(train_network, folder, *QUICK, *SIX_EPOCHS)
-    assert "\nepoch " not in again
-    assert "Done" in again
-
-
-@pytest.mark.slow
-def test_while_annealing_it_trains_on_validation_clips_too_and_keeps_the_last_network(call, folder):
+def test_after_a_plateau_it_anneals_on_all_clips_keeps_the_last_network_and_stays_stopped(call, folder):
     out = call(train_network, folder, *QUICK, *SIX_EPOCHS, "--epochs", 4)
     assert ("The learning rate decays from here on, to 0 in epoch 6; the validation clips are now trained on too, so "
             "there is no validation loss.\nepoch    4 ") in out
     assert "Validation: no result, because the kept network was trained on the validation clips too; before" in out
-    call(train_network, folder, *QUICK, *SIX_EPOCHS, "--no-finish-on-all")  # too late: they have been trained on
+    out = call(train_network, folder, *QUICK, *SIX_EPOCHS, "--no-finish-on-all")  # too late: they have been trained on
+    assert ("Done: no improvement of the validation loss until epoch 3 (PATIENCE); the learning rate has decayed to 0 "
+            "since then (ANNEAL_EPOCHS); epoch 6 is kept.") in out
+    rates = [float(row["learning_rate"]) for row in rows(folder)]
+    assert rates == pytest.approx([1e-9] * 4 + [1e-9 * (1 - (part / 3) ** 0.5) for part in (1, 2)])
     assert validated(folder) == [True] * 3 + [False] * 3
     assert (state(folder)["step"], state(folder)["best_epoch"]) == (3 * 12 / 4 + 3 * 16 / 4, 6)
     best, ema = (list(arrays(folder, group).values()) for group in ("model_weights", "panotti/average"))
     assert sorted(best) == sorted(ema)
+    assert thresholds(folder)["source"] == "validation after epoch 3"
+    again = call(train_network, folder, *QUICK, *SIX_EPOCHS)
+    assert "\nepoch " not in again
+    assert "Done" in again
 
 
 @pytest.mark.slow
@@ -176,6 +152,8 @@ def test_without_finish_on_all_it_continues_to_validate(call, folder):
     call(train_network, folder, *QUICK, *SIX_EPOCHS, "--no_finish_on_all")
     assert validated(folder) == [True] * 6
     assert state(folder)["step"] == 6 * 12 / 4
+    assert thresholds(folder)["source"] == f"validation after epoch {state(folder)['best_epoch']}"
+    assert thresholds(folder)["clips"] == 4
 
 
 @pytest.mark.slow
@@ -219,8 +197,9 @@ def pair(monkeypatch):
                                                pytest.param("pair", (3, 4), marks=pytest.mark.long)])
 def test_resumed_training_equals_uninterrupted_training_bit_for_bit(call, folder, tmp_path, pair, network, stops):
     other = shutil.copytree(folder, tmp_path / "other")
-    flags = (*QUICK, "--precision", "auto", "--network", network, *PLATEAU, "--learning-rate", 1e-4, "--patience", 1,
-             "--anneal-epochs", 2, *AUGMENTED)
+    shutil.rmtree(other / "Preproc/Test")  # it has no influence
+    flags = (*QUICK, "--precision", "mixed_bfloat16", "--network", network, *PLATEAU, "--learning-rate", 1e-4,
+             "--patience", 1, "--anneal-epochs", 2, *AUGMENTED)
     call(train_network, folder, *flags, "--epochs", 4)
     for epochs in stops:
         out = call(train_network, other, *flags, "--epochs", epochs)
@@ -231,11 +210,21 @@ def test_resumed_training_equals_uninterrupted_training_bit_for_bit(call, folder
     for group in ("model_weights", "panotti/last", "panotti/average", "panotti/optimizer"):
         assert arrays(other, group) == arrays(folder, group)
         assert len(arrays(folder, group)) > 5
+    assert thresholds(other) == thresholds(folder)
+    assert thresholds(folder)["source"] == "validation after epoch 2"
 
 
 @pytest.mark.slow
-def test_the_best_network_survives_a_resume_that_spoils_it(call, folder):
+def test_the_ema_of_the_weights_is_validated_and_kept_and_survives_a_resume_that_spoils_it(call, folder):
     call(train_network, folder, *QUICK, "--epochs", 3)
+    assert state(folder)["ema_updates"] == 3  # 3 steps per epoch: only at their ends
+    known = checkpoint.read("weights.hdf5")
+    with h5py.File("weights.hdf5") as file:
+        kept = [file[path][...] for path in known.weights]
+        ema, last = ([each[...] for each in file[f"panotti/{name}"].values()] for name in ("average", "last"))
+    if state(folder)["best_epoch"] == 3:
+        assert all(np.array_equal(*pair) for pair in zip(kept, ema, strict=True))
+    assert not all(np.array_equal(*pair) for pair in zip(kept, last[:len(kept)], strict=True))
     best, score = arrays(folder, "model_weights"), state(folder)["best_loss"]
     with spoil(1e4):
         out = call(train_network, folder, *QUICK, "--epochs", 5, "--learning-rate", 0.001)
@@ -256,10 +245,13 @@ def test_validation_clips_stay_the_same_when_sounds_are_added(call, trained):
 
 
 @pytest.mark.slow
-def test_fresh_keeps_the_old_weights(call, trained):
-    old = (trained / "weights.hdf5").read_bytes()
-    call(train_network, trained, *QUICK, "--epochs", 1, "--fresh")
-    call(train_network, trained, *QUICK, "--epochs", 1, "--fresh")
+def test_fresh_keeps_the_old_weights_and_applies_another_seed_and_more_passes_over_few_clips(call, trained):
+    old, first = (trained / "weights.hdf5").read_bytes(), history(trained)
+    call(train_network, trained, *QUICK, "--epochs", 1, "--fresh", "--seed", 5)
+    assert history(trained) != first
+    out = call(train_network, trained, *QUICK, "--epochs", 1, "--fresh", "--epoch-clips", 40)
+    assert "12 training clips, 4 times per epoch, 4 validation clips" in out
+    assert state(trained)["step"] == 12
     kept = sorted(trained.glob("weights.2*.hdf5"))
     assert len(kept) == 2
     assert old in [path.read_bytes() for path in kept]
@@ -293,6 +285,8 @@ def rename_class(before, after):
     (lambda: None, ["--epochs", "0"], "EPOCHS is 0"),
     (lambda: None, ["--precision", "float8"], "PRECISION is 'float8'"),
     (lambda: None, ["--fresh", "--continue"], "FRESH and CONTINUE are both set; choose one of them."),
+    (lambda: None, ["--learning-curve", "--folds", "5"], "LEARNING_CURVE and FOLDS are both set; choose one of them."),
+    (lambda: None, ["--learning-curve", "--continue"], "LEARNING_CURVE and CONTINUE are both set; choose one of"),
     (lambda: Path("weights.hdf5").write_bytes(b"rubbish"), [], "weights.hdf5: is damaged"),
     (lambda: Path("Preproc/settings.json").write_text('{"complete": false, "x'), [], "settings.json: is damaged")])
 def test_a_misfit_is_refused_and_nothing_is_changed(call, trained, monkeypatch, change, flags, says):
@@ -364,10 +358,11 @@ def test_weights_that_are_not_finite_are_not_saved_although_the_loss_is(call, tr
     def spoil_average(trainer):
         trainer.ema.weights[3] = np.full_like(trainer.ema.weights[3], np.inf)
 
+    monkeypatch.setattr("audio_utils.training.trainer.Trainer._train_epoch", lambda _: ({"loss": 1, "accuracy": 1}, 12))
     for name, spoil_part in (("weights", spoil_moving_variance), ("optimizer's state", spoil_optimizer),
                              ("average of the weights", spoil_average)):
         monkeypatch.setattr("audio_utils.training.trainer.Trainer._validate", lambda trainer, _on_all, part=spoil_part:
-                            part(trainer) or {"val_loss": 0.5, "val_accuracy": 0.5})
+                            part(trainer) or SimpleNamespace(loss=0.5, accuracy=0.5))
         with pytest.raises(UserError, match=f"The {name} became NaN or infinite in epoch 2; weights.hdf5 is unchanged"):
             call(train_network, trained, *QUICK, "--epochs", 3)
         assert (trained / "weights.hdf5").read_bytes() == before
@@ -409,10 +404,11 @@ def test_a_checkpoint_of_another_backend_resumes_or_names_that_backend(call, tra
 @pytest.mark.slow
 def test_a_file_without_the_newest_fields_is_continued(call, trained, tmp_path):
     new = shutil.copytree(trained, tmp_path / "new")
+    checkpoint.write_thresholds(new / "weights.hdf5", thresholds(new) | {"source": "cross-validation with 5 folds"})
     change_state(trained, first_epoch=None, backend=None, precision=None)
     with h5py.File(trained / "weights.hdf5", "r+") as file:
         about = json.loads(file["panotti/about"][...].tobytes())
-        del about["quietest_db"], about["trained_on_silence"]
+        del about["quietest_db"], about["trained_on_silence"], about["thresholds"]
         del about["training_state"]["constants"]["VALIDATION_FRACTION"]
         del file["panotti/about"], file["panotti/clips"]
         file["panotti/about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
@@ -424,10 +420,13 @@ def test_a_file_without_the_newest_fields_is_continued(call, trained, tmp_path):
     shutil.copytree(trained / "Preproc", new / "Preproc")
     assert "sounds are new" not in call(train_network, trained, *QUICK, "--epochs", 2)
     assert "sounds are new since epoch 1; they are trained on" in call(train_network, new, *QUICK, "--epochs", 2)
-    for group in ("model_weights", "panotti/last", "panotti/average", "panotti/optimizer", "panotti/clips"):
+    for group in ("model_weights", "panotti/last", "panotti/average", "panotti/optimizer"):
         assert arrays(trained, group) == arrays(new, group)
+    assert arrays(trained, "panotti/clips").items() <= arrays(new, "panotti/clips").items()
     found = checkpoint.read(trained / "weights.hdf5")
     assert found.quietest_db == checkpoint.read(new / "weights.hdf5").quietest_db
+    if state(trained)["best_epoch"] == 2:
+        assert found.thresholds == thresholds(new)
 
 
 # --- cross-validation -----------------------------------------------------------------------------------------------
@@ -441,9 +440,21 @@ def train_names(folder):
     return preproc.load(folder / "Preproc", "Train", preproc.read_settings(folder / "Preproc")[0])[0].names
 
 
+TWO_FOLDS = (*QUICK, "--folds", 2)
+
+
+@pytest.fixture(scope="module")
+def cross_validated(prepared, tmp_path_factory):
+    """A folder with two folds of two epochs, to read and to copy from, and the output of the script."""
+    folder = shutil.copytree(prepared, tmp_path_factory.mktemp("cross_validated") / "work")
+    with redirect_stdout(io.StringIO()) as out:
+        run_main(train_network, folder, *TWO_FOLDS, "--epochs", 2)
+    return SimpleNamespace(folder=folder, out=out.getvalue())
+
+
 @pytest.mark.slow
-def test_cross_validation_tests_each_clip_once_with_a_network_not_trained_on_it(call, folder):
-    out = call(train_network, folder, *QUICK, "--epochs", 2, "--folds", 2)
+def test_cross_validation_tests_each_clip_once_with_a_network_not_trained_on_it(cross_validated):
+    folder, out = cross_validated.folder, cross_validated.out
     states = fold_states(folder)
     assert list(states) == ["fold_1", "fold_2"]
     assert sorted(name for each in states.values() for name in each["held_out"]) == train_names(folder)
@@ -457,43 +468,70 @@ def test_cross_validation_tests_each_clip_once_with_a_network_not_trained_on_it(
     assert (folder / "folds/confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
     mistakes = list(csv.DictReader((folder / "folds/mistakes.csv").open(encoding="utf-8")))
     assert len(mistakes) == round(16 * (1 - scores["accuracy"]))
+    page = (folder / "folds/report.html").read_text()
+    assert "2 folds: 16 files, each tested by a network that was not trained on it." in page
+    assert page.count('alt="occlusion map of') + page.count("No single part decides") == len(mistakes)
+    assert "folds/report.html: " in out
     assert not (folder / "weights.hdf5").exists()
 
 
 @pytest.mark.slow
-def test_sounds_in_no_fold_are_always_trained_on(call, folder):
-    names = train_names(folder)
-    stems = sorted({Path(name).stem for name in names})
-    out = call(train_network, folder, *QUICK, "--epochs", 1, "--folds", f"[{stems[0]}{stems[1]}]")
-    in_folds = [name for name in names if Path(name).stem in stems[:2]]
-    tested = {fold: each["held_out"] for fold, each in fold_states(folder).items()}
-    assert list(tested) == [f"fold_{stem}" for stem in stems[:2]]
-    assert sorted(name for held_out in tested.values() for name in held_out) == in_folds
-    assert f"{len(names) - len(in_folds)} sounds are in no fold" in out
-
-
-@pytest.mark.slow
-def test_cross_validation_resumes_bit_for_bit(call, folder, tmp_path):
-    other = shutil.copytree(folder, tmp_path / "other")
-    flags = (*QUICK, "--folds", 2)
-    call(train_network, folder, *flags, "--epochs", 2)
-    call(train_network, other, *flags, "--epochs", 1)
-    out = call(train_network, other, *flags, "--epochs", 2)
+def test_cross_validation_resumes_bit_for_bit(call, cross_validated, folder):
+    call(train_network, folder, *TWO_FOLDS, "--epochs", 1)
+    out = call(train_network, folder, *TWO_FOLDS, "--epochs", 2)
     assert out.count("Continuing after epoch 1") == 2
     for name in ("fold_1/weights.hdf5", "fold_2/weights.hdf5", "fold_2/history.csv", "scores.json", "mistakes.csv"):
-        assert (other / "folds" / name).read_bytes() == (folder / "folds" / name).read_bytes()
+        assert (folder / "folds" / name).read_bytes() == (cross_validated.folder / "folds" / name).read_bytes()
 
 
 @pytest.mark.slow
-def test_folds_of_other_sounds_are_refused_and_kept(call, folder):
-    call(train_network, folder, *QUICK, "--epochs", 1, "--folds", 2)
+def test_folds_of_other_sounds_are_refused_and_kept_and_sounds_in_no_fold_are_always_trained_on(
+        call, cross_validated, one_epoch, tmp_path):
+    folder = shutil.copytree(cross_validated.folder, tmp_path / "work")
+    shutil.copy(one_epoch / "weights.hdf5", folder)
+    weights = arrays(folder, "model_weights")
     with pytest.raises(UserError, match="fold_1/weights.hdf5: was trained for a fold of other sounds; restore FOLDS"):
         call(train_network, folder, *QUICK, "--epochs", 2, "--folds", 3)
     before = (folder / "folds/fold_1/weights.hdf5").read_bytes()
-    call(train_network, folder, *QUICK, "--epochs", 1, "--folds", "[02]", "--fresh")
+    out = call(train_network, folder, *QUICK, "--epochs", 1, "--folds", "[02]", "--fresh")
     kept, = folder.glob("folds.2*")
     assert (kept / "fold_1/weights.hdf5").read_bytes() == before
-    assert list(fold_states(folder)) == ["fold_0", "fold_2"]
+    tested = {fold: each["held_out"] for fold, each in fold_states(folder).items()}
+    assert list(tested) == ["fold_0", "fold_2"]
+    names = train_names(folder)
+    in_folds = [name for name in names if Path(name).stem in "02"]
+    assert sorted(name for held_out in tested.values() for name in held_out) == in_folds
+    assert f"{len(names) - len(in_folds)} sounds are in no fold" in out
+    assert thresholds(folder)["source"] == "cross-validation with 2 folds"
+    assert thresholds(folder)["clips"] == len(in_folds)
+    assert thresholds(folder) == json.loads((folder / "folds/scores.json").read_text())["thresholds"]
+    assert arrays(folder, "model_weights") == weights
+    out = call(train_network, folder, *QUICK, "--epochs", 1)
+    assert "Thresholds for predict_class.py: from folds/scores.json" in out
+
+
+# --- learning curve -------------------------------------------------------------------------------------------------
+
+@pytest.mark.slow
+def test_a_learning_curve_trains_on_nested_subsets_and_continues(call, folder, monkeypatch):
+    monkeypatch.setattr(learning_curve, "FRACTIONS", {"1/2": 1 / 2, "all": 1})
+    out = call(train_network, folder, *QUICK, "--epochs", 1, "--learning-curve")
+    states = [state(folder / "learning_curve" / part) for part in ("1_2", "all")]
+    half, everything = (set(train_names(folder)) - set(each["held_out"]) for each in states)
+    assert len(half) == 6
+    assert half < everything
+    assert states[0]["validation"] == states[1]["validation"]
+    assert set(states[0]["validation"]) == set(train_names(folder)) - everything
+    assert "6 training clips, 4 validation clips, of" in out
+    scores = json.loads((folder / "learning_curve/scores.json").read_text())
+    assert [each["clips"] for each in scores["sizes"]] == [6, 12]
+    assert [each["loss"] for each in scores["sizes"]] == [each["history"][0]["val_loss"] for each in states]
+    assert scores["finding"] in out
+    assert (folder / "learning_curve/learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert not (folder / "weights.hdf5").exists()
+    assert call(train_network, folder, *QUICK, "--epochs", 2, "--learning-curve").count("Continuing after epoch 1") == 2
+    with pytest.raises(UserError, match="1_2/weights.hdf5: was trained for a learning curve of other sounds; restore"):
+        call(train_network, folder, *QUICK, "--epochs", 2, "--learning-curve", "--seed", 2)
 
 
 # --- GPU ------------------------------------------------------------------------------------------------------------
@@ -507,26 +545,20 @@ def gpu(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("network", ["vgg", pytest.param("pair", marks=pytest.mark.long)])
-def test_clips_in_gpu_memory_give_the_same_training(call, folder, tmp_path, gpu, pair, monkeypatch, network):
+def test_clips_in_gpu_memory_give_the_same_training_and_resume_bit_for_bit(call, folder, tmp_path, gpu, pair,
+                                                                           monkeypatch, network):
     flags = (*QUICK, *AUGMENTED, "--network", network, "--epoch-clips", 50, "--learning-rate", 1e-4,
-             "--epochs", 2)  # of 15 steps
-    sent = shutil.copytree(folder, tmp_path / "sent")
-    call(train_network, sent, *flags, "--gpu-clips-gb", 0)
+             "--epochs")  # of 15 steps
+    sent, other = (shutil.copytree(folder, tmp_path / name) for name in ("sent", "other"))
+    call(train_network, sent, *flags, 2, "--gpu-clips-gb", 0)
     monkeypatch.setattr(panotti_models.keras.Model, "train_on_batch", None, raising=False)
-    assert "(tensorflow, float32)" in call(train_network, folder, *flags)
-    for one, other in zip(rows(folder), rows(sent), strict=True):
-        assert list(map(float, one.values())) == pytest.approx(list(map(float, other.values())), rel=0.01)
+    assert "(tensorflow, float32)" in call(train_network, folder, *flags, 2)
+    for one, another in zip(rows(folder), rows(sent), strict=True):
+        assert list(map(float, one.values())) == pytest.approx(list(map(float, another.values())), rel=0.01)
     assert state(folder)["step"] == 30
     assert state(folder)["ema_updates"] == 2 * 2 + 1 == state(sent)["ema_updates"]
-
-
-@pytest.mark.slow
-def test_clips_in_gpu_memory_resume_bit_for_bit(call, folder, tmp_path, gpu):
-    other = shutil.copytree(folder, tmp_path / "other")
-    flags = (*QUICK, *AUGMENTED, "--epoch-clips", 50)
-    call(train_network, folder, *flags, "--epochs", 2)
     for epochs in (1, 2):
-        call(train_network, other, *flags, "--epochs", epochs)
+        call(train_network, other, *flags, epochs)
     assert history(other) == history(folder)
     assert (other / "weights.hdf5").read_bytes() == (folder / "weights.hdf5").read_bytes()
 

@@ -123,26 +123,34 @@ def compute_in_memory(plan: Plan, split: str, class_names: list[str] | None,
                       jobs: int | None) -> tuple[Clips, list[str]]:
     """The Clips of a split, and a sentence about each sound that can't be used."""
     start = time.monotonic()
-    clips = [clip for clip in plan.clips if clip.split == split]
-    class_names = class_names or sorted({clip.sound.class_name for clip in clips})
-    clips = sorted((clip for clip in clips if clip.sound.class_name in class_names), key=lambda clip: clip.name)
-    index = {clip: i for i, clip in enumerate(clips)}
-    melgrams, warnings, good = np.empty((len(clips), *plan.settings.shape), np.float32), [], []
-    for clip, result in parallel.each(_of_clip, clips, "Melgrams", jobs, (plan.settings,)):
-        if isinstance(result, Exception):
-            warnings.append(sentence(result))
-            continue
-        melgrams[index[clip]], warning = result
-        good.append(index[clip])
-        warnings += [warning] if warning else []
-    good.sort()
-    if clips:
-        say(f"{len(good)} melgrams of Samples/ computed in {time.monotonic() - start:.1f} s; preprocess_data.py would "
+    sounds = [clip.sound for clip in plan.clips if clip.split == split]
+    class_names = class_names or sorted({sound.class_name for sound in sounds})
+    sounds = [sound for sound in sounds if sound.class_name in class_names]
+    clips, problems = clips_of(sounds, plan.settings, class_names, jobs)
+    if sounds:
+        say(f"{len(clips)} melgrams of Samples/ computed in {time.monotonic() - start:.1f} s; preprocess_data.py would "
             "keep them in Preproc/.")
-    targets = one_hot([class_names.index(clips[i].sound.class_name) for i in good], len(class_names))
-    return Clips(melgrams if len(good) == len(clips) else melgrams[good], targets, [clips[i].name for i in good],
-                 class_names), warnings
+    return clips, list(problems.values())
 
 
-def _of_clip(clip: PlannedClip, settings: MelgramSettings) -> tuple[np.ndarray, str]:
-    return melgram.of_file(clip.path, settings)
+def clips_of(sounds: list[Sound], settings: MelgramSettings, class_names: list[str],
+             jobs: int | None) -> tuple[Clips, dict[Sound, str]]:
+    """The Clips of sounds, in the order of their names, and the error or warning about each sound that has one."""
+    sounds = sorted(sounds, key=lambda sound: sound.name)
+    index = {sound: i for i, sound in enumerate(sounds)}
+    melgrams, problems, good = np.empty((len(sounds), *settings.shape), np.float32), {}, []
+    for sound, result in parallel.each(_of_sound, sounds, "Melgrams", jobs, (settings,)):
+        if isinstance(result, Exception):
+            problems[sound] = sentence(result)
+            continue
+        melgrams[index[sound]], warning = result
+        good.append(index[sound])
+        problems |= {sound: warning} if warning else {}
+    good.sort()
+    targets = one_hot([class_names.index(sounds[i].class_name) for i in good], len(class_names))
+    return Clips(melgrams if len(good) == len(sounds) else melgrams[good], targets, [sounds[i].name for i in good],
+                 class_names), problems
+
+
+def _of_sound(sound: Sound, settings: MelgramSettings) -> tuple[np.ndarray, str]:
+    return melgram.of_file(sound.path, settings)

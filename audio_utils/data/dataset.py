@@ -33,18 +33,19 @@ class Dataset(NamedTuple):
         return clips
 
 
-def open_dataset(options: Namespace, settings: MelgramSettings | None = None) -> Dataset:
+def open_dataset(options: Namespace, settings: MelgramSettings | None = None,
+                 weights: str | Path = "weights.hdf5") -> Dataset:
     """The melgrams of Preproc/; if nothing is preprocessed, those of Samples/, computed in memory.
 
-    options: the constants of preprocess_data.py, used in the latter case. settings: those of a network; the melgrams
-    must have been made with the same.
+    options: the constants of preprocess_data.py, used in the latter case. settings: those of the network in `weights`;
+    the melgrams must have been made with the same.
     """
     if not (PREPROC / "Train").is_dir() and not (PREPROC / "Test").is_dir():
         return _open_samples(options, settings)
     found, preprocessing = preproc.read_settings(PREPROC)
     if not preprocessing.get("complete"):
         raise UserError(f"{PREPROC}/: is not complete; run preprocess_data.py again.")
-    require_same(settings or found, found, PREPROC / preproc.SETTINGS)
+    require_same(settings or found, found, PREPROC / preproc.SETTINGS, weights)
     if not settings and found.format_version < melgram.FORMAT_VERSION:
         warn(f"{PREPROC}/: contains melgrams of an earlier version; run preprocess_data.py to compute them again.")
     return Dataset(found, preprocessing,
@@ -59,14 +60,14 @@ def _open_samples(options: Namespace, settings: MelgramSettings | None) -> Datas
                    plan.grouping)
 
 
-def require_same(wanted: MelgramSettings, found: MelgramSettings, path: Path) -> None:
-    """Reject settings that differ from the network's, naming the first difference."""
+def require_same(wanted: MelgramSettings, found: MelgramSettings, path: Path, weights: str | Path) -> None:
+    """Reject settings in `path` that differ from those of the network in `weights`, naming the first difference."""
     if wanted.format_version != found.format_version:
         older, remedy = ("an earlier", "train again (train_network.py --fresh; the old file is kept)") \
             if wanted.format_version < found.format_version else ("a later", "run preprocess_data.py again")
-        raise UserError(f"{path}: the network in weights.hdf5 was trained on melgrams of {older} version of Panotti; "
+        raise UserError(f"{path}: the network in {weights} was trained on melgrams of {older} version of Panotti; "
                         f"{remedy}.")
     for (name, value), other in zip(wanted.to_dict().items(), found.to_dict().values(), strict=True):
         if value != other:
-            raise UserError(f"{path}: has {name} = {other}, the network in weights.hdf5 was trained with {value}; "
+            raise UserError(f"{path}: has {name} = {other}, the network in {weights} was trained with {value}; "
                             "preprocess with that value and --overwrite, or train again (train_network.py --fresh).")

@@ -23,18 +23,25 @@ def suggest_group_by(sounds: list[Sound], recordings: Container[Sound]) -> Itera
     recordings: the sounds that are grouped already, because they are clips of known recordings. For the user's own
     split, nothing is suggested.
     """
+    rule, takes = find_takes(sounds, recordings)
+    if rule:
+        shared = [sound.path for group in takes if len(group) > 1 for sound in group]
+        yield (f'{named(shared)}: named like takes of one recording; preprocess_data.py --split-anew '
+               f'"--group-by={rule}" keeps the takes of each recording in one split.')
+
+
+def find_takes(sounds: list[Sound], recordings: Container[Sound]) -> tuple[str, list[list[Sound]]]:
+    """The GROUP_BY that is suggested, and the sounds that it groups; ("", []) if none is. Arguments: as above."""
     sounds = [sound for sound in sounds if not (sound.split or sound.copy_of or sound in recordings)]
     rules = Counter(filter(None, (_rule_for(sound.path.stem) for sound in sounds)))
     rule, count = max(rules.items(), key=lambda item: item[1], default=("", 0))
     if count < max(1, _MIN_MATCHED * len(sounds)):
-        return
+        return "", []
     takes = defaultdict(list)
     for sound in sounds:
         takes[sound.class_name, Grouping(rule, {}).of(sound.name)].append(sound)
-    if _are_takes(list(takes.values()), rule):
-        shared = [sound.path for group in takes.values() if len(group) > 1 for sound in group]
-        yield (f'{named(shared)}: named like takes of one recording; preprocess_data.py --split-anew '
-               f'"--group-by={rule}" keeps the takes of each recording in one split.')
+    groups = list(takes.values())
+    return (rule, groups) if _are_takes(groups, rule) else ("", [])
 
 
 def _rule_for(stem: str) -> str:

@@ -172,6 +172,27 @@ def _hash(group: str, seed: int) -> bytes:
     return blake2b(f"{seed}/{group}".encode(errors="surrogateescape")).digest()
 
 
+def nested_subsets(names: list[str], fractions: Iterable[float], seed: int, grouping: Grouping) -> list[list[str]]:
+    """For each fraction, in ascending order, a subset of the sounds that contains the subset before it.
+
+    Chosen as in `hold_out`, but with at least one group of each class; augmented copies are with their parents.
+    """
+    sizes = Counter(map(grouping.of, names))
+    groups_of = defaultdict(set)
+    for name in names:
+        groups_of[class_of(name)].add(grouping.of(name))
+    groups, subsets = set(), []
+    for fraction in fractions:
+        before = {name: True for name in names if grouping.of(name) in groups}
+        chosen = hold_out(names, before, fraction, seed, grouping)
+        groups |= {grouping.of(name) for name, is_chosen in chosen.items() if is_chosen}
+        for candidates in groups_of.values():  # a class with one group has none so far
+            if not candidates & groups:
+                groups.add(min(candidates, key=lambda group: (sizes[group], _hash(group, seed))))
+        subsets.append([name for name in names if grouping.of(name) in groups])
+    return subsets
+
+
 # --- folds ----------------------------------------------------------------------------------------------------------
 
 def check_folds(rule: str) -> None:

@@ -8,24 +8,29 @@ import numpy as np
 from audio_utils.evaluation import intervals
 from audio_utils.evaluation.metrics import Evaluation
 
+SCORES = ("precision", "recall", "f1", "auc")  # of a class; their means are the macro scores
+
 
 def class_table(evaluation: Evaluation, scores: dict[str, Any], training: dict[str, int]) -> dict[str, Any]:
-    """A row for each class and one for all; None or NaN if a score is undefined.
+    """A row for each class and one for all; a score is None if it is undefined.
 
     scores: as in scores.json. training: class → files.
     """
-    from sklearn.metrics import precision_recall_fscore_support
-    names, count = evaluation.class_names, len(evaluation.class_names)
-    values = np.array(precision_recall_fscore_support(evaluation.labels, evaluation.predicted, labels=range(count),
-                                                      zero_division=np.nan)[:3])
-    files = [scores["classes"][name]["files"] for name in names]
-    values[1:, np.array(files) == 0] = np.nan  # without test files, recall and F1 are undefined
-    rows = [{"name": name, "train": training[name], "test": files[i], "auc": scores["classes"][name]["auc"],
-             "precision": values[0, i], "recall": values[1, i], "f1": values[2, i]} for i, name in enumerate(names)]
-    means = [float(np.nanmean(each)) if not np.isnan(each).all() else None for each in values]
+    rows = [{"name": name, "train": training[name], "test": scores["classes"][name]["files"],
+             **{each: scores["classes"][name][each] for each in SCORES}} for name in evaluation.class_names]
     return {"rows": rows, "lowest": min((row for row in rows if row["test"]), key=lambda row: row["recall"]),
-            "all": {"train": sum(training[name] for name in names), "test": sum(files), "precision": means[0],
-                    "recall": means[1], "f1": means[2], "auc": scores["macro_auc"]}}
+            "all": {"train": sum(row["train"] for row in rows), "test": scores["files"],
+                    **{each: scores[f"macro_{each}"] for each in SCORES}}}
+
+
+def threshold_rows(class_names: list[str], scores: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for each class: its name, the clips of it that its thresholds were chosen from, and the results at each.
+
+    A result is None if there is no such threshold. scores: as in scores.json; without thresholds, there are no rows.
+    """
+    return [{"name": name, "positives": scores["thresholds"]["classes"][name]["positives"],
+             **scores["classes"][name]["thresholds"]}
+            for name in class_names if "thresholds" in scores["classes"][name]]
 
 
 def auc_dots(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -48,6 +53,6 @@ def auc_dots(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
     return {"rows": [{"name": name, "auc": auc, "interval": interval, "dot": position(auc),
                       "start": position(interval[0]), "width": position(interval[1]) - position(interval[0]),
-                      "hard": interval[1] < median} for name, auc, interval in shown],
+                      "hard": round(interval[1], 2) < round(median, 2)} for name, auc, interval in shown],
             "ticks": [(position(1 - tick / 10), f"{1 - tick / 10:.1f}") for tick in range(0, steps + 1, step)],
             "grid": 100 * step / steps}

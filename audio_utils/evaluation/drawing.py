@@ -6,11 +6,11 @@ Matplotlib is imported only when something is drawn, and needs no display.
 import functools
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from audio_utils.runtime import safe_files
+from audio_utils.runtime import safe_files, tables
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
@@ -21,6 +21,7 @@ Result = TypeVar("Result")
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito 2008
 DPI = 120
+_MAX_LABEL = 24  # columns of a class name
 _STYLE = {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "lines.linewidth": 1.7,
           "svg.fonttype": "none", "svg.hashsalt": "panotti"}
 _FONTS = ("Noto Sans CJK JP", "Hiragino Sans", "PingFang SC", "Yu Gothic", "Microsoft YaHei", "Malgun Gothic",
@@ -65,16 +66,15 @@ def svg(draw_panel: Callable[..., None], *arguments: Any) -> str:
     return text.getvalue()[text.getvalue().index("<svg"):].replace("#000000", "currentColor")
 
 
-def shortened(name: str, max_length: int) -> str:
-    """A name of at most `max_length` characters: the middle is left out, as many names differ only at the end."""
-    end = max_length * 2 // 5
-    return name if len(name) <= max_length else f"{name[:max_length - 1 - end]}…{name[-end:]}"
+def short_labels(names: Iterable[str]) -> list[str]:
+    """Class names as labels: distinct, not too long, never parsed as formulas, without unprintable characters."""
+    names = ["".join(letter if letter.isprintable() else "�" for letter in name) for name in names]
+    return [name.replace("$", r"\$") for name in tables.shorten_distinct(names, _MAX_LABEL)]
 
 
-def short_label(name: str, max_length: int = 24) -> str:
-    """A class name as a label: not too long, never parsed as a formula, without unprintable characters."""
-    name = "".join(letter if letter.isprintable() else "�" for letter in name)
-    return shortened(name, max_length).replace("$", r"\$")
+def short_label(name: str) -> str:
+    """The same of one name."""
+    return short_labels([name])[0]
 
 
 def percent_formatter() -> "FuncFormatter":

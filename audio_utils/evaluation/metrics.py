@@ -1,7 +1,7 @@
 """The predictions for clips whose class is known, and the scores computed from them."""
 
 import csv
-import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,13 +10,9 @@ import numpy as np
 from audio_utils.data.clips import Clips
 from audio_utils.evaluation import intervals
 from audio_utils.runtime import safe_files
+from audio_utils.runtime.tables import natural_order
 
-
-def natural_order(names: list[str]) -> list[int]:
-    """The indices of class names in the order in which they are shown: a2 comes before a10, and b before C."""
-    keys = [[int(part) if i % 2 else part.casefold() for i, part in enumerate(re.split(r"(\d+)", name))]
-            for name in names]
-    return sorted(range(len(names)), key=lambda i: (keys[i], names[i]))
+_FROM_CONFUSION = ("precision", "recall", "f1")
 
 
 class RocCurve(NamedTuple):
@@ -93,21 +89,40 @@ def roc_curves(evaluation: Evaluation) -> dict[str, RocCurve]:
     return curves
 
 
+def precision_recall_f1(correct: int, predicted: int, positives: int) -> dict[str, float | None]:
+    """Precision, recall and F1 (van Rijsbergen 1979), from numbers of clips; None if one is undefined.
+
+    correct: clips of the class that are predicted as it; predicted: all that are; positives: all clips of the class.
+    """
+    return {"precision": float(correct / predicted) if predicted else None,
+            "recall": float(correct / positives) if positives else None,
+            "f1": float(2 * correct / (predicted + positives)) if positives else None}
+
+
 def score(evaluation: Evaluation, curves: dict[str, RocCurve]) -> dict[str, Any]:
     """The content of scores.json, with 95% intervals.
 
-    The macro AUC is the mean over the classes that have a curve; without any, it and its interval are None.
+    Precision, recall and F1 are those of the most probable class. A macro score is the mean over the classes for which
+    the score is defined; without any, it is None, as is the interval of the macro AUC.
     """
     confusion = evaluation.confusion
     files, correct = confusion.sum(axis=1), confusion.diagonal()
     aucs = [curve.auc for curve in curves.values()]
+    classes = {name: {"auc": curves[name].auc if name in curves else None, "files": int(files[i]),
+                      "mistakes": int(files[i] - correct[i]),
+                      **precision_recall_f1(correct[i], confusion[:, i].sum(), files[i])}
+               for i, name in enumerate(evaluation.class_names)}
     return {"accuracy": evaluation.accuracy, "accuracy_interval": intervals.wilson(correct.sum(), files.sum()),
-            "macro_auc": float(np.mean(aucs)) if aucs else None,
+            "macro_auc": _mean(aucs),
             "macro_auc_interval": intervals.bootstrap(evaluation.labels, evaluation.probabilities) if aucs else None,
-            "loss": evaluation.loss, "files": int(files.sum()),
-            "classes": {name: {"auc": curves[name].auc if name in curves else None, "files": int(files[i]),
-                               "mistakes": int(files[i] - correct[i])}
-                        for i, name in enumerate(evaluation.class_names)}}
+            **{f"macro_{kind}": _mean(each[kind] for each in classes.values()) for kind in _FROM_CONFUSION},
+            "loss": evaluation.loss, "files": int(files.sum()), "classes": classes}
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """The mean of the defined values, None if there is none."""
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
 
 
 def write_mistakes(path: str | Path, evaluation: Evaluation) -> None:

@@ -9,9 +9,8 @@ import numpy as np
 
 from audio_utils.audio import audio_io, resampling
 from audio_utils.audio.melgram import MelgramSettings
-from audio_utils.data.clips import Clips
 from audio_utils.evaluation.metrics import Evaluation
-from audio_utils.evaluation.panels import melgram_png
+from audio_utils.evaluation.panels import melgram_png, occlusion_png
 from audio_utils.runtime.errors import UserError
 
 MAX_SECONDS = 30  # of audio on one card, so that the page can be sent by email
@@ -19,21 +18,32 @@ MAX_CHANNELS = 8  # of a melgram on one card
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz
 
 
-def card(evaluation: Evaluation, clips: Clips, settings: MelgramSettings, i: int, paths: dict[str, Path],
-         frames: int) -> dict[str, Any]:
-    """The content of clip i's card, with the first `frames` of its melgram; paths: name → file in Samples/."""
+def card(evaluation: Evaluation, i: int, melgram: np.ndarray, settings: MelgramSettings, path: Path | None,
+         occlusion: np.ndarray | None = None) -> dict[str, Any]:
+    """The content of clip i's card.
+
+    melgram: (mels, shown frames, channels). path: of the sound, None if it is not in Samples/. occlusion: its map
+    (mel blocks, time blocks), None if there is none.
+    """
     name, probabilities, label = evaluation.names[i], evaluation.probabilities[i], evaluation.labels[i]
     top = [*np.argsort(-probabilities, kind="stable")[:3]]
-    melgram = clips.melgrams[i]
     channels = {1: ["melgram"], 2: ["left", "right"]}.get(settings.channels) \
         or [f"channel {n + 1}" for n in range(settings.channels)]
-    audio, note = audio_of(paths[name], settings) if name in paths else (None, "the file is not in Samples/")
+    audio, note = audio_of(path, settings) if path else (None, "the file is not in Samples/")
     return {"name": name, "truth": evaluation.class_names[label], "predicted": evaluation.class_names[top[0]],
             "probabilities": [(evaluation.class_names[k], float(probabilities[k]), k == label)
                               for k in top + [label] * (label not in top)],
-            "channels": [(title, melgram_png(melgram[:, :frames, n], melgram.max()))
+            "channels": [(title, melgram_png(melgram[:, :, n], melgram.max()))
                          for n, title in enumerate(channels[:MAX_CHANNELS])],
+            "occlusion": None if occlusion is None else {"png": occlusion_png(occlusion), "points": _points(occlusion),
+                                                         "blocks": occlusion.size},
             "audio": audio, "note": note}
+
+
+def _points(occlusion: np.ndarray) -> int:
+    """The largest decrease of the probability, in whole percentage points; 0 if it is less than one."""
+    largest = 100 * float(occlusion.max())
+    return round(largest) if largest >= 1 else 0
 
 
 def audio_of(path: Path, settings: MelgramSettings) -> tuple[bytes | None, str]:

@@ -1,11 +1,11 @@
 """Next steps after an evaluation, in at most three sentences that are drawn from its numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from audio_utils.data.look_alikes import suggest_group_by
+from audio_utils.data.look_alikes import find_takes
 from audio_utils.data.sounds import Sound, class_of
 from audio_utils.data.split import MIN_GROUPS
 from audio_utils.evaluation import intervals
@@ -20,6 +20,9 @@ CONFIDENT = 0.9  # probability of a wrong class
 _PAIR = 1 / 3  # fraction of the mistakes that are between two classes
 
 
+Pair = tuple[Collection[str], Collection[str]]  # the files that a network is tested with, and those it was trained on
+
+
 class Shared(NamedTuple):
     """Why the score may be too optimistic, and the remedy; both are "" if nothing indicates it."""
     warning: str = ""
@@ -28,18 +31,20 @@ class Shared(NamedTuple):
 
 # --- clips of one recording -----------------------------------------------------------------------------------------
 
-def shared_recordings(test: dict[str, str], train: dict[str, str], own_split: bool) -> Shared:
-    """Whether clips of the recordings in Test are also in Train; test, train: name → recording, or "" if unknown."""
-    trained = set(train.values()) - {""}
-    shared = [name for name, recording in test.items() if recording in trained]
-    if not shared:
+def shared_recordings(pairs: list[Pair], test: dict[str, str], training: dict[str, str], own_split: bool,
+                      fold_rule: str = "") -> Shared:
+    """Whether the networks were trained on other clips of the recordings that they are tested with.
+
+    pairs: of each network. test, training: file → recording, or "" if unknown. fold_rule: FOLDS, in cross-validation.
+    """
+    found = _trained_on(pairs, test, training)
+    if not found:
         return Shared()
-    warning = (f"The score is too optimistic: {len(shared)} of {len(test)} test files are from recordings of which "
-               "other clips are in Train.")
-    classes = sorted({class_of(name) for name in shared})
-    few = [each for each in classes if len({recording for names in (test, train) for name, recording in names.items()
-                                            if recording and class_of(name) == each}) < MIN_GROUPS]
-    if own_split:
+    warning = f"The score is too optimistic: {_counted(found, pairs, 'from recordings', 'clips', fold_rule)}"
+    if fold_rule and not fold_rule.isdecimal():
+        return Shared(warning, "Change FOLDS so that all clips of a recording are in one fold, then train again.")
+    few = _few_recordings({class_of(name) for name in found}, test, training)
+    if own_split and not fold_rule:
         return Shared(warning, "Move all clips of a recording into one split, then preprocess and train again.")
     if few:
         return Shared(warning, f"Add sounds from other recordings to {_named(few)}: the test files should be from "
@@ -48,23 +53,61 @@ def shared_recordings(test: dict[str, str], train: dict[str, str], own_split: bo
                            "recording are in one split.")
 
 
-def shared_takes(sounds: list[Sound], grouped: set[Sound], group_by: str) -> Shared:
-    """Whether files are named like takes of one recording but not grouped; grouped: sounds of known recordings."""
-    for sentence in suggest_group_by(sounds, grouped) if not group_by else ():
-        return Shared("The score may be too optimistic: files are named like takes of one recording, which may be in "
-                      "both Train and Test.", sentence)
-    return Shared()
+def _trained_on(pairs: list[Pair], test: dict[str, str], training: dict[str, str]) -> list[str]:
+    """The test files with a recording that is also among the training files."""
+    found = []
+    for test_names, training_names in pairs:
+        trained = {training.get(name) for name in training_names} - {None, ""}
+        found += [name for name in test_names if test.get(name) in trained]
+    return found
+
+
+def _counted(found: list[str], pairs: list[Pair], source: str, parts: str, fold_rule: str) -> str:
+    """The number of test files that share a recording with training files, as the end of a sentence."""
+    total = sum(len(test_names) for test_names, _ in pairs)
+    if fold_rule:
+        return f"{len(found):,} of {total:,} files are {source} of which other {parts} are in another fold."
+    return f"{len(found):,} of {total:,} test files are {source} of which other {parts} are in Train."
+
+
+def _few_recordings(classes: set[str], test: dict[str, str], training: dict[str, str]) -> list[str]:
+    """The classes that have too few recordings to keep each of them in one split."""
+    return [each for each in sorted(classes)
+            if len({recording for names in (test, training) for name, recording in names.items()
+                    if recording and class_of(name) == each}) < MIN_GROUPS]
+
+
+def shared_takes(pairs: list[Pair], sounds: list[Sound], grouped: set[Sound], fold_rule: str = "") -> Shared:
+    """Whether files named like takes of one recording are among both the test and the training files.
+
+    pairs, fold_rule: as above. grouped: sounds whose recordings are known.
+    """
+    rule, takes = find_takes(sounds, grouped)
+    recordings = {sound.name: str(number) for number, group in enumerate(takes) for sound in group}
+    found = _trained_on(pairs, recordings, recordings)
+    if not found:
+        return Shared()
+    counted = _counted(found, pairs, "named like takes of recordings", "takes", fold_rule)
+    warning = f"The score may be too optimistic: {counted}"
+    if fold_rule and not fold_rule.isdecimal():
+        return Shared(warning, "Change FOLDS so that all takes of a recording are in one fold, then train again.")
+    return Shared(warning, f'Run preprocess_data.py --split-anew "--group-by={rule}", which keeps the takes of each '
+                           "recording in one split, and train_network.py --fresh.")
 
 
 # --- next steps -----------------------------------------------------------------------------------------------------
 
-def choose(evaluation: Evaluation, training: dict[str, int], validation: int, remedy: str) -> list[str]:
+def choose(evaluation: Evaluation, training: dict[str, int], validation: int, remedy: str,
+           is_cross_validated: bool = False, more_sounds: str = "") -> list[str]:
     """The sentences, the most important first.
 
-    training: class → files. validation: clips, 0 if unknown. remedy: of shared recordings, or "".
+    training: class → files. validation: clips, 0 if unknown. remedy: of shared recordings, or "". more_sounds: how much
+    these would help, by the learning curve, or "".
     """
-    first = _about_mistakes(evaluation, training) if len(evaluation.mistakes) else _about_success(evaluation)
-    steps = [remedy, *first, *_about_precision(evaluation, validation), *_about_confident(evaluation)]
+    first = _about_mistakes(evaluation, training, more_sounds) if len(evaluation.mistakes) else \
+        _about_success(evaluation)
+    steps = [remedy, *first, *_about_precision(evaluation, validation, is_cross_validated),
+             *_about_confident(evaluation)]
     return [step for step in steps if step][:MAX_SENTENCES]
 
 
@@ -73,14 +116,16 @@ def _about_success(evaluation: Evaluation) -> Iterator[str]:
            f"{len(evaluation.labels)} test files are correct.")
 
 
-def _about_mistakes(evaluation: Evaluation, training: dict[str, int]) -> Iterator[str]:
+def _about_mistakes(evaluation: Evaluation, training: dict[str, int], more_sounds: str) -> Iterator[str]:
     counts = evaluation.confusion
     largest = counts.sum(axis=1).max()
     if intervals.wilson(counts.trace(), counts.sum())[0] <= largest / counts.sum():
         yield ("Check the sounds and their labels (audio_utils/inspect_samples.py): the accuracy is not clearly "
                "better than that of always predicting the largest class.")
     yield _about_pair(counts, evaluation.class_names)
-    yield _about_counts({name: training.get(name, 0) for name in evaluation.class_names})
+    few = _about_counts({name: training.get(name, 0) for name in evaluation.class_names})
+    yield "" if more_sounds and few.startswith("Add sounds: ") else few
+    yield more_sounds
 
 
 def _about_pair(counts: np.ndarray, names: list[str]) -> str:
@@ -113,12 +158,15 @@ def _about_counts(training: dict[str, int]) -> str:
     return f"Add sounds to {_named(few)}: fewer than {FEW_FILES} training files." if few else ""
 
 
-def _about_precision(evaluation: Evaluation, validation: int) -> Iterator[str]:
+def _about_precision(evaluation: Evaluation, validation: int, is_cross_validated: bool) -> Iterator[str]:
     if 0 < validation < FEW_VALIDATION:
         yield (f"Raise VALIDATION_FRACTION, or add sounds: {validation} validation clip{'s' * (validation > 1)} can "
                "hardly show which epoch is the best.")
     low, high = intervals.wilson((evaluation.predicted == evaluation.labels).sum(), len(evaluation.labels))
-    if high - low > WIDE_INTERVAL:
+    if high - low > WIDE_INTERVAL and is_cross_validated:
+        yield (f"Add sounds: {len(evaluation.labels)} files only show that the accuracy is between {low:.0%} and "
+               f"{high:.0%}.")
+    elif high - low > WIDE_INTERVAL:
         yield (f"Run train_network.py --folds 5 to test every sound once: {len(evaluation.labels)} test files only "
                f"show that the accuracy is between {low:.0%} and {high:.0%}.")
 

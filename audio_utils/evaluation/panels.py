@@ -170,3 +170,14 @@ def melgram_png(decibels: np.ndarray, maximum: float, max_pixels: int = 1000) ->
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
     return file.getvalue()
+
+
+def occlusion_png(falls: np.ndarray) -> bytes:
+    """A PNG image with one pixel for each block of an occlusion map: orange, opaque at the largest fall."""
+    from PIL import Image
+    opacity = np.clip(falls / max(falls.max(), 1e-6), 0, 1)
+    orange = np.broadcast_to(np.array([213, 94, 0]), (*falls.shape, 3))
+    pixels = np.concatenate([orange, np.rint(255 * opacity)[..., None]], axis=2).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels[::-1]), "RGBA").save(file, "PNG", optimize=True)
+    return file.getvalue()

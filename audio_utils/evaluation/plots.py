@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from audio_utils.evaluation import drawing, panels
-from audio_utils.evaluation.drawing import COLORS, new_figure, save, short_label, styled
-from audio_utils.evaluation.metrics import RocCurve, natural_order
+from audio_utils.evaluation.drawing import COLORS, new_figure, save, short_labels, styled
+from audio_utils.evaluation.metrics import RocCurve
+from audio_utils.runtime.tables import in_natural_order, natural_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +48,7 @@ def confusion_matrix(path: str | Path, counts: np.ndarray, class_names: list[str
     """The number of clips by true class (rows) and predicted class (columns); counts: int (classes, classes)."""
     from matplotlib.colors import LinearSegmentedColormap
     order = natural_order(class_names)
-    counts, names = counts[np.ix_(order, order)], [short_label(class_names[i]) for i in order]
+    counts, names = counts[np.ix_(order, order)], short_labels(class_names[i] for i in order)
     size = min(24, max(4.8, 2.2 + 0.42 * len(class_names)))
     figure = new_figure(size + 0.8, size)
     axes = figure.subplots()
@@ -95,7 +96,7 @@ class ClassSummary(NamedTuple):
 def samples(path: str | Path, classes: dict[str, ClassSummary], title: str) -> None:
     """The number, durations and levels of the sounds of each class."""
     row = 0.34 if len(classes) <= 40 else 0.22  # inches
-    classes = {name: classes[name] for name in (list(classes)[i] for i in natural_order(list(classes)))}
+    classes = {name: classes[name] for name in in_natural_order(classes)}
     figure = new_figure(13, 2 + row * max(3, len(classes)))
     counts, durations, levels = figure.subplots(1, 3, sharey=True, width_ratios=(2, 3, 3))
     _draw_counts(counts, [each.files for each in classes.values()])
@@ -110,7 +111,7 @@ def samples(path: str | Path, classes: dict[str, ClassSummary], title: str) -> N
         drawing.set_log_scale(durations.xaxis)
     else:
         durations.set_xlim(0, 1.05 * seconds.max())
-    counts.set_yticks(range(len(classes)), map(short_label, classes), fontsize=9 if row > 0.3 else 7)
+    counts.set_yticks(range(len(classes)), short_labels(classes), fontsize=9 if row > 0.3 else 7)
     counts.set_ylim(len(classes) - 0.4, -0.6)  # the first class on top
     figure.suptitle(title)
     save(figure, path)

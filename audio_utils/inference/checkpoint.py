@@ -2,14 +2,15 @@
 
 Keras's own part (model_config, model_weights) contains the best network, so that
 `keras.saving.load_model("weights.hdf5")` opens it. The group "panotti" beside it contains
-  about       JSON: network, class names, settings, training state, the paths of the best network's weights
+  about       JSON: network, class names, settings, training state, thresholds, the paths of the best network's weights
   scaling     mean and variance of each mel band
   last        the variables of the network after the last epoch, including the seeds of dropout
   average     the exponential moving average of its weights
   optimizer   the variables of the optimizer
-  clips       hashes that identify the clips in Train at the last epoch, and at any epoch
+  clips       hashes that identify the clips in Train: at the last epoch, at any epoch, and at any epoch by content
 """
 
+import io
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -23,11 +24,14 @@ import numpy as np
 from audio_utils.audio.melgram import MelgramSettings
 from audio_utils.data import old_names, preproc
 from audio_utils.data.standardization import Standardization
+from audio_utils.evaluation import thresholds
+from audio_utils.runtime import safe_files
 from audio_utils.runtime.errors import UserError
 
 WEIGHTS = Path("weights.hdf5")
 FORMAT_VERSION = 2  # of the group "panotti"; in version 1 melgrams were standardized without level normalization
 _TRAIN_AGAIN = "train again (train_network.py --fresh; the old file is kept)"
+_ABOUT = "panotti/about"
 _MODEL_CONFIG = b'{"class_name": "Functional", "config": {'
 MAX_TEXT = 1 << 24  # bytes of JSON, enough for 200,000 validation clips; a longer text is not one of ours
 
@@ -43,6 +47,7 @@ class Checkpoint(NamedTuple):
     weights: list[str]  # paths in the file of the best network's weights, in the order of model.weights
     quietest_db: float | None = None  # maximum of the quietest training melgram that is not silent; None: unknown
     trained_on_silence: bool = False  # whether a training clip was digital silence
+    thresholds: dict = {}  # noqa: RUF012  on the classes' probabilities, see evaluation.thresholds; {}: none
 
     @property
     def preprocessing_constants(self) -> dict:
@@ -86,6 +91,19 @@ def write(target: h5py.File | str | Path, checkpoint: Checkpoint, **state: list[
                 group[f"{name}/{i:05}"] = array
 
 
+def write_thresholds(path: str | Path, found: dict[str, Any]) -> None:
+    """Replace the thresholds in a file; everything else stays the same. Raises UserError as `read` does."""
+    if read(path).thresholds == found:
+        return
+    with _reading(path) as file:
+        about = json.loads(_dataset(file, _ABOUT, np.uint8, None).tobytes())
+    content = io.BytesIO(Path(path).read_bytes())
+    with h5py.File(content, "r+") as file:
+        del file[_ABOUT]
+        file[_ABOUT] = np.frombuffer(json.dumps(about | {"thresholds": found}).encode(), np.uint8)
+    safe_files.write_bytes(path, content.getvalue())
+
+
 def name_hashes(names: Iterable[str]) -> np.ndarray:
     """uint64 (names,): a hash of each text; a million names would make the JSON too long."""
     digests = b"".join(blake2b(name.encode(errors="surrogateescape"), digest_size=8).digest() for name in names)
@@ -97,7 +115,7 @@ def name_hashes(names: Iterable[str]) -> np.ndarray:
 def read(path: str | Path) -> Checkpoint:
     """The network's metadata. Raises UserError if the file does not exist, is damaged or is not one of ours."""
     with _reading(path) as file:
-        text = _dataset(file, "panotti/about", np.uint8, None)
+        text = _dataset(file, _ABOUT, np.uint8, None)
         about = old_names.renamed(json.loads(text.tobytes()), old_names.CHECKPOINT)
         version = about.pop("format_version")
         if version > FORMAT_VERSION:
@@ -131,6 +149,7 @@ def _check(checkpoint: Checkpoint) -> None:
         raise ValueError("size of a melgram")
     if not np.isfinite(checkpoint.standardization).all() or checkpoint.standardization.variance.min() <= 0:
         raise ValueError("standardization")
+    thresholds.check(checkpoint.thresholds, checkpoint.class_names)
 
 
 def _with_new_names(checkpoint: Checkpoint) -> Checkpoint:
@@ -169,12 +188,15 @@ def read_state(path: str | Path, name: str, like: list[Any]) -> list[np.ndarray]
         return _matching(file, [f"panotti/{name}/{i:05}" for i in range(len(_find(file, f"panotti/{name}")))], like)
 
 
-def read_clip_hashes(path: str | Path, any_epoch: bool = False) -> np.ndarray | None:
-    """The hashes of the clips in Train at the last epoch, or at any; None in a file of an older version."""
+def read_clip_hashes(path: str | Path, array: int = 0) -> np.ndarray | None:
+    """The hashes of the clips in Train: 0: at the last epoch, 1: at any epoch, 2: at any epoch, by content alone.
+
+    None in a file of an older version.
+    """
     with _reading(path) as file:
-        if "clips" not in _find(file, "panotti"):
+        if "clips" not in _find(file, "panotti") or f"{array:05}" not in _find(file, "panotti/clips"):
             return None
-        return _dataset(file, f"panotti/clips/{any_epoch:05}", np.uint64, None)
+        return _dataset(file, f"panotti/clips/{array:05}", np.uint64, None)
 
 
 def _matching(file: h5py.File, paths: list[str], like: list[Any]) -> list[np.ndarray]:

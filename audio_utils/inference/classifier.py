@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from audio_utils.audio import audio_io, melgram
 from audio_utils.audio.audio_io import AudioError
+from audio_utils.evaluation import thresholds
 from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference import levels, windows
 from audio_utils.inference.windows import Clip, Segment
@@ -38,17 +39,20 @@ class Classifier:
     """A trained network, and the settings of the sounds it was trained on; Keras is imported on first use.
 
     weights: the file that train_network.py writes. hop_seconds: between windows of a long sound, by default half a
-    window. min_probability: if no class has at least this probability, the segment is "none of these". batch_size:
-    clips; affects the memory needed, not the probabilities.
+    window. min_probability: if the most probable class has a lower probability, the segment is "none of these"; "auto"
+    or "precision": each class has its own threshold, as in predict_class.py. batch_size: clips; affects the memory
+    needed, not the probabilities.
     class_names: in the order of the probabilities. settings: the MelgramSettings.
     Raises UserError if the file can't be used.
     """
 
     def __init__(self, weights: str | Path = checkpoints.WEIGHTS, hop_seconds: float | None = None,
-                 min_probability: float = 0.0, batch_size: int = 64) -> None:
+                 min_probability: float | str = 0.0, batch_size: int = 64) -> None:
         self.weights, self.min_probability, self.batch_size = weights, min_probability, batch_size
         self.checkpoint = checkpoints.read(weights)
         self.class_names, self.settings = self.checkpoint.class_names, self.checkpoint.settings
+        self._min_probabilities = thresholds.lowest_probabilities(min_probability, self.checkpoint.thresholds,
+                                                                  self.class_names, weights)
         if hop_seconds and hop_seconds > self.settings.clip_seconds:
             raise UserError(f"HOP_SECONDS is {hop_seconds}; set it to at most {self.settings.clip_seconds:.4g}, "
                             "the length of a window.")
@@ -128,8 +132,8 @@ class Classifier:
         for batch in _batches(clips, batch_size or self.batch_size):
             predictions = self.predict(np.stack([clip.melgram for clip in batch]))
             for clip, probabilities in zip(batch, predictions, strict=True):
-                probable = probabilities.max() >= self.min_probability
-                name = self.class_names[probabilities.argmax()] if probable else NONE_OF_THESE
+                best = probabilities.argmax()
+                name = self.class_names[best] if probabilities[best] >= self._min_probabilities[best] else NONE_OF_THESE
                 yield Segment(clip.start, clip.end, name, probabilities, levels.status(clip.melgram, self.checkpoint))
 
     def _classify_batch(self, found: dict[str | Path, Clip | Exception | None]) -> dict:

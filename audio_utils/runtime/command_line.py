@@ -26,21 +26,27 @@ class Limits(NamedTuple):
     lowest: float | None = None
     highest: float | None = None
     optional: bool = False  # None is allowed
+    words: tuple[str, ...] = ()  # allowed instead of a number
 
     def check(self, name: str, value: Any) -> None:
-        """Raise UserError unless the value is such a number."""
-        if self.optional and value is None:
+        """Raise UserError unless the value is such a number, or one of the words."""
+        if (self.optional and value is None) or (isinstance(value, str) and value in self.words):
             return
         valid = isinstance(value, (int, self.kind)) and not isinstance(value, bool)
         valid = valid and (isinstance(value, int) or math.isfinite(value))
         if not valid or (self.lowest is not None and not value >= self.lowest) \
                 or (self.highest is not None and not value <= self.highest):
-            wanted = "a whole number" if self.kind is int else "a number"
+            wanted = _wanted(self.kind, self.words)
             bounds = " and ".join(f"{word} {bound}" for word, bound in
                                   (("at least", self.lowest), ("at most", self.highest)) if bound is not None)
             comma = self.kind is float and isinstance(value, tuple) and len(value) == 2  # Python reads 2,5 as (2, 5)
             hint = "; write {}.{}".format(*value) if comma else ""
             raise UserError(f"{name} is {value!r}; set it to {wanted}{' of ' + bounds if bounds else ''}{hint}.")
+
+
+def _wanted(kind: type, words: tuple[str, ...]) -> str:
+    number = "a whole number" if kind is int else "a number"
+    return f"{', '.join(words)} or {number}" if words else number
 
 
 class Options(argparse.Namespace):
@@ -78,14 +84,14 @@ def parse(constants: dict[str, Any], limits: dict[str, Limits] | None = None,
                      formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, keywords in positional:
         kind = keywords.get("type")
-        parser.add_argument(name, **keywords | ({"type": _reader(None, kind)} if kind in (int, float) else {}))
+        parser.add_argument(name, **keywords | ({"type": _reader(None, Limits(kind))} if kind in (int, float) else {}))
     commented = _commented_constants(constants["__file__"])
     for name, comment in commented:
         value = constants[name]
         flags = [(short or {}).get(name), "--" + name.lower().replace("_", "-")]
         text = f"{comment} (default: {_shown(value)})".replace("%", "%%")
         kind = {"action": argparse.BooleanOptionalAction} if isinstance(value, bool) else \
-            {"type": _reader(value, limits[name].kind if limits and name in limits else None), "metavar": "VALUE"}
+            {"type": _reader(value, (limits or {}).get(name)), "metavar": "VALUE"}
         parser.add_argument(*filter(None, flags), default=argparse.SUPPRESS, help=text, **kind)
     given = parser.parse_args(_with_dashes(sys.argv[1:] if argv is None else argv))
     return Options({name.lower(): constants[name] for name, _ in commented}, vars(given), limits or {})
@@ -142,17 +148,19 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; --help explains the arguments.\n")
 
 
-def _reader(default: Any, kind: type | None) -> Callable[[str], Any]:
+def _reader(default: Any, limits: Limits | None) -> Callable[[str], Any]:
     """A function that converts a flag's text to the type of the constant.
 
-    kind: int or float if its Limits say so; None: the type of the default, or of the text where that is None.
+    limits: of the constant; without any, the type is that of the default, or of the text where that is None.
     """
     def read(text: str) -> Any:
-        if text.lower() == "none":
+        if text.lower() == "none" and default_type is not str:  # a folder may have this name
             return None
         if isinstance(default, tuple):
             return _numbers(text, default)
-        return default_type(text) if default_type is str else _number(text, kind or default_type)
+        if limits:
+            return text.lower() if text.lower() in limits.words else _number(text, limits.kind, limits.words)
+        return text if default_type is str else _number(text, default_type)
 
     default_type = None if default is None else type(default)
     return read
@@ -166,14 +174,17 @@ def _numbers(text: str, default: tuple) -> tuple:
                                          f"decimal points, such as {_shown(default)}") from None
 
 
-def _number(text: str, kind: type | None) -> int | float:
-    """Read a number; kind None: float if the text has a point or an exponent. Limits refuse NaN and infinity."""
+def _number(text: str, kind: type | None, words: tuple[str, ...] = ()) -> int | float:
+    """Read a number; kind None: float if the text has a point or an exponent. Limits refuse NaN and infinity.
+
+    words: those that are allowed too, for the message.
+    """
     kind = kind or (float if "." in text or "e" in text.lower() else int)
     with suppress(ValueError):
         return kind(text)
-    wanted = "whole number" if kind is int else "number"
     corrected = " or ".join(dict.fromkeys(_corrections(text, kind)))
-    raise argparse.ArgumentTypeError(f"{text[:50]!r} is not a {wanted}" + (f"; write {corrected}" if corrected else ""))
+    raise argparse.ArgumentTypeError(f"{text[:50]!r} is not {_wanted(kind, words)}"
+                                     + (f"; write {corrected}" if corrected else ""))
 
 
 def _corrections(text: str, kind: type) -> Iterator[str]:

@@ -1,10 +1,26 @@
-"""Tables and class names that fit the terminal."""
+"""Tables and class names that fit the terminal, and the order of class names."""
 
+import re
 import shutil
 import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
 
 _SHORTEST = 8  # columns of a shortened name
 _SEPARATOR = "  "
+
+
+def natural_order(names: list[str]) -> list[int]:
+    """The indices of class names in the order in which they are shown: a2 comes before a10, and b before C."""
+    keys = [[int(part) if i % 2 else part.casefold() for i, part in enumerate(re.split(r"(\d+)", name))]
+            for name in names]
+    return sorted(range(len(names)), key=lambda i: (keys[i], names[i]))
+
+
+def in_natural_order(names: Iterable[str]) -> list[str]:
+    """The class names themselves in natural order."""
+    names = list(names)
+    return [names[i] for i in natural_order(names)]
 
 
 def columns() -> int:
@@ -35,6 +51,33 @@ def _prefix(text: str, limit: int) -> str:
     return text[:end]
 
 
+def shorten_distinct(names: list[str], limit: int) -> list[str]:
+    """All names shortened as by `shorten`; those that would be equal then show the part in which they differ."""
+    short = [shorten(name, limit) for name in names]
+    groups = defaultdict(list)
+    for name, each in zip(names, short, strict=True):
+        groups[each].append(name)
+    start = {each: _first_difference(group) for each, group in groups.items()}
+    return [each if len(set(groups[each])) == 1 else _with_part(name, start[each], limit)
+            for name, each in zip(names, short, strict=True)]
+
+
+def _first_difference(names: list[str]) -> int:
+    """The index at which names begin to differ, moved back to the beginning of a number."""
+    start = next((i for i, letters in enumerate(zip(*names, strict=False)) if len(set(letters)) > 1),
+                 min(map(len, names)))
+    return len(names[0][:start].rstrip("0123456789"))
+
+
+def _with_part(name: str, start: int, limit: int) -> str:
+    """The beginning of a name and its part from the index `start`, in at most `limit` columns."""
+    beginning = _prefix(name, limit // 3)
+    if start <= len(beginning):
+        return f"{_prefix(name, limit - 1)}…"
+    part = _prefix(name[start:], limit - 2 - display_width(beginning))
+    return f"{beginning}…{part}" + "…" * (start + len(part) < len(name))
+
+
 def shorten_all(names: list[str], limit: int) -> list[str]:
     """The names, the longest ones shortened until all together take at most `limit` columns, or 8 each."""
     longest = max(map(display_width, names), default=0)
@@ -48,7 +91,7 @@ def table(rows: list[list[str]]) -> list[str]:
     names, *others = zip(*rows, strict=True)
     widths = [max(map(display_width, column)) for column in others]
     room = columns() - sum(widths) - len(_SEPARATOR) * len(widths)
-    names = [shorten(name, max(_SHORTEST, room)) for name in names]
+    names = shorten_distinct(names, max(_SHORTEST, room))
     width = max(map(display_width, names))
     return [_SEPARATOR.join([name + " " * (width - display_width(name)), *map(str.rjust, cells, widths)]).rstrip()
             for name, (_, *cells) in zip(names, rows, strict=True)]

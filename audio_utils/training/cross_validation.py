@@ -1,6 +1,7 @@
 """Cross-validation: a network per fold, tested on clips that it was not trained on, and their pooled scores."""
 
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +11,24 @@ from audio_utils.data import split
 from audio_utils.data.clips import Clips
 from audio_utils.data.dataset import Dataset, require_same
 from audio_utils.data.preproc import PREPROC, SETTINGS
-from audio_utils.evaluation import metrics, plots
+from audio_utils.data.sounds import SAMPLES
+from audio_utils.evaluation import metrics, plots, report, thresholds
+from audio_utils.evaluation.findings import Findings
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference.checkpoint import WEIGHTS
 from audio_utils.runtime import safe_files
 from audio_utils.runtime.console import say
-from audio_utils.training import resume
+from audio_utils.training import fold_thresholds, resume
 
 FOLDS = Path("folds")
+SCORES = FOLDS / "scores.json"
 
 
-def cross_validate(options: Namespace, dataset: Dataset, constants: dict[str, Any]) -> None:
+def cross_validate(options: Namespace, dataset: Dataset, constants: dict[str, Any], report_clips: int) -> None:
     """Train and test all folds in folds/, then write and print their scores; a second call continues.
 
-    options: the constants of train_network.py; constants: those that the training state records.
+    options: the constants of train_network.py; constants: those that the training state records. report_clips: the
+    number of mistakes in the report.
     """
     if options.fresh and FOLDS.exists():
         resume.put_away(FOLDS)
@@ -38,7 +43,8 @@ def cross_validate(options: Namespace, dataset: Dataset, constants: dict[str, An
         held_out = [name for name in clips.names if fold_of.get(name) == fold]
         result = results[fold] = train_fold(options, FOLDS / f"fold_{fold}", dataset, clips, held_out, constants)
         say(f"Fold {fold}: loss {result.loss:.4f}, accuracy {result.accuracy:.2%} of {len(held_out)} clips.\n")
-    write_scores(results)
+    scores = write_scores(results, fold_thresholds.of_clips(options.network, dataset.settings, clips))
+    write_report(options, dataset, clips, results, scores, report_clips)
 
 
 def train_fold(options: Namespace, folder: Path, dataset: Dataset, clips: Clips, held_out: list[str],
@@ -47,7 +53,7 @@ def train_fold(options: Namespace, folder: Path, dataset: Dataset, clips: Clips,
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = resume.read_checkpoint(folder / WEIGHTS, options.fresh)
     if checkpoint:
-        require_same(checkpoint.settings, dataset.settings, PREPROC / SETTINGS)
+        require_same(checkpoint.settings, dataset.settings, PREPROC / SETTINGS, folder / WEIGHTS)
     state = resume.initial_state(folder / WEIGHTS, checkpoint, options, clips, held_out, constants)
     from audio_utils.training.trainer import Trainer, evaluate
     trainer = Trainer(options, folder, dataset, clips, state, checkpoint)
@@ -56,18 +62,53 @@ def train_fold(options: Namespace, folder: Path, dataset: Dataset, clips: Clips,
     return evaluate(trainer.best_network(), clips, np.array([index[name] for name in held_out]))
 
 
-def write_scores(results: dict[str, Evaluation]) -> None:
-    """Write and print the scores of all folds together; results: fold → Evaluation."""
+def write_scores(results: dict[str, Evaluation], fingerprint: dict[str, Any]) -> dict[str, Any]:
+    """Write and print the scores of all folds together, and give weights.hdf5 the thresholds chosen from them.
+
+    results: fold → Evaluation. fingerprint: from fold_thresholds, of a network trained on all clips.
+    """
     pooled = Evaluation.pooled(list(results.values()))
     accuracies = [result.accuracy for result in results.values()]
     scores = metrics.score(pooled, metrics.roc_curves(pooled)) | {
         "folds": {fold: {"accuracy": result.accuracy, "loss": result.loss, "files": len(result.labels)}
-                  for fold, result in results.items()}}
-    safe_files.write_json(FOLDS / "scores.json", scores)
+                  for fold, result in results.items()},
+        "thresholds": thresholds.of(pooled, f"cross-validation with {len(results)} folds"), "fingerprint": fingerprint}
+    safe_files.write_json(SCORES, scores)
     metrics.write_mistakes(FOLDS / "mistakes.csv", pooled)
     plots.confusion_matrix(FOLDS / "confusion_matrix.png", pooled.confusion, pooled.class_names)
     say(f"{len(results)} folds: mean accuracy {np.mean(accuracies):.2%}, from {min(accuracies):.2%} to "
         f"{max(accuracies):.2%}; all {len(pooled.labels)} clips together {scores['accuracy']:.2%} (95% interval "
         "{:.2%} to {:.2%}), macro AUC {:.4f} ({:.4f} to {:.4f}).".format(
             *scores["accuracy_interval"], scores["macro_auc"], *scores["macro_auc_interval"]))
-    say(f"Written: {FOLDS}/scores.json, mistakes.csv, confusion_matrix.png.")
+    say(f"Written: {SCORES}, mistakes.csv, confusion_matrix.png.")
+    fold_thresholds.store(WEIGHTS, scores["thresholds"], fingerprint)
+    return scores
+
+
+# --- report ---------------------------------------------------------------------------------------------------------
+
+def write_report(options: Namespace, dataset: Dataset, clips: Clips, results: dict[str, Evaluation],
+                 scores: dict[str, Any], report_clips: int) -> None:
+    """Write folds/report.html; results: fold → Evaluation. scores: those of all folds together."""
+    pooled = Evaluation.pooled(list(results.values()))
+    findings = Findings(options.network, dataset.settings, dataset.preprocessing, [], "", clips, pooled,
+                        metrics.roc_curves(pooled), {name: scores[name] for name in scores if name != "thresholds"},
+                        occlusion=occlusion_of(results, clips, options.batch_size), grouping=dataset.grouping,
+                        folds=results, fold_rule=options.folds)
+    say(report.write(FOLDS / "report.html", findings, report_clips, SAMPLES, PREPROC))
+
+
+def occlusion_of(results: dict[str, Evaluation], clips: Clips,
+                 batch_size: int) -> Callable[[np.ndarray, int], list[np.ndarray]]:
+    """A function from indices of clips and shown frames to the occlusion maps, each by the network of its fold."""
+    fold_of = {name: fold for fold, result in results.items() for name in result.names}
+
+    def maps(indices: np.ndarray, frames: int) -> list[np.ndarray]:
+        from audio_utils.inference import occlusion
+        found = {}
+        for fold in dict.fromkeys(fold_of[clips.names[i]] for i in indices):
+            own = [i for i in indices if fold_of[clips.names[i]] == fold]
+            found |= zip(own, occlusion.maps(FOLDS / f"fold_{fold}" / WEIGHTS, clips, own, frames, batch_size),
+                         strict=True)
+        return [found[i] for i in indices]
+    return maps

@@ -37,19 +37,22 @@ class EarlyStopping:
             state.best_loss, state.best_epoch = val_loss, state.epoch
         if val_loss < state.plateau_loss - self.min_delta:
             state.plateau_loss, state.plateau_epoch = val_loss, state.epoch
-        elif not state.decay_end and self._on_plateau(state):
+        elif not state.decay_end and self._on_plateau(state) and not self._reached_target(state):
             state.decay_start, state.decay_end = state.epoch, state.epoch + self.anneal_epochs
         return improved
 
     def _on_plateau(self, state: TrainingState) -> bool:
         return state.epoch - state.plateau_epoch >= self.patience
 
+    def _reached_target(self, state: TrainingState) -> bool:
+        return state.best_loss < self.loss_target
+
     def stop_reason(self, state: TrainingState) -> str:
         """Why training has ended, or "" if it has not."""
         epochs = state.epoch - state.first_epoch
         if epochs >= self.epochs:
             reason = f"{epochs} epoch{'s' * (epochs != 1)} (EPOCHS)"
-        elif state.best_loss < self.loss_target and self._on_plateau(state):
+        elif self._reached_target(state) and self._on_plateau(state):
             reason = f"the validation loss is below {self.loss_target} (LOSS_TARGET) and no longer improves"
         elif state.decay_end and state.epoch >= state.decay_end:
             validated = state.history[state.decay_start - 1]["val_loss"] is not None

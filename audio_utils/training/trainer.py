@@ -14,7 +14,7 @@ import panotti_models
 from audio_utils.data.clips import Clips
 from audio_utils.data.dataset import Dataset
 from audio_utils.data.standardization import Standardization
-from audio_utils.evaluation import plots
+from audio_utils.evaluation import plots, thresholds
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference import device, levels, network
@@ -44,10 +44,11 @@ class Trainer:
     """Trains one network; new, or restored from a checkpoint.
 
     options: the constants of train_network.py. folder: for weights.hdf5, history.csv and training_curves.png.
+    cross_validated: thresholds from cross-validation; without any, they are chosen from the validation clips.
     """
 
     def __init__(self, options: Namespace, folder: Path, dataset: Dataset, clips: Clips, state: TrainingState,
-                 checkpoint: Checkpoint | None) -> None:
+                 checkpoint: Checkpoint | None, cross_validated: dict[str, Any] | None = None) -> None:
         if options.network not in panotti_models.NETWORKS:
             raise UserError(f"NETWORK is {options.network!r}; choose one of {', '.join(panotti_models.NETWORKS)}.")
         self.options, self.clips, self.state = options, clips, state
@@ -62,7 +63,10 @@ class Trainer:
             options.network, clips.class_names, dataset.settings, dataset.preprocessing,
             Standardization.of(clips.melgrams, self.split.training), {}, [])
         self.checkpoint = levels.include(self.checkpoint, (clips.melgrams[i] for i in self.split.all))
-        self.clip_hashes = known_clips.hashes(self.weights if checkpoint else None, clips)
+        self.cross_validated = bool(cross_validated)
+        if cross_validated:
+            self.checkpoint = self.checkpoint._replace(thresholds=cross_validated)
+        self.clip_hashes = known_clips.hashes(self.weights if checkpoint else None, clips, self.split.all)
         self.sampler = Sampler(options.epoch_clips, options.batch_size)
         self.schedule = LearningRateSchedule(options.learning_rate, options.warm_up)
         self.early_stopping = EarlyStopping.of(options)
@@ -135,9 +139,10 @@ class Trainer:
     @property
     def _validation_source(self) -> str:
         """The number of validation clips, and their origin if they are the user's own."""
-        own = self.state.own_validation
-        count = len(self.validation[0] if own else self.split.validation)
-        return f"{count} validation clip{'s' * (count != 1)}{' of Val (never trained on)' if own else ''}"
+        state, (clips, indices) = self.state, self.validation
+        count = len(clips if indices is None else indices)
+        of_val = state.own_validation and not set(state.validation) <= set(state.held_out)  # a learning curve's are
+        return f"{count} validation clip{'s' * (count != 1)}{' of Val (never trained on)' if of_val else ''}"
 
     def _describe(self) -> None:
         mels, frames, channels = self.checkpoint.settings.shape
@@ -192,13 +197,16 @@ class Trainer:
         on_all = self._on_all
         logs, clips = self._train_epoch()
         seconds = time.monotonic() - start
-        logs |= self._validate(on_all)
+        found = self._validate(on_all)
+        logs |= {"val_loss": found.loss if found else None, "val_accuracy": found.accuracy if found else None}
         self._require_finite_weights()  # training and validation can have a finite loss with NaN in the weights
         logs["learning_rate"] = self.options.learning_rate * self.schedule.decay(self.state, 0)
         annealing = bool(self.state.decay_end)
         improved = self.early_stopping.on_epoch_end(self.state, logs)
         if improved:
             self.best = self.ema.weights
+        if found and (improved or self._annealing_begins):
+            self._choose_thresholds(found)
         self._save()
         if self._lines % epoch_table.HEADER_EVERY == 0:
             say(epoch_table.HEADER)
@@ -237,13 +245,26 @@ class Trainer:
     def _update_ema(self) -> None:
         self.ema.update(self.state, arrays(self.model.weights))
 
-    def _validate(self, on_all: bool) -> dict[str, Any]:
-        """The logs of validation, with the EMA of the weights; None if the epoch was trained on all clips."""
+    def _validate(self, on_all: bool) -> Evaluation | None:
+        """The validation of the EMA of the weights; None if the epoch was trained on all clips."""
         with network.with_weights(self.model, self.ema.weights):
             found = evaluate(self.model, *self.validation)
         self._require_finite(found.loss, "validation loss")  # the last step may have made the weights invalid
-        return {"val_loss": None, "val_accuracy": None} if on_all else {
-            "val_loss": found.loss, "val_accuracy": found.accuracy}
+        return None if on_all else found
+
+    @property
+    def _annealing_begins(self) -> bool:
+        """Whether the next epoch is the first one that is trained on the validation clips too."""
+        return self._on_all and self.state.epoch == self.state.decay_start < self.state.decay_end
+
+    def _choose_thresholds(self, found: Evaluation) -> None:
+        """From the validation of the network that is kept, or from the last one, which is more like the final network.
+
+        They do not depend on EPOCHS or on an interruption, so that a resumed training stores the same.
+        """
+        if not self.cross_validated:
+            source = f"validation after epoch {self.state.epoch}"
+            self.checkpoint = self.checkpoint._replace(thresholds=thresholds.of(found, source))
 
     def _require_finite(self, loss: float, name: str) -> None:
         if not math.isfinite(loss):

@@ -20,3 +20,10 @@ def test_renamed_class_folders_are_named(tmp_path, split, folders, classes, says
 
 def test_without_samples_nothing_is_said(tmp_path):
     assert renamed_classes("ab", tmp_path / "Samples") == ""
+
+
+def test_renamed_classes_that_are_preprocessed_already_are_not_named(tmp_path):
+    for name in ("Samples/a/0.wav", "Samples/c/0.wav", "Test/c/0.wav.npy"):
+        (tmp_path / name).mkdir(parents=True)
+    assert renamed_classes("ab", tmp_path / "Samples", tmp_path / "none")
+    assert renamed_classes("ab", tmp_path / "Samples", tmp_path / "Test") == ""

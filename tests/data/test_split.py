@@ -310,3 +310,42 @@ def test_fewer_than_two_folds_are_refused(rule, problem):
 def test_a_rule_for_folds_that_is_no_regular_expression_is_refused():
     with pytest.raises(UserError, match=r"FOLDS is '\('; set it to a number, as text, or"):
         split.check_folds("(")
+
+
+# --- subsets ---------------------------------------------------------------------------------------------------------
+
+FRACTIONS = (1 / 8, 1 / 4, 1 / 2)
+
+
+def nested_subsets(sounds, seed=1, **grouping):
+    return [set(each) for each in split.nested_subsets(sounds, FRACTIONS, seed, Grouping(**grouping))]
+
+
+def test_subsets_are_nested_stratified_and_depend_on_the_seed():
+    sounds = names(3, 40)
+    subsets = nested_subsets(sounds)
+    assert subsets[0] < subsets[1] < subsets[2] < set(sounds)
+    for subset, count in zip(subsets, (5, 10, 20), strict=True):
+        assert Counter(name.partition("/")[0] for name in subset) == {f"class{i}": count for i in range(3)}
+    assert subsets == nested_subsets(sounds[::-1])
+    assert subsets != nested_subsets(sounds, seed=2)
+
+
+@pytest.mark.parametrize("files", [1, 2, 3, 5])
+def test_subsets_have_at_least_one_sound_of_each_class(files):
+    for subset in nested_subsets([*names(1, 40), *(f"few/{i}.wav" for i in range(files))]):
+        assert {name.partition("/")[0] for name in subset} == {"class0", "few"}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_subsets_keep_groups_and_copies_whole(seed):
+    sounds = [f"class{c}/note{note}_{take}.wav" for c in range(2) for note in range(6) for take in range(4)]
+    sounds += ["class0/note1_2_aug1.wav", "class2/note1_0.wav"]  # the groups span classes; class2 has one group
+    grouping = {"group_by": r"(note\d)", "copy_of": {"class0/note1_2_aug1.wav": "class0/note1_2.wav"}}
+    subsets = nested_subsets(sounds, seed, **grouping)
+    assert subsets[0] <= subsets[1] <= subsets[2]
+    for subset in subsets:
+        inside, outside = ({split.Grouping(**grouping).of(name) for name in part}
+                           for part in (subset, set(sounds) - subset))
+        assert not inside & outside
+        assert "class2/note1_0.wav" in subset

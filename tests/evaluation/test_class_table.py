@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from audio_utils.evaluation.class_table import auc_dots, class_table
+from audio_utils.evaluation.class_table import auc_dots, class_table, threshold_rows
 from audio_utils.evaluation.metrics import Evaluation, roc_curves, score
 
 
@@ -18,9 +18,19 @@ def test_class_table_has_precision_recall_and_undefined_scores():
     assert a["f1"] == pytest.approx(2 * 0.75 / 1.75)
     assert (b["recall"], b["auc"]) == (1, 1)
     assert (c["precision"], c["test"], c["auc"]) == (0, 0, None)
-    assert np.isnan([c["recall"], c["f1"]]).all()
+    assert (c["recall"], c["f1"]) == (None, None)
     assert table["all"]["recall"] == pytest.approx((0.75 + 1) / 2)
     assert table["lowest"] is a
+
+
+def test_threshold_rows_are_in_the_order_of_the_names():
+    at = {"threshold": 0.5, "precision": 1, "recall": 1, "f1": 1}
+    results = {"max_f1": at, "precision_90": None}
+    scores = {"thresholds": {"classes": {"a": {"positives": 3}, "b": {"positives": 4}}},
+              "classes": {"a": {"thresholds": results}, "b": {"thresholds": results}}}
+    assert threshold_rows(["b", "a"], scores) == [{"name": "b", "positives": 4} | results,
+                                                  {"name": "a", "positives": 3} | results]
+    assert threshold_rows(["a"], scores | {"classes": {"a": {}}}) == []
 
 
 def row(name, auc, test=50):

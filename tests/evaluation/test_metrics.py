@@ -1,12 +1,13 @@
 """Scores of predictions whose accuracy, AUC and loss are known."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
 
 from audio_utils.data.clips import Clips, one_hot
-from audio_utils.evaluation.metrics import Evaluation, natural_order, roc_curves, score, write_mistakes
+from audio_utils.evaluation.metrics import Evaluation, roc_curves, score, write_mistakes
 
 
 def evaluation(predicted, labels, confidence):
@@ -31,7 +32,8 @@ def test_scores_of_perfect_and_of_wrong_predictions(order, accuracy, auc):
 def test_class_without_clips_has_no_auc():
     found = evaluation([0, 1, 1], [0, 0, 1], [0.9, 0.8, 0.7])
     scores = score(found, roc_curves(found))
-    assert scores["classes"]["z"] == {"auc": None, "files": 0, "mistakes": 0}
+    assert scores["classes"]["z"] == {"auc": None, "files": 0, "mistakes": 0, "precision": None, "recall": None,
+                                      "f1": None}
     assert scores["macro_auc"] == np.mean([scores["classes"][name]["auc"] for name in "xy"])
 
 
@@ -62,12 +64,6 @@ def test_evaluation_of_some_clips_and_of_pooled_folds():
     assert Evaluation.of(clips, pooled.probabilities).names == clips.names
 
 
-def test_class_names_are_in_natural_order():
-    names = ["e0a0", "e0a120", "e0a30", "Zebra", "apple", "x10", "x9b", "", "10", "9"]
-    assert [names[i] for i in natural_order(names)] == [
-        "", "9", "10", "apple", "e0a0", "e0a30", "e0a120", "x9b", "x10", "Zebra"]
-
-
 def test_natural_order_changes_no_score():
     found = evaluation([0, 1, 1, 2], [0, 1, 2, 2], [0.9, 0.8, 0.7, 0.6])._replace(class_names=["a10", "a9", "a1"])
     shown = found.in_natural_order()
@@ -76,3 +72,23 @@ def test_natural_order_changes_no_score():
         assert [each.class_names[i] for i in each.labels] == ["a10", "a9", "a1", "a1"]
         assert [each.class_names[i] for i in each.predicted] == ["a10", "a9", "a9", "a1"]
     assert score(shown, roc_curves(shown))["classes"] == score(found, roc_curves(found))["classes"]
+
+
+def test_precision_recall_and_f1_are_those_of_the_most_probable_class():
+    found = evaluation([0, 0, 0, 0, 1], [0, 0, 0, 1, 2], [0.9] * 5)
+    scores = score(found, roc_curves(found))
+    each = [[scores["classes"][name][kind] for name in "xyz"] for kind in ("precision", "recall", "f1")]
+    assert each == [[0.75, 0, None], [1, 0, 0], [pytest.approx(6 / 7), 0, 0]]
+    assert [scores[f"macro_{kind}"] for kind in ("precision", "recall", "f1")] == pytest.approx([0.375, 1 / 3, 2 / 7])
+    assert json.loads(json.dumps(scores, allow_nan=False))["classes"]["z"]["precision"] is None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_precision_recall_and_f1_are_those_of_scikit_learn(seed):
+    from sklearn.metrics import precision_recall_fscore_support
+    rng = np.random.default_rng(seed)
+    found = evaluation(rng.integers(0, 3, 40), rng.integers(0, 3, 40), [0.9] * 40)
+    scores = score(found, roc_curves(found))["classes"]
+    expected = precision_recall_fscore_support(found.labels, found.predicted)
+    assert [[scores[name][kind] for name in "xyz"] for kind in ("precision", "recall", "f1")] == [
+        pytest.approx(row) for row in expected[:3]]

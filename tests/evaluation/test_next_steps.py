@@ -52,9 +52,26 @@ def test_at_most_three_steps():
     assert many[0] == "Do this."
 
 
+@pytest.mark.parametrize(("training", "first"), [
+    (dict.fromkeys("abc", 9), ["Add sounds: to 97%."]), (dict.fromkeys("abc", 100), ["Add sounds: to 97%."]),
+    ({"a": 100, "b": 100, "c": 12}, ["Add sounds to c, which has 12 training files, while a has 100.",
+                                     "Add sounds: to 97%."])])
+def test_the_learning_curve_says_how_much_more_sounds_would_help(training, first):
+    found = next_steps.choose(evaluation(GOOD), training, 100, "", more_sounds="Add sounds: to 97%.")
+    assert found == [*first, "Play the mistakes below, and add training files like them."]
+
+
 def test_unknown_numbers_are_not_mentioned():
     assert steps(GOOD, training={}, validation=0) == ["Play the mistakes below, and add training files like them."]
 
+
+def test_cross_validation_is_not_advised_after_cross_validation():
+    found = next_steps.choose(evaluation([[9, 1], [1, 9]]), ENOUGH, 0, "", is_cross_validated=True)
+    assert found[0] == "Add sounds: 20 files only show that the accuracy is between 70% and 97%."
+    assert not any("--folds" in step for step in found)
+
+
+# --- clips of one recording -----------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("recordings", "own_split", "remedy"), [
     (6, False, "Run preprocess_data.py --split-anew"), (6, True, "Move all clips of a recording into one split"),
@@ -62,19 +79,35 @@ def test_unknown_numbers_are_not_mentioned():
 def test_recordings_in_both_splits_are_counted(recordings, own_split, remedy):
     test = {"a/0.wav": "0", "a/1.wav": "1", "b/0.wav": ""}
     train = {f"a/{i}.wav": f"{i % recordings}" for i in range(2, 12) if i % recordings != 1} | {"b/1.wav": ""}
-    shared = next_steps.shared_recordings(test, train, own_split)
-    assert shared.warning.startswith("The score is too optimistic: 1 of 3 test files are from recordings")
+    shared = next_steps.shared_recordings([(test, train)], test, train, own_split)
+    assert shared.warning == ("The score is too optimistic: 1 of 3 test files are from recordings of which other clips "
+                              "are in Train.")
     assert shared.remedy.startswith(remedy)
 
 
 def test_separate_recordings_give_no_warning():
     test, train = {"a/0.wav": "x", "a/1.wav": ""}, {"a/0.wav": "y", "a/2.wav": ""}
-    assert next_steps.shared_recordings(test, train, True) == next_steps.Shared()
+    assert next_steps.shared_recordings([(test, train)], test, train, True) == next_steps.Shared()
 
 
-def test_names_of_takes_are_pointed_out_unless_grouped():
+def test_recordings_in_several_folds_are_counted():
+    recordings = {f"a/{i}.wav": str(i // 2) for i in range(6)}
+    folds = [["a/0.wav", "a/1.wav"], ["a/2.wav", "a/4.wav"], ["a/3.wav", "a/5.wav"]]
+    pairs = [(fold, recordings.keys() - set(fold)) for fold in folds]
+    shared = next_steps.shared_recordings(pairs, recordings, recordings, False, r"^\d")
+    assert shared.warning == ("The score is too optimistic: 4 of 6 files are from recordings of which other clips are "
+                              "in another fold.")
+    assert shared.remedy.startswith("Change FOLDS")
+
+
+def test_takes_of_one_recording_are_counted_if_they_are_in_both_splits():
     sounds = [Sound("a", Path(f"Samples/a/1-{i}-{take}.wav")) for i in range(30) for take in "AB"]
-    assert "may be too optimistic" in next_steps.shared_takes(sounds, set(), "").warning
-    assert "--group-by" in next_steps.shared_takes(sounds, set(), "").remedy
-    assert next_steps.shared_takes(sounds, set(), "-[A-Z]$") == next_steps.Shared()
-    assert next_steps.shared_takes(sounds, set(sounds), "") == next_steps.Shared()
+    names = [sound.name for sound in sounds]
+    divided, together = [(names[:11], names[11:])], [(names[:10], names[10:])]
+    shared = next_steps.shared_takes(divided, sounds, set())
+    assert shared.warning == ("The score may be too optimistic: 1 of 11 test files are named like takes of recordings "
+                              "of which other takes are in Train.")
+    assert shared.remedy.startswith('Run preprocess_data.py --split-anew "--group-by=-[A-Z]$", which')
+    assert "in another fold." in next_steps.shared_takes(divided, sounds, set(), r"^\d").warning
+    for pairs, grouped in ((together, set()), (divided, set(sounds))):
+        assert next_steps.shared_takes(pairs, sounds, grouped) == next_steps.Shared()

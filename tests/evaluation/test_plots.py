@@ -81,5 +81,5 @@ def test_confusion_matrix_is_in_natural_order(monkeypatch):
 
 
 def test_long_names_keep_their_end():
-    assert drawing.short_label("a rather long class name, number 17") == "a rather long …number 17"
+    assert drawing.short_label("a rather long class name, number 17") == "a rather lon…, number 17"
     assert drawing.short_label("short $x$") == r"short \$x\$"

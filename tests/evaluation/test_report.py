@@ -1,6 +1,8 @@
 """The report: its scores are right, it shows the clips with wrong predictions, and a browser displays all of it."""
 
+import base64
 import dataclasses
+import io
 import json
 import shutil
 import socket
@@ -12,10 +14,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from conftest import sine, write
+from PIL import Image
 
 from audio_utils.audio import audio_io, melgram, tags
 from audio_utils.audio.melgram import MelgramSettings
-from audio_utils.data import preproc
 from audio_utils.data.clips import Clips, one_hot
 from audio_utils.evaluation import report
 from audio_utils.evaluation.metrics import Evaluation, roc_curves, score
@@ -151,6 +153,18 @@ def test_confusion_matrix_and_mistakes_come_first(tmp_path):
     assert positions == sorted(positions)
 
 
+def test_learning_curve_is_shown_if_there_is_one(tmp_path):
+    sizes = [{"clips": clips, "mistakes": mistakes, "loss": 0.5, "accuracy": 1 - mistakes / 200,
+              "accuracy_interval": [0.9 - mistakes / 200, 1 - mistakes / 250]}
+             for clips, mistakes in ((100, 60), (200, 45), (400, 33), (800, 25))]
+    findings = findings_of(list("abc"))._replace(learning_curve={"validation_clips": 200, "sizes": sizes})
+    text = page_of(tmp_path, findings, 0, sounds=False).read_text(encoding="utf-8")
+    assert text.count("1,600 instead of 800 would raise the validation accuracy of 87.5% by") == 3  # finding, 2 plots
+    assert "1,600 instead of 800 training clips would raise the validation accuracy of 87.5% by" in text  # next steps
+    assert "all scored on the same\n200 validation clips" in text
+    assert "Learning curve" not in page_of(tmp_path, findings_of(list("abc")), 0, sounds=False).read_text()
+
+
 def test_classes_are_in_natural_order(tmp_path):
     findings = findings_of(["e0a0", "e0a120", "e0a30"], each=4, mistakes=4)
     page = Page(page_of(tmp_path, findings, sounds=False))
@@ -198,15 +212,42 @@ def test_page_says_that_the_last_epochs_had_no_validation(tmp_path):
     assert "Epoch 5 is kept, trained on all clips since epoch 4" in page.words
 
 
-def test_training_files_are_counted_in_preproc_or_by_the_split(tmp_path):
-    for n in range(10):
-        write(tmp_path / f"Samples/dog/{n}.wav", sine())
-    sounds, findings = report.find_sounds(tmp_path / "Samples")[0], findings_of(["dog", "b"])
-    assert len(report.training_names(sounds, tmp_path / "Preproc", findings)) == 8
-    path = preproc.melgram_path(tmp_path / "Preproc", "Train", "dog/0.wav")
-    path.parent.mkdir(parents=True)
-    preproc.write_melgram(path, np.zeros(SETTINGS.shape, np.float32))
-    assert report.training_names(sounds, tmp_path / "Preproc", findings) == ["dog/0.wav"]
+def test_occlusion_maps_are_explained(tmp_path):
+    findings, asked = findings_of(["dog", "cat"], mistakes=3, channels=2), []
+
+    def occlusion(indices, frames):
+        asked.append(([findings.clips.names[i] for i in indices], frames))
+        return [np.array([[0.0, 0.43], [-0.2, 0.1]]), np.full((2, 2), 0.004), np.zeros((1, 1))][:len(indices)]
+
+    findings = findings._replace(occlusion=occlusion)
+    page = Page(page_of(tmp_path, findings, sounds=False))
+    shown = [findings.evaluation.names[i] for i in findings.evaluation.mistakes]
+    assert [names for names, _ in asked] == [shown]
+    [image] = [each for each in page.all("img") if each["alt"].startswith("occlusion map")]
+    with Image.open(io.BytesIO(base64.b64decode(image["src"].partition(",")[2]))) as png:
+        assert [[png.getpixel((x, y))[3] for x in (0, 1)] for y in (0, 1)] == [[0, 59], [0, 255]]  # low bands below
+    assert "Orange: without this part, the probability of cat falls by up to 43 points." in page.words
+    assert "if any one of 4 parts is left out, the probability of" in page.words
+    assert "Zeiler and Fergus" in page.words
+    page_of(tmp_path, findings, max_mistakes=0, sounds=False)
+    page_of(tmp_path, findings_of(["a", "b"], mistakes=0)._replace(occlusion=occlusion), sounds=False)
+    assert len(asked) == 1
+
+
+def test_cross_validation_has_its_own_texts(tmp_path):
+    findings = findings_of(["dog", "cat"], each=6, mistakes=3, history=[])
+    order = np.r_[1:12:2, 0:11:2]
+    evaluation = Evaluation.of(findings.clips, findings.evaluation.probabilities[order], order)
+    folds = {str(n): Evaluation.of(findings.clips, evaluation.probabilities[6 * n:6 * n + 6], order[6 * n:6 * n + 6])
+             for n in (0, 1)}
+    write(tmp_path / "Samples" / evaluation.names[evaluation.mistakes[0]], sine(seconds=0.7))
+    page = Page(page_of(tmp_path, findings._replace(evaluation=evaluation, folds=folds, fold_rule="2"), sounds=False))
+    for part in ("75.0% accuracy on 12 files", "2 folds: 12 files, each tested by a network that was not trained on it",
+                 f"The accuracy is between {min(each.accuracy for each in folds.values()):.1%} and", "Folds",
+                 "2, stratified by class", "0.7 s, padded"):
+        assert part in page.words
+    for part in ("Train", "test files", "--folds", "roc_curves.png", "Epochs"):
+        assert part not in page.words
 
 
 def test_audio_comes_from_test_if_train_has_the_name_too(tmp_path):

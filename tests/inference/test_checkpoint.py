@@ -100,11 +100,43 @@ def test_an_image_in_memory_is_the_file(tmp_path):
 
 
 def test_a_file_without_the_newest_fields_is_read(path):
-    new = ("quietest_db", "trained_on_silence")
+    new = ("quietest_db", "trained_on_silence", "thresholds")
     change_about(path, lambda about: {name: value for name, value in about.items() if name not in new})
     found = checkpoints.read(path)
     assert found._replace(standardization=STANDARDIZATION) == CHECKPOINT
     assert checkpoints.read_clip_hashes(path) is None
+
+
+def everything(path):
+    """{name: bytes of the array or None, attributes} of all but our JSON."""
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: (
+            item[...].tobytes() if isinstance(item, h5py.Dataset) else None, dict(item.attrs))}))
+    del found["panotti/about"]
+    return found
+
+
+def test_thresholds_are_replaced_and_everything_else_stays(path):
+    before = everything(path)
+    for threshold in (0.25, 0.1 + 0.2):
+        made = {"source": "x", "clips": 3, "classes": {name: {"positives": 1, "max_f1": threshold, "precision_90": None}
+                                                       for name in NAMES}}
+        checkpoints.write_thresholds(path, made)
+        found = checkpoints.read(path)
+        assert found.thresholds == made
+        assert found._replace(standardization=STANDARDIZATION, thresholds={}) == CHECKPOINT
+        assert everything(path) == before
+    content = path.read_bytes()
+    checkpoints.write_thresholds(path, made)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("damaged", [[], {"source": "x"}, {"source": "x", "clips": 3, "classes": {"other": {}}}])
+def test_invalid_thresholds_are_one_sentence(path, damaged):
+    change_about(path, lambda about: about | {"thresholds": damaged})
+    with pytest.raises(UserError, match=r"weights.hdf5: is damaged .*\.$"):
+        checkpoints.read(path)
 
 
 @pytest.mark.parametrize("change", [

@@ -1,6 +1,7 @@
 """classifier.py: a file, an array and a stream of the same samples get the same probabilities."""
 
 import dataclasses
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ from networks import NAMES, SETTINGS, write_random_network
 import panotti_models
 from audio_utils.audio import audio_io, melgram
 from audio_utils.audio.audio_io import AudioError
+from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference.classifier import Classifier
 from audio_utils.inference.windows import read_clip
 from audio_utils.runtime.errors import UserError
@@ -101,6 +103,40 @@ def test_below_min_probability_the_answer_is_none_of_these(network):
     assert segment.name == "none of these"
     require_equal(Classifier(network.weights).classify(audio, RATE), [segment._replace(
         name=NAMES[segment.probabilities.argmax()])])
+
+
+def with_thresholds(weights, folder, **of_class):
+    """A copy of the file in which the classes have these thresholds: class → (max_f1, precision_90)."""
+    path = shutil.copy(weights, folder)
+    checkpoints.write_thresholds(path, {"source": "validation after epoch 3", "clips": 30, "classes": {
+        name: {"positives": 15, "max_f1": pair[0], "precision_90": pair[1]}
+        for name, pair in zip(NAMES, of_class.values(), strict=True)}})
+    return path
+
+
+def test_each_class_has_its_own_threshold(network, tmp_path):
+    audio = sweep(0.2)
+    [found] = Classifier(network.weights).classify(audio, RATE)
+    best = found.probabilities.argmax()
+    probability = float(found.probabilities[best])
+    for of_best, value, accepted in (
+            ((probability, None), "auto", True), ((probability + 1e-4, 0.0), "auto", False),
+            ((1.0, probability - 1e-4), "precision", True), ((0.0, None), "precision", False),
+            ((None, None), "auto", True)):
+        thresholds = [of_best, (1 - of_best[0] if of_best[0] else 1.0, 1.0)]
+        path = with_thresholds(network.weights, tmp_path, a=thresholds[best], b=thresholds[1 - best])
+        [segment] = Classifier(path, min_probability=value).classify(audio, RATE)
+        assert segment.name == (NAMES[best] if accepted else "none of these")
+
+
+def test_a_network_without_thresholds_is_one_sentence(network):
+    with pytest.raises(UserError, match="contains no thresholds .* run train_network.py --folds 5"):
+        Classifier(network.weights, min_probability="precision")
+
+
+def test_a_min_probability_that_is_none_is_refused(network):
+    with pytest.raises(UserError, match="MIN_PROBABILITY is 'sure'; set it to auto, precision or a number"):
+        Classifier(network.weights, min_probability="sure")
 
 
 def test_a_silent_file_is_classified_with_a_warning(classifier, tmp_path, capsys):

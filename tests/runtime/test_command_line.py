@@ -59,6 +59,10 @@ def test_underscores_in_values_and_file_names_stay(constants):
     assert (options.name, options.files) == ("--a_b", ["a_b", "--a_b"])
 
 
+def test_none_is_a_text_like_any_other(constants):
+    assert vars(command_line.parse(constants, argv=["--name", "none", "--rate", "none"]))["name"] == "none"
+
+
 def test_help_shows_the_comment_and_the_value_in_force(constants, capsys):
     constants["STEP_COUNT"] = 77
     with pytest.raises(SystemExit) as stop:
@@ -174,6 +178,26 @@ def test_constants_that_are_no_finite_number_are_refused(limits, value, end):
         limits.check("RATE", value)
     assert str(refused.value).endswith(end)
     Limits(int).check("RATE", 10 ** 400)
+
+
+@pytest.mark.parametrize("default", [0.0, "auto"])
+def test_a_number_or_a_word(constants, default, capsys):
+    limits = {"RATE": Limits(float, 0, 1, words=("auto", "precision"))}
+    constants["RATE"] = default
+    for text, value in (("0.5", 0.5), ("1", 1.0), ("auto", "auto"), ("Precision", "precision")):
+        assert command_line.parse(constants, limits, argv=["--rate", text]).rate == value
+    assert command_line.parse(constants, limits, argv=[]).rate == default
+    for text, problem in (("often", "is not auto, precision or a number;"),
+                          ("0,5", "is not auto, precision or a number; write 0.5;")):
+        with pytest.raises(SystemExit):
+            command_line.parse(constants, limits, argv=["--rate", text])
+        assert problem in capsys.readouterr().err
+    for wrong, problem in (("often", "'often'; set it to auto, precision or a number of at least 0 and at most 1."),
+                           ((0, 5), "(0, 5); set it to auto, precision or a number of at least 0 and at most 1; write "
+                                    "0.5.")):
+        constants["RATE"] = wrong
+        with pytest.raises(UserError, match=re.escape(problem)):
+            command_line.parse(constants, limits, argv=[])
 
 
 def test_constants_of_another_script_are_checked_and_overridden():

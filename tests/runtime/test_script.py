@@ -154,13 +154,12 @@ def test_any_file_name_can_be_printed(tmp_path):
 
 @posix
 @pytest.mark.slow
-def test_with_all_streams_closed_workers_and_training_write_the_same_files(tmp_path):
+def test_with_all_streams_closed_workers_and_training_write_the_same_files(call, tmp_path):
     folders = [tones(tmp_path / name, files=40, seconds=0.1) for name in ("open", "closed")]
-    for folder, redirection in zip(folders, ("", "<&- >&- 2>&-"), strict=True):
-        for command in ("preprocess_data.py --jobs 2",
-                        "train_network.py --network vgg --epochs 1 --epoch-clips 1 --precision float32"):
-            name, *flags = command.split()
-            assert run_in_shell(folder, redirection, str(ROOT / name), *flags).returncode == 0
+    for module, flags in ((preprocess_data, "--jobs 2"),
+                          (train_network, "--network vgg --epochs 1 --epoch-clips 1 --precision float32")):
+        call(module, folders[0], *flags.split())
+        assert run_in_shell(folders[1], "<&- >&- 2>&-", module.__file__, *flags.split()).returncode == 0
     files = [{str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*")
               if path.name != "index.csv"} for folder in folders]  # it has the inodes
     assert len(files[0]) == 80 + 82 + 3

@@ -42,3 +42,19 @@ def test_a_table_fits_and_is_aligned():
 def test_a_short_table_takes_no_more_room_than_it_needs():
     assert tables.table([["class", "files", ""], ["cat", "1", "note"], ["dog", "2", ""]]) == [
         "class  files", "cat        1  note", "dog        2"]
+
+
+def test_class_names_are_in_natural_order():
+    names = ["e0a0", "e0a120", "e0a30", "Zebra", "apple", "x10", "x9b", "", "10", "9"]
+    assert [names[i] for i in tables.natural_order(names)] == [
+        "", "9", "10", "apple", "e0a0", "e0a30", "e0a120", "x9b", "x10", "Zebra"]
+
+
+def test_names_that_differ_in_the_middle_stay_distinct():
+    names = [f"noise_band_number_{i}_of_the_field_recordings" for i in (1, 10, 11, 2)] + ["chirp", "日本" * 9]
+    short = tables.shorten_distinct(names, 18)
+    assert short[:5] == [f"noise_…{part}…" for part in ("1_of_the_f", "10_of_the_", "11_of_the_", "2_of_the_f")] + [
+        "chirp"]
+    assert max(map(tables.display_width, short)) <= 18
+    assert tables.shorten_distinct(names[:1] * 2, 18) == [tables.shorten(names[0], 18)] * 2
+    assert len(set(tables.shorten_distinct([f"a very long name {i}".ljust(i) + "z" * 20 for i in range(30)], 12))) == 30

@@ -44,7 +44,8 @@ def test_without_annealing_epochs_a_plateau_ends_training():
 
 
 def test_below_the_loss_target_a_plateau_ends_training_without_annealing():
-    _, _, reason = run([0.005, 0.005, 0.005])
+    state, _, reason = run([0.005, 0.005, 0.005])
+    assert not state.decay_end
     assert reason == "Done: the validation loss is below 0.01 (LOSS_TARGET) and no longer improves; epoch 1 is kept."
 
 

@@ -1,4 +1,4 @@
-"""known_clips.py: sounds that are new, gone, replaced, or were in Train before."""
+"""known_clips.py: sounds that are new, gone or replaced, and sounds of other data that were in Train."""
 
 import h5py
 import numpy as np
@@ -10,7 +10,7 @@ from audio_utils.training import known_clips
 
 def clips(letters, replaced=""):
     """A clip for each letter; those that are replaced have another melgram."""
-    melgrams = np.array([np.full((2, 3, 1), -ord(each) - (each in replaced)) for each in letters], np.float32)
+    melgrams = np.array([np.full((2, 3, 1), -ord(each) - (each in replaced) / 2) for each in letters], np.float32)
     return Clips(melgrams.reshape(-1, 2, 3, 1), None, [f"a/{each}.wav" for each in letters], ["a", "b"])
 
 
@@ -46,8 +46,8 @@ def test_an_older_file_says_nothing(tmp_path, capsys):
     with h5py.File(tmp_path / "weights.hdf5", "w") as file:
         file.create_group("panotti")
     known_clips.report_changes(tmp_path / "weights.hdf5", clips("abc"), 3, True)
-    known_clips.report_test_sounds(tmp_path / "weights.hdf5", clips("abc"))
     assert capsys.readouterr().out == ""
+    assert known_clips.trained_on(tmp_path / "weights.hdf5", clips("abc")) is None
 
 
 def test_melgrams_that_another_computer_rounds_differently_are_the_same_sound(save, capsys):
@@ -59,17 +59,6 @@ def test_melgrams_that_another_computer_rounds_differently_are_the_same_sound(sa
     assert capsys.readouterr().out == ""
 
 
-def test_test_sounds_that_were_in_train_in_any_epoch_are_reported(save, capsys):
-    for epoch in ("abc", "ab", "ad"):
-        path = save(clips(epoch))
-    known_clips.report_test_sounds(path, clips("ecb", replaced="b"))
-    assert capsys.readouterr().out.startswith("1 sound is in Test and was in Train before, such as a/c")
-    known_clips.report_test_sounds(path, clips("ecb"))
-    assert capsys.readouterr().out.startswith("2 sounds are in Test and were in Train before, such as a/c")
-    known_clips.report_test_sounds(path, clips("e"))
-    assert capsys.readouterr().out == ""
-
-
 def test_clips_that_were_in_train_at_the_last_epoch_are_known_by_name_and_melgram(save, tmp_path):
     path = save(clips("abc"))
     save(clips("ab"))
@@ -77,3 +66,76 @@ def test_clips_that_were_in_train_at_the_last_epoch_are_known_by_name_and_melgra
     with h5py.File(tmp_path / "old.hdf5", "w") as file:
         file.create_group("panotti")
     assert known_clips.names_before(tmp_path / "old.hdf5", clips("ab")) == {"a/a.wav", "a/b.wav"}
+
+
+# --- content --------------------------------------------------------------------------------------------------------
+
+def renamed(found):
+    return Clips(found.melgrams, None, [f"b/{i}.flac" for i in range(len(found))], ["b"])
+
+
+def noise(count, seed=1, channels=1):
+    """Random clips with the same name; the levels of their bands differ."""
+    rng = np.random.default_rng(seed)
+    levels = rng.normal(-40, 3, (count, 32, 1, channels))
+    melgrams = (levels + rng.normal(0, 5, (count, 32, 20, channels))).astype(np.float32)
+    return Clips(melgrams, None, ["a/1.wav"] * count, ["a"])
+
+
+def test_clips_that_were_in_train_in_any_epoch_are_found_by_content(save):
+    for epoch in ("abc", "ab", "ad"):
+        path = save(clips(epoch))
+    for found in (clips("ecb", replaced="b"), renamed(clips("ecb", replaced="b"))):
+        assert known_clips.trained_on(path, found).tolist() == [False, True, False]
+    assert known_clips.trained_on(path, clips("")).tolist() == []
+
+
+def test_another_clip_of_the_same_name_and_level_is_not_found(save):
+    path = save(noise(1))
+    other = noise(1, seed=2)
+    other.melgrams[:] += noise(1).melgrams.mean() - other.melgrams.mean()
+    assert known_clips.trained_on(path, noise(1)).all()
+    assert not known_clips.trained_on(path, other).any()
+
+
+def test_random_clips_are_not_found(save):
+    assert not known_clips.trained_on(save(noise(1000)), noise(1000, seed=2)).any()
+
+
+def test_content_that_another_computer_rounds_differently_is_found(save):
+    path, again = save(noise(500)), renamed(noise(500))
+    again.melgrams[:] += np.random.default_rng(3).uniform(-1e-3, 1e-3, (500, 32, 1, 1))
+    assert known_clips.trained_on(path, again).all()
+
+
+def test_clips_that_differ_only_in_the_order_of_time_or_channels_are_not_found(save):
+    path, melgrams = save(noise(9, channels=2)), noise(9, channels=2).melgrams
+    for other in (melgrams[..., ::-1], melgrams[:, :, ::-1]):
+        assert not known_clips.trained_on(path, Clips(other, None, ["a/1.wav"] * 9, ["a"])).any()
+
+
+def test_digital_silence_is_not_found(save):
+    silent = Clips(np.full((2, 2, 3, 1), -100, np.float32), None, ["a/0.wav", "a/1.wav"], ["a", "b"])
+    assert not known_clips.trained_on(save(silent), silent).any()
+
+
+def test_a_file_without_contents_is_searched_by_name_until_they_are_complete(save):
+    path = save(clips("abc"))
+    with h5py.File(path, "a") as file:
+        del file["panotti/clips/00002"]
+    assert known_clips.trained_on(path, clips("ab")).tolist() == [True, True]
+    assert not known_clips.trained_on(path, renamed(clips("ab"))).any()
+    assert len(known_clips.hashes(path, clips("ab"))) == 2  # the content of c is unknown
+    assert known_clips.trained_on(save(clips("cab")), renamed(clips("abc"))).all()
+
+
+def test_the_hashes_of_a_run_that_continues_are_the_same(save):
+    path = save(clips("bac"))
+    before = known_clips.hashes(None, clips("bac"))
+    for array, again in zip(before, known_clips.hashes(path, clips("bac")), strict=True):
+        assert np.array_equal(array, again)
+
+
+def test_clips_that_are_held_out_are_not_found_by_content():
+    _, by_name, content = known_clips.hashes(None, clips("abc"), np.array([2, 0]))
+    assert (len(by_name), len(content)) == (3, 2)

@@ -18,7 +18,7 @@ from panotti_models import layers
 
 FLAGS = ("--network", "small", "--batch-size", 4, "--warm-up", 0, "--epoch-clips", 1, "--validation-fraction", 0.2)
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_curves")]
 
 
 def small(x, classes, filters=4):

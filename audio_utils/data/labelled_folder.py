@@ -1,0 +1,116 @@
+"""A folder of labelled sounds, with a folder for each class as in Samples/, that a network is evaluated on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from audio_utils.audio.audio_io import AudioInfo
+from audio_utils.audio.melgram import MelgramSettings
+from audio_utils.data import checks, compute, preproc
+from audio_utils.data.checks import named
+from audio_utils.data.clips import Clips
+from audio_utils.data.plan import read_headers
+from audio_utils.data.sounds import Skipped, Sound, find_sounds
+from audio_utils.runtime.console import say, warn
+from audio_utils.runtime.errors import UserError
+
+
+class LabelledFolder(NamedTuple):
+    """The sounds of a folder."""
+    folder: Path  # that contains the class folders
+    clips: Clips
+    paths: dict[str, Path]  # name of a clip → file
+    skipped: list[Skipped]  # files that are not used
+
+
+def load(folder: Path, settings: MelgramSettings, class_names: list[str], jobs: int | None) -> LabelledFolder:
+    """The sounds of these classes, with melgrams computed in memory; reports the others.
+
+    Augmented copies are not used. If the folder contains the user's own split, only the sounds of Test are used.
+    Raises UserError if there is no sound.
+    """
+    sounds, skipped = _test_sounds(folder)
+    folder = sounds[0].path.parents[1]
+    for sentence in checks.summarize(skipped):
+        warn(sentence)
+    sounds = _of_network(sounds, skipped, class_names, folder)
+    headers, unusable = _read_headers(sounds, settings, jobs)
+    for sentence in [*checks.summarize(unusable), *_conversions(headers, settings)]:
+        warn(sentence)
+    sounds = [sound for sound in sounds if sound.path in headers]
+    clips, problems = compute.clips_of(sounds, settings, class_names, jobs)
+    found = [Skipped.of(sound.path, sentence) for sound, sentence in problems.items()]
+    for sentence in checks.summarize(found):
+        warn(sentence)
+    if not len(clips):
+        raise UserError(f"{folder}/: contains no sound that can be used; add sounds, or name another folder.")
+    paths = {sound.name: sound.path for sound in sounds}
+    used = {paths[name] for name in clips.names}
+    return LabelledFolder(folder, clips, paths, skipped + unusable + [each for each in found if each.path not in used])
+
+
+def _test_sounds(folder: Path) -> tuple[list[Sound], list[Skipped]]:
+    """The sounds of the folder or, if it contains the user's own split, of its Test."""
+    if folder.is_file():
+        raise UserError(f"{folder}: is a file; name a folder that contains a folder of sounds for each class.")
+    if not folder.is_dir():
+        raise UserError(f"{folder}/: does not exist; name a folder that contains a folder of sounds for each class.")
+    if (folder / preproc.SETTINGS).is_file():
+        raise UserError(f"{folder}/: contains melgrams; name the folder of their sounds.")
+    sounds, skipped = find_sounds(folder)
+    if not sounds[0].split:
+        return sounds, skipped
+    test = [sound for sound in sounds if sound.split == "Test"]
+    if not test:
+        raise UserError(f"{folder}/: contains no sounds in Test/; add some, or name another folder.")
+    others = {sound.path.parents[1] for sound in sounds if sound.split != "Test"}
+    say(f"{folder}/: contains {named(f'{path.name}/' for path in sorted(others))} and {test[0].path.parents[1].name}/; "
+        "only the sounds of the latter are used.")
+    return test, skipped
+
+
+def _of_network(sounds: list[Sound], skipped: list[Skipped], class_names: list[str], folder: Path) -> list[Sound]:
+    """The sounds of the network's classes, without augmented copies; reports the others and adds them to `skipped`."""
+    found, known = {sound.class_name for sound in sounds}, set(class_names)
+    if not found & known:
+        raise UserError(f"{folder}/: has the class{'es' * (len(found) > 1)} {named(sorted(found))}, but the network "
+                        f"has {named(class_names)}; rename the folders, or name another one.")
+    others = [sound for sound in sounds if sound.class_name not in known]
+    copies = [sound for sound in sounds if sound.class_name in known and sound.copy_of]
+    if others:
+        warn(f"{named(sorted(found - known))}: not {'a class' if len(found - known) == 1 else 'classes'} of the "
+             f"network; {_sounds(others)} left out.")
+    if copies:
+        say(f"{len(copies)} augmented {'copies are' if len(copies) > 1 else 'copy is'} left out.")
+    skipped += [Skipped(sound.path, "is not of a class of the network") for sound in others]
+    skipped += [Skipped(sound.path, "is an augmented copy") for sound in copies]
+    return [sound for sound in sounds if sound.class_name in known and not sound.copy_of]
+
+
+def _sounds(sounds: list[Sound]) -> str:
+    return f"{len(sounds)} sounds are" if len(sounds) > 1 else "1 sound is"
+
+
+def _read_headers(sounds: list[Sound], settings: MelgramSettings,
+                  jobs: int | None) -> tuple[dict[Path, AudioInfo], list[Skipped]]:
+    """(path → AudioInfo of the sounds that can be used, the others)."""
+    headers, errors = read_headers(sounds, jobs)
+    unusable = [Skipped.of(path, error) for path, error in errors.items()]
+    if settings.channels == 1:  # all are mixed
+        return headers, unusable
+    wide = {path for path, header in headers.items() if header.channels > settings.channels}
+    unusable += [Skipped(path, f"has more channels than the network ({settings.channels}) and is left out")
+                 for path in sorted(wide)]
+    return {path: header for path, header in headers.items() if path not in wide}, unusable
+
+
+def _conversions(headers: dict[Path, AudioInfo], settings: MelgramSettings) -> Iterator[str]:
+    """A sentence about the sounds that are cut, and one about those that are mixed to mono."""
+    cut = [path for path, header in headers.items()  # in integers, as 220544 / 44100 * 44100 < 220544
+           if header.samples * settings.sample_rate > settings.clip_samples * header.rate]
+    if cut:
+        yield (f"{named(cut)}: longer than the network's clips of {settings.clip_seconds:.4g} s; only the beginning "
+               "is used; split long recordings with audio_utils/split_audio.py.")
+    mixed = [path for path, header in headers.items() if header.channels > settings.channels]
+    if mixed:
+        yield f"{named(mixed)}: more channels than the network's one; mixed to mono."

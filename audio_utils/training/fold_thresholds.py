@@ -1,0 +1,79 @@
+"""Thresholds from cross-validation: in folds/scores.json, and in the weights.hdf5 trained on the same clips."""
+
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audio_utils.audio.melgram import MelgramSettings
+from audio_utils.data.clips import Clips
+from audio_utils.evaluation import thresholds
+from audio_utils.inference import checkpoint as checkpoints
+from audio_utils.runtime import safe_files
+from audio_utils.runtime.console import say, warn
+from audio_utils.runtime.errors import UserError
+from audio_utils.training import known_clips
+
+_REMEDY = "its thresholds are not used; run train_network.py --folds again"
+
+
+def fingerprint(network: str, settings: MelgramSettings, class_names: list[str], hashes: np.ndarray) -> dict[str, Any]:
+    """What thresholds depend on, for JSON; network: its name. hashes: uint64 (clips,), of the clips in Train."""
+    clips = blake2b(np.sort(hashes).astype("<u8").tobytes(), digest_size=16).hexdigest()
+    return {"network": network, "settings": settings.to_dict(), "class_names": class_names, "clips": clips}
+
+
+def of_clips(network: str, settings: MelgramSettings, clips: Clips) -> dict[str, Any]:
+    """The fingerprint of a network that is trained on these clips."""
+    return fingerprint(network, settings, clips.class_names, known_clips.hashes(None, clips)[0])
+
+
+def read(path: Path, network: str, settings: MelgramSettings, clips: Clips) -> dict[str, Any]:
+    """The thresholds in a scores.json of cross-validation with this network and these clips; {} if there are none.
+
+    Prints a sentence if they are used, or if the file is damaged.
+    """
+    if not path.exists():
+        return {}
+    try:
+        scores = safe_files.read_json(path, _REMEDY)
+        if scores.get("fingerprint") != of_clips(network, settings, clips):
+            return {}
+        found = scores["thresholds"]
+        thresholds.check(found, clips.class_names)
+    except UserError as error:
+        warn(str(error))
+    except (KeyError, ValueError, TypeError, AttributeError):
+        warn(f"{path}: is damaged; {_REMEDY}.")
+    else:
+        say(f"Thresholds for predict_class.py: from {path}, {found['source']}.")
+        return found
+    return {}
+
+
+def store(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Write thresholds into a weights.hdf5 if there is one, or say why not if its network has another fingerprint.
+
+    Raises UserError if the file is damaged.
+    """
+    if not path.exists():
+        return
+    if other := _difference(checkpoints.read(path), checkpoints.read_clip_hashes(path), wanted):
+        say(f"{path}: does not get these thresholds, because it was trained {other}; train_network.py --fresh trains a "
+            "network that does.")
+        return
+    checkpoints.write_thresholds(path, found)
+    say(f"{path}: now contains the thresholds of cross-validation, for predict_class.py --min-probability auto.")
+
+
+def _difference(checkpoint: checkpoints.Checkpoint, hashes: np.ndarray | None, wanted: dict[str, Any]) -> str:
+    """How the training of a checkpoint differs from the wanted fingerprint, "" if it does not."""
+    if hashes is None:
+        return "by an older version, which did not record the clips"
+    if checkpoint.training_state.get("held_out"):  # of a fold, or of a learning curve
+        return "on a part of the sounds"
+    has = fingerprint(checkpoint.network, checkpoint.settings, checkpoint.class_names, hashes)
+    names = {"network": f"as {checkpoint.network!r}", "class_names": "with other classes",
+             "settings": "with other preprocessing", "clips": "on other sounds"}
+    return next((text for name, text in names.items() if has[name] != wanted[name]), "")

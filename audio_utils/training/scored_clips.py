@@ -1,0 +1,103 @@
+"""The clips that eval_network.py scores, and which of them the network was trained on."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from audio_utils.data import dataset, labelled_folder
+from audio_utils.data.class_folders import renamed_classes
+from audio_utils.data.clips import Clips
+from audio_utils.data.preproc import PREPROC
+from audio_utils.data.sounds import SAMPLES, Skipped
+from audio_utils.data.split import Grouping
+from audio_utils.inference.checkpoint import Checkpoint
+from audio_utils.runtime.console import say, warn
+from audio_utils.runtime.errors import UserError
+from audio_utils.training import known_clips
+
+
+class TrainedOn(NamedTuple):
+    """The clips of a test set that the network was trained on."""
+    names: list[str] | None  # None: unknown
+    are_scored: bool = False
+    warning: str = ""  # the effect on the scores, "" if there is none
+
+
+class ScoredClips(NamedTuple):
+    """The clips of Test, or of another folder of sounds."""
+    clips: Clips  # with labels in the order of the network's classes
+    trained_on: TrainedOn
+    samples: Path  # the folder of their sounds
+    source: str = ""  # "all sounds of birds/", "" for Test
+    grouping: Grouping | None = None  # of the split, None without one
+    skipped: list[Skipped] | None = None  # sounds of the folder that are not scored, None for Test
+
+
+# --- Test -----------------------------------------------------------------------------------------------------------
+
+def of_test(options: Namespace, checkpoint: Checkpoint, weights: str | Path) -> ScoredClips:
+    """The clips of Preproc/Test, or the test files of Samples/ if nothing is preprocessed.
+
+    options: the constants of preprocess_data.py. weights: the file of the checkpoint.
+    """
+    data = dataset.open_dataset(options, checkpoint.settings, weights)
+    clips = data.load("Test", checkpoint.class_names)
+    renamed = renamed_classes(checkpoint.class_names, melgrams=PREPROC / "Test")
+    if not len(clips):
+        raise UserError(renamed or f"{PREPROC}/Test: contains no clip of the network's classes; add sounds to "
+                        f"{SAMPLES}/ and run preprocess_data.py again.")
+    if renamed:
+        warn(renamed)
+    return ScoredClips(clips, _report_trained(weights, clips), SAMPLES, grouping=data.grouping)
+
+
+def _report_trained(path: str | Path, test: Clips) -> TrainedOn:
+    """Say if Test sounds were in Train in any epoch; nothing for a file of an older version."""
+    known = known_clips.trained_on(path, test)
+    names = None if known is None else [test.names[i] for i in np.flatnonzero(known)]
+    if not names:
+        return TrainedOn(names)
+    one = len(names) == 1
+    warning = (f"{len(names)} sound{' is' if one else 's are'} in Test and {'was' if one else 'were'} in Train before, "
+               f"such as {names[0]}, so the score is too high; delete duplicates if there are any, and use --fresh.")
+    say(warning)
+    return TrainedOn(names, True, warning)
+
+
+# --- another folder -------------------------------------------------------------------------------------------------
+
+def of_folder(samples: Path, checkpoint: Checkpoint, weights: str | Path, jobs: int | None) -> ScoredClips:
+    """The clips of a folder, except those that the network was trained on."""
+    found = labelled_folder.load(samples, checkpoint.settings, checkpoint.class_names, jobs)
+    clips, trained_on = _leave_out_trained(weights, found.clips)
+    left_out = sorted(set(found.clips.names) - set(clips.names))
+    skipped = [Skipped(found.paths[name], "was in the network's Train set") for name in left_out]
+    source = f"all sounds of {found.folder}/"
+    if left_out:
+        source += f", except {len(left_out)} that the network was trained on"
+    return ScoredClips(clips, trained_on, samples, source, skipped=found.skipped + skipped)
+
+
+def _leave_out_trained(path: str | Path, clips: Clips) -> tuple[Clips, TrainedOn]:
+    """The clips that were never in Train, or all of them if all were or if this is unknown; says how many were."""
+    known = known_clips.trained_on(path, clips)
+    if known is None:
+        unknown = TrainedOn(None, False, f"{path}: does not record the sounds that it was trained on, as it is of an "
+                            "older version; if some of them are scored, the scores are too high.")
+        warn(unknown.warning)
+        return clips, unknown
+    names = [clips.names[i] for i in np.flatnonzero(known)]
+    if not names:
+        return clips, TrainedOn([])
+    if known.all():
+        every = f"All {len(names)} sounds were" if len(names) > 1 else f"The only sound, {names[0]}, was"
+        warning = f"{every} in the network's Train set, so the scores are too high."
+        warn(warning)
+        return clips, TrainedOn(names, True, warning)
+    say(f"{len(names)} of {len(clips)} sounds {'was' if len(names) == 1 else 'were'} in the network's Train set, such "
+        f"as {names[0]}; {'it is' if len(names) == 1 else 'they are'} left out of the scores.")
+    kept = np.flatnonzero(~known)
+    return Clips(clips.melgrams[kept], clips.targets[kept], [clips.names[i] for i in kept],
+                 clips.class_names), TrainedOn(names)

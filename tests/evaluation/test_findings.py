@@ -1,0 +1,47 @@
+"""findings.py: training files and groups are those of the network that is evaluated."""
+
+import numpy as np
+import pytest
+from conftest import sine, write
+from test_report import SETTINGS, findings_of
+
+from audio_utils.data import preproc
+from audio_utils.data.sounds import find_sounds
+from audio_utils.data.split import Grouping
+from audio_utils.evaluation import findings as properties
+
+
+def test_training_files_are_counted_in_preproc_or_by_the_split(tmp_path):
+    for n in range(10):
+        write(tmp_path / f"Samples/dog/{n}.wav", sine())
+    sounds, findings = find_sounds(tmp_path / "Samples")[0], findings_of(["dog", "b"])
+    assert len(properties.training_names(sounds, tmp_path / "Preproc", findings)) == 8
+    path = preproc.melgram_path(tmp_path / "Preproc", "Train", "dog/0.wav")
+    path.parent.mkdir(parents=True)
+    preproc.write_melgram(path, np.zeros(SETTINGS.shape, np.float32))
+    assert properties.training_names(sounds, tmp_path / "Preproc", findings) == ["dog/0.wav"]
+
+
+def test_in_cross_validation_all_clips_are_training_files(tmp_path):
+    findings = findings_of(["a", "b"])
+    findings = findings._replace(folds={"1": findings.evaluation})
+    assert properties.training_names([], tmp_path, findings) == findings.clips.names
+
+
+@pytest.mark.parametrize(("group_by", "recordings", "text"), [
+    ("", {}, "20% of each class for testing, seed 1"),
+    ("_x$", {}, "20% of each class for testing, seed 1, grouped by _x$"),
+    ("", {"a/0.wav": "r", "a/1.wav": "r", "a/2.wav": "s"}, "20% of each class for testing, seed 1; 3 files are clips "
+     "of 2 recordings, and those of one recording are grouped")])
+def test_the_split_names_its_groups(group_by, recordings, text):
+    findings = findings_of(["a", "b"])._replace(grouping=Grouping(group_by, {}, recordings))
+    findings.preprocessing["constants"]["GROUP_BY"] = group_by
+    assert dict(properties.about(findings, []))["Split"] == text
+
+
+def test_folds_of_a_regular_expression_are_named():
+    findings = findings_of(["a", "b"])
+    findings = findings._replace(folds={"1": findings.evaluation, "2": findings.evaluation}, fold_rule=r"^\d")
+    found = dict(properties.about(findings, []))
+    assert found["Folds"] == r"2, by the text in the file names that matches ^\d"
+    assert "Split" not in found
