@@ -165,6 +165,7 @@ def say_scores(scores: dict[str, Any]) -> None:
     auc = ".\nNo macro AUC: it requires files of two classes" if scores["macro_auc"] is None else \
         f", macro AUC {scores['macro_auc']:.5f}"
     say(f"\nLoss {scores['loss']:.4f}, accuracy {scores['accuracy']:.2%} on {scores['files']} files{auc}.")
+    say("The 95% interval of the accuracy is {:.1%} to {:.1%}.".format(*scores["accuracy_interval"]))
 
 
 def percent(value: float | None) -> str:
