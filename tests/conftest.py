@@ -3,6 +3,7 @@
 import gc
 import importlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -131,12 +132,25 @@ def call_main(tmp_path, monkeypatch, capsys):
 
 
 def run_main(module, folder, *flags):
-    """Run a script's main() in a folder, which is returned; for fixtures of a module, which can't use `call`."""
+    """Run a script's main() in a folder, which is returned; for fixtures of wider scope, which can't use `call`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "argv", [module.__name__ + ".py", *map(str, flags)])
         module.main()
     return folder
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory):
+    """A folder with Samples/ and Preproc/ to copy from."""
+    import preprocess_data
+    return run_main(preprocess_data, tones(tmp_path_factory.mktemp("prepared")))
+
+
+@pytest.fixture
+def folder(prepared, tmp_path):
+    """A copy of it; some modules have a folder of their own instead."""
+    return shutil.copytree(prepared, tmp_path / "work")
 
 
 @pytest.fixture

@@ -19,9 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from conftest import ROOT, run_main, sine, spoil, tones, write
+from conftest import ROOT, run_main, sine, spoil, write
 
-import preprocess_data
 import train_network
 from audio_utils.inference import checkpoint
 from audio_utils.runtime import safe_files
@@ -122,17 +121,6 @@ def unfinished(folder):
 
 
 # --- kills -----------------------------------------------------------------------------------------------------------
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    """A folder with Samples/ and Preproc/ to copy from."""
-    return run_main(preprocess_data, tones(tmp_path_factory.mktemp("prepared")))
-
-
-@pytest.fixture
-def folder(prepared, tmp_path):
-    return shutil.copytree(prepared, tmp_path / "work")
-
 
 @pytest.fixture(scope="module")
 def two_epochs(prepared, tmp_path_factory):

@@ -41,17 +41,6 @@ pytestmark = pytest.mark.usefixtures("without_curves")
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    """A folder with Samples/ and Preproc/ to copy from."""
-    return run_main(preprocess_data, tones(tmp_path_factory.mktemp("prepared")))
-
-
-@pytest.fixture
-def folder(prepared, tmp_path):
-    return shutil.copytree(prepared, tmp_path / "work")
-
-
-@pytest.fixture(scope="module")
 def one_epoch(prepared, tmp_path_factory):
     """The same with a network trained for one epoch, to copy from."""
     folder = shutil.copytree(prepared, tmp_path_factory.mktemp("trained") / "work")
