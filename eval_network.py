@@ -44,7 +44,7 @@ from audio_utils.runtime import command_line, safe_files, signals, tables
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.console import say, warn
 from audio_utils.runtime.errors import UserError
-from audio_utils.training import scored_clips
+from audio_utils.training import fold_thresholds, scored_clips
 from audio_utils.training.scored_clips import ScoredClips
 
 WEIGHTS = "weights.hdf5"  # the trained network
@@ -116,8 +116,7 @@ def occlusion_of(clips: Clips, options: Namespace) -> Callable[[np.ndarray, int]
 
 def learning_curve_of(checkpoint: Checkpoint, weights: str) -> dict[str, Any] | None:
     """The content of learning_curve/scores.json, if it belongs to this network."""
-    return learning_curve_fit.read(checkpoint.network, checkpoint.class_names, checkpoint.settings) \
-        if weights == WEIGHTS else None
+    return learning_curve_fit.read(fold_thresholds.of_checkpoint(weights, checkpoint)) if weights == WEIGHTS else None
 
 
 def findings_of(checkpoint: Checkpoint, options: Namespace, test: ScoredClips) -> report.Findings:
@@ -164,7 +163,8 @@ def say_scores(scores: dict[str, Any]) -> None:
     say_thresholds(scores, list(classes))
     auc = ".\nNo macro AUC: it requires files of two classes" if scores["macro_auc"] is None else \
         f", macro AUC {scores['macro_auc']:.5f}"
-    say(f"\nLoss {scores['loss']:.4f}, accuracy {scores['accuracy']:.2%} on {scores['files']} files{auc}.")
+    files = f"{scores['files']} file{'s' * (scores['files'] != 1)}"
+    say(f"\nLoss {scores['loss']:.4f}, accuracy {scores['accuracy']:.2%} on {files}{auc}.")
     say("The 95% interval of the accuracy is {:.1%} to {:.1%}.".format(*scores["accuracy_interval"]))
 
 

@@ -25,9 +25,10 @@ import preprocess_data
 import train_network
 from audio_utils.data import preproc
 from audio_utils.evaluation import plots
+from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference import checkpoint, device
 from audio_utils.runtime.errors import UserError
-from audio_utils.training import learning_curve
+from audio_utils.training import cross_validation, learning_curve
 
 SCRIPT = "train_network.py"
 QUICK = ("--batch-size", 4, "--warm-up", 0, "--network", "vgg", "--epoch-clips", 1, "--validation-fraction", 0.2,
@@ -628,3 +629,14 @@ def test_a_class_that_is_renamed_before_preprocessing_is_named(call, trained, mo
         call(train_network, trained, *QUICK, "--epochs", 1)
     assert ("Samples/: has deep instead of low; run preprocess_data.py, then train_network.py --fresh."
             in capsys.readouterr().err)
+
+
+def test_folds_with_sounds_of_one_class_have_no_macro_auc(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("folds").mkdir()
+    results = {fold: Evaluation([f"a/{fold}.wav"], ["a", "b"], np.array([0]), np.array([[0.9, 0.1]], np.float32))
+               for fold in "12"}
+    scores = cross_validation.write_scores(results, {})
+    assert scores["macro_auc"] is None
+    assert "(95% interval 34.24% to 100.00%).\nNo macro AUC: it requires clips of two classes in the folds.\n" in \
+        capsys.readouterr().out

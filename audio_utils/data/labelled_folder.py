@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import normalize
 
 from audio_utils.audio.audio_io import AudioInfo
 from audio_utils.audio.melgram import MelgramSettings
@@ -33,7 +34,7 @@ def load(folder: Path, settings: MelgramSettings, class_names: list[str], jobs: 
     folder = sounds[0].path.parents[1]
     for sentence in checks.summarize(skipped):
         warn(sentence)
-    sounds = _of_network(sounds, skipped, class_names, folder)
+    sounds = _of_network(_with_names_of(class_names, sounds), skipped, class_names, folder)
     headers, unusable = _read_headers(sounds, settings, jobs)
     for sentence in [*checks.summarize(unusable), *_conversions(headers, settings)]:
         warn(sentence)
@@ -67,6 +68,15 @@ def _test_sounds(folder: Path) -> tuple[list[Sound], list[Skipped]]:
     say(f"{folder}/: contains {named(f'{path.name}/' for path in sorted(others))} and {test[0].path.parents[1].name}/; "
         "only the sounds of the latter are used.")
     return test, skipped
+
+
+def _with_names_of(class_names: list[str], sounds: list[Sound]) -> list[Sound]:
+    """The sounds, with a class name in another Unicode normalization form (macOS has its own) as the network has it."""
+    found = {sound.class_name for sound in sounds}
+    same = {normalize("NFC", name): name for name in class_names if name not in found}
+    return [sound if sound.class_name in class_names else
+            sound._replace(class_name=same.get(normalize("NFC", sound.class_name), sound.class_name))
+            for sound in sounds]
 
 
 def _of_network(sounds: list[Sound], skipped: list[Skipped], class_names: list[str], folder: Path) -> list[Sound]:
@@ -105,7 +115,7 @@ def _read_headers(sounds: list[Sound], settings: MelgramSettings,
 
 
 def _conversions(headers: dict[Path, AudioInfo], settings: MelgramSettings) -> Iterator[str]:
-    """A sentence about the sounds that are cut, and one about those that are mixed to mono."""
+    """A sentence each about the sounds that are cut, those that are mixed to mono and those with too few channels."""
     cut = [path for path, header in headers.items()  # in integers, as 220544 / 44100 * 44100 < 220544
            if header.samples * settings.sample_rate > settings.clip_samples * header.rate]
     if cut:
@@ -114,3 +124,7 @@ def _conversions(headers: dict[Path, AudioInfo], settings: MelgramSettings) -> I
     mixed = [path for path, header in headers.items() if header.channels > settings.channels]
     if mixed:
         yield f"{named(mixed)}: more channels than the network's one; mixed to mono."
+    narrow = [path for path, header in headers.items() if header.channels < settings.channels]
+    if narrow:
+        yield (f"{named(narrow)}: fewer channels than the network's {settings.channels}; mono is repeated in each "
+               "channel, otherwise the missing channels are silent.")

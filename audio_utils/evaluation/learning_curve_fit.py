@@ -5,16 +5,18 @@ al. 1994; Hestness et al. 2017), weighted by the precision of each point (Figuer
 it would predict too large a gain for a curve that has flattened.
 """
 
-import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from audio_utils.audio.melgram import MelgramSettings
 from audio_utils.evaluation import intervals
 from audio_utils.evaluation.drawing import COLORS, new_figure, percent_formatter, save, set_log_scale, styled
+from audio_utils.runtime import safe_files
+from audio_utils.runtime.console import warn
+from audio_utils.runtime.errors import UserError, sentence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +27,8 @@ TRAINING_SPREAD = 0.1  # assumed relative standard deviation of the error betwee
 FACTOR = 2  # of the training clips, for the prediction; a larger one would rely more on the shape of the curve
 MIN_SIZES = 3
 MIN_GAIN, SMALL_GAIN, NARROW_INTERVAL = 0.001, 0.01, 0.1  # of the accuracy
+_MAX_COUNT = 10 ** 9  # clips; a larger number is not one of ours
+_REMEDY = "run train_network.py --learning-curve --fresh"
 _EXPONENTS = np.linspace(0.1, 1, 10)  # Hestness et al. found 0.07 to 0.35, Cortes et al. 0.5 to 1
 
 
@@ -179,12 +183,37 @@ def _draw_sizes(axes: "Axes", clips: Sequence[int]) -> None:
 
 # --- scores.json ----------------------------------------------------------------------------------------------------
 
-def read(network: str, class_names: list[str], settings: MelgramSettings) -> dict[str, Any] | None:
-    """The content of learning_curve/scores.json if it was measured with this network, these classes and settings."""
-    try:
-        scores = json.loads(SCORES.read_text(encoding="utf-8"))
-        found = [scores[key] for key in ("network", "class_names", "settings")]
-        finding(scores)
-    except (OSError, ValueError, TypeError, LookupError):  # none, or damaged
+def read(fingerprint: dict[str, Any]) -> dict[str, Any] | None:
+    """The content of learning_curve/scores.json if it is of this network and these clips; otherwise says why not.
+
+    fingerprint: of the network, as in cross-validation's scores.json.
+    """
+    if not SCORES.is_file():
         return None
-    return scores if found == [network, list(class_names), settings.to_dict()] else None
+    try:
+        scores = safe_files.read_json(SCORES, _REMEDY)
+        _check(scores)
+    except (OSError, UserError) as error:
+        warn(sentence(error))
+    except (ValueError, TypeError, LookupError):
+        warn(f"{SCORES}: is damaged; {_REMEDY}.")
+    else:
+        if scores.get("fingerprint") == fingerprint:
+            return scores
+        warn(f"{SCORES}: is of another network or of other sounds and is not in the report; {_REMEDY}.")
+    return None
+
+
+def _check(scores: dict[str, Any]) -> None:
+    """Raise ValueError, TypeError or LookupError unless the learning curve can be fitted and drawn."""
+    count, sizes = scores["validation_clips"], scores["sizes"]
+    whole = [count, *(each[key] for each in sizes for key in ("clips", "mistakes", "epochs"))]
+    fractions = [value for each in sizes for value in (each["accuracy"], *each["accuracy_interval"])]
+    if not sizes or not count > 0 or not all(type(value) is int and value <= _MAX_COUNT for value in whole) or \
+            not all(0 <= each["mistakes"] <= count for each in sizes):
+        raise ValueError("numbers of clips")
+    if not all(smaller < larger for smaller, larger in pairwise([0, *(each["clips"] for each in sizes)])):
+        raise ValueError("numbers of training clips")
+    if not all(0 <= value <= 1 for value in fractions) or \
+            not all(len(each["accuracy_interval"]) == 2 and 0 <= each["loss"] <= _MAX_COUNT for each in sizes):
+        raise ValueError("scores")

@@ -1,7 +1,6 @@
 """The predictions for clips whose class is known, and the scores computed from them."""
 
 import csv
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -102,8 +101,9 @@ def precision_recall_f1(correct: int, predicted: int, positives: int) -> dict[st
 def score(evaluation: Evaluation, curves: dict[str, RocCurve]) -> dict[str, Any]:
     """The content of scores.json, with 95% intervals.
 
-    Precision, recall and F1 are those of the most probable class. A macro score is the mean over the classes for which
-    the score is defined; without any, it is None, as is the interval of the macro AUC.
+    Precision, recall and F1 are those of the most probable class. A macro score is the mean over the classes that have
+    clips, None without any; as in scikit-learn, the precision of a class that is never predicted counts as 0. The macro
+    AUC, and its interval, is None if there are clips of one class only.
     """
     confusion = evaluation.confusion
     files, correct = confusion.sum(axis=1), confusion.diagonal()
@@ -115,14 +115,13 @@ def score(evaluation: Evaluation, curves: dict[str, RocCurve]) -> dict[str, Any]
     return {"accuracy": evaluation.accuracy, "accuracy_interval": intervals.wilson(correct.sum(), files.sum()),
             "macro_auc": _mean(aucs),
             "macro_auc_interval": intervals.bootstrap(evaluation.labels, evaluation.probabilities) if aucs else None,
-            **{f"macro_{kind}": _mean(each[kind] for each in classes.values()) for kind in _FROM_CONFUSION},
+            **{f"macro_{kind}": _mean([each[kind] or 0 for each in classes.values() if each["files"]])
+               for kind in _FROM_CONFUSION},
             "loss": evaluation.loss, "files": int(files.sum()), "classes": classes}
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    """The mean of the defined values, None if there is none."""
-    defined = [value for value in values if value is not None]
-    return float(np.mean(defined)) if defined else None
+def _mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None
 
 
 def write_mistakes(path: str | Path, evaluation: Evaluation) -> None:

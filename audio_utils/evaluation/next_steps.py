@@ -98,15 +98,15 @@ def shared_takes(pairs: list[Pair], sounds: list[Sound], grouped: set[Sound], fo
 # --- next steps -----------------------------------------------------------------------------------------------------
 
 def choose(evaluation: Evaluation, training: dict[str, int], validation: int, remedy: str,
-           is_cross_validated: bool = False, more_sounds: str = "") -> list[str]:
+           tests_all_sounds: bool = False, more_sounds: str = "") -> list[str]:
     """The sentences, the most important first.
 
-    training: class → files. validation: clips, 0 if unknown. remedy: of shared recordings, or "". more_sounds: how much
-    these would help, by the learning curve, or "".
+    training: class → files. validation: clips, 0 if unknown. remedy: of shared recordings, or "". tests_all_sounds: in
+    cross-validation, or all sounds of a folder. more_sounds: how much these would help, by the learning curve, or "".
     """
     first = _about_mistakes(evaluation, training, more_sounds) if len(evaluation.mistakes) else \
         _about_success(evaluation)
-    steps = [remedy, *first, *_about_precision(evaluation, validation, is_cross_validated),
+    steps = [remedy, *first, *_about_precision(evaluation, validation, tests_all_sounds),
              *_about_confident(evaluation)]
     return [step for step in steps if step][:MAX_SENTENCES]
 
@@ -119,7 +119,7 @@ def _about_success(evaluation: Evaluation) -> Iterator[str]:
 def _about_mistakes(evaluation: Evaluation, training: dict[str, int], more_sounds: str) -> Iterator[str]:
     counts = evaluation.confusion
     largest = counts.sum(axis=1).max()
-    if intervals.wilson(counts.trace(), counts.sum())[0] <= largest / counts.sum():
+    if intervals.wilson(counts.trace(), counts.sum())[0] <= largest / counts.sum() < 1:  # 1: files of one class
         yield ("Check the sounds and their labels (audio_utils/inspect_samples.py): the accuracy is not clearly "
                "better than that of always predicting the largest class.")
     yield _about_pair(counts, evaluation.class_names)
@@ -158,17 +158,21 @@ def _about_counts(training: dict[str, int]) -> str:
     return f"Add sounds to {_named(few)}: fewer than {FEW_FILES} training files." if few else ""
 
 
-def _about_precision(evaluation: Evaluation, validation: int, is_cross_validated: bool) -> Iterator[str]:
+def _about_precision(evaluation: Evaluation, validation: int, tests_all_sounds: bool) -> Iterator[str]:
     if 0 < validation < FEW_VALIDATION:
         yield (f"Raise VALIDATION_FRACTION, or add sounds: {validation} validation clip{'s' * (validation > 1)} can "
                "hardly show which epoch is the best.")
     low, high = intervals.wilson((evaluation.predicted == evaluation.labels).sum(), len(evaluation.labels))
-    if high - low > WIDE_INTERVAL and is_cross_validated:
-        yield (f"Add sounds: {len(evaluation.labels)} files only show that the accuracy is between {low:.0%} and "
-               f"{high:.0%}.")
+    between = f"between {low:.0%} and {high:.0%}"
+    if high - low > WIDE_INTERVAL and tests_all_sounds:
+        yield f"Add sounds: {_only_show(len(evaluation.labels), 'file')} that the accuracy is {between}."
     elif high - low > WIDE_INTERVAL:
-        yield (f"Run train_network.py --folds 5 to test every sound once: {len(evaluation.labels)} test files only "
-               f"show that the accuracy is between {low:.0%} and {high:.0%}.")
+        yield ("Run train_network.py --folds 5 to test every sound once: "
+               f"{_only_show(len(evaluation.labels), 'test file')} that the accuracy is {between}.")
+
+
+def _only_show(count: int, noun: str) -> str:
+    return f"{count} {noun} only shows" if count == 1 else f"{count} {noun}s only show"
 
 
 def _about_confident(evaluation: Evaluation) -> Iterator[str]:

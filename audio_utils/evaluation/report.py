@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def write(path: Path, findings: Findings, max_mistakes: int, samples: Path, prep
         "thresholds": threshold_rows(findings.evaluation.class_names, findings.scores),
         "few_positives": FEW_POSITIVES, "shared": shared,
         "steps": next_steps.choose(findings.evaluation, Counter(map(class_of, training)), findings.validation_clips,
-                                   shared.remedy, bool(findings.folds),
+                                   shared.remedy, bool(findings.folds or findings.source),
                                    learning_curve_fit.advice(findings.learning_curve)),
         "folds": _folds(findings.folds or {}),
         "hz_ticks": mistake_cards.hz_ticks(findings.settings),
@@ -69,9 +70,10 @@ def _cards(findings: Findings, shown: np.ndarray, sounds: list[Sound]) -> tuple[
     indices = np.array([index_of[evaluation.names[i]] for i in shown], int)
     frames = mistake_cards.frames_to_show(clips.melgrams[indices])
     paths = {sound.name: sound.path for sound in sounds if sound.split in (None, findings.split)}
+    paths = {normalize("NFC", name): path for name, path in paths.items()} | paths  # as eval_network.py finds classes
     maps = findings.occlusion(indices, frames) if findings.occlusion and len(shown) else [None] * len(shown)
     return [mistake_cards.card(evaluation, i, clips.melgrams[index][:, :frames], findings.settings,
-                               paths.get(evaluation.names[i]), occlusion)
+                               paths.get(name := evaluation.names[i], paths.get(normalize("NFC", name))), occlusion)
             for i, index, occlusion in zip(shown, indices, maps, strict=True)], frames
 
 

@@ -48,7 +48,7 @@ def _one_against_rest(evaluation: Evaluation) -> Iterator[tuple[str, np.ndarray,
 
 
 def _of_class(positive: np.ndarray, scores: np.ndarray) -> dict[str, float | None]:
-    if not positive.any():
+    if not positive.any() or positive.all():  # without clips of other classes, the precision is always 1
         return dict.fromkeys(KINDS.values())
     from sklearn.metrics import precision_recall_curve
     precision, recall, lowest = precision_recall_curve(positive, scores)  # lowest: accepted score, ascending

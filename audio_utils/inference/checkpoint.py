@@ -248,6 +248,8 @@ def _find(file: h5py.File, path: str) -> Any:
 @contextmanager
 def _reading(path: str | Path) -> Iterator[h5py.File]:
     """Open the file; any problem with its content becomes one sentence."""
+    if Path(path).is_dir():
+        raise UserError(f"{path}: is a folder; name the file in it that train_network.py has written, {WEIGHTS}.")
     if not Path(path).is_file():
         raise UserError(f"{path}: does not exist; run train_network.py first.")
     try:

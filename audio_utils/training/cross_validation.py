@@ -78,11 +78,17 @@ def write_scores(results: dict[str, Evaluation], fingerprint: dict[str, Any]) ->
     plots.confusion_matrix(FOLDS / "confusion_matrix.png", pooled.confusion, pooled.class_names)
     say(f"{len(results)} folds: mean accuracy {np.mean(accuracies):.2%}, from {min(accuracies):.2%} to "
         f"{max(accuracies):.2%}; all {len(pooled.labels)} clips together {scores['accuracy']:.2%} (95% interval "
-        "{:.2%} to {:.2%}), macro AUC {:.4f} ({:.4f} to {:.4f}).".format(
-            *scores["accuracy_interval"], scores["macro_auc"], *scores["macro_auc_interval"]))
+        "{:.2%} to {:.2%})".format(*scores["accuracy_interval"]) + _macro_auc(scores))
     say(f"Written: {SCORES}, mistakes.csv, confusion_matrix.png.")
     fold_thresholds.store(WEIGHTS, scores["thresholds"], fingerprint)
     return scores
+
+
+def _macro_auc(scores: dict[str, Any]) -> str:
+    """The end of a sentence about the scores."""
+    if scores["macro_auc"] is None:
+        return ".\nNo macro AUC: it requires clips of two classes in the folds."
+    return ", macro AUC {:.4f} ({:.4f} to {:.4f}).".format(scores["macro_auc"], *scores["macro_auc_interval"])
 
 
 # --- report ---------------------------------------------------------------------------------------------------------

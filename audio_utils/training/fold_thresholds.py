@@ -12,14 +12,17 @@ from audio_utils.evaluation import thresholds
 from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.runtime import safe_files
 from audio_utils.runtime.console import say, warn
-from audio_utils.runtime.errors import UserError
+from audio_utils.runtime.errors import UserError, sentence
 from audio_utils.training import known_clips
 
 _REMEDY = "its thresholds are not used; run train_network.py --folds again"
 
 
 def fingerprint(network: str, settings: MelgramSettings, class_names: list[str], hashes: np.ndarray) -> dict[str, Any]:
-    """What thresholds depend on, for JSON; network: its name. hashes: uint64 (clips,), of the clips in Train."""
+    """What thresholds and a learning curve depend on, for JSON.
+
+    network: its name. hashes: uint64 (clips,), of the clips in Train.
+    """
     clips = blake2b(np.sort(hashes).astype("<u8").tobytes(), digest_size=16).hexdigest()
     return {"network": network, "settings": settings.to_dict(), "class_names": class_names, "clips": clips}
 
@@ -27,6 +30,13 @@ def fingerprint(network: str, settings: MelgramSettings, class_names: list[str],
 def of_clips(network: str, settings: MelgramSettings, clips: Clips) -> dict[str, Any]:
     """The fingerprint of a network that is trained on these clips."""
     return fingerprint(network, settings, clips.class_names, known_clips.hashes(None, clips)[0])
+
+
+def of_checkpoint(path: str | Path, checkpoint: checkpoints.Checkpoint) -> dict[str, Any]:
+    """The fingerprint of a trained network; {} for a file of an older version, which did not record the clips."""
+    hashes = checkpoints.read_clip_hashes(path)
+    return {} if hashes is None else \
+        fingerprint(checkpoint.network, checkpoint.settings, checkpoint.class_names, hashes)
 
 
 def read(path: Path, network: str, settings: MelgramSettings, clips: Clips) -> dict[str, Any]:
@@ -42,8 +52,8 @@ def read(path: Path, network: str, settings: MelgramSettings, clips: Clips) -> d
             return {}
         found = scores["thresholds"]
         thresholds.check(found, clips.class_names)
-    except UserError as error:
-        warn(str(error))
+    except (UserError, OSError) as error:
+        warn(sentence(error))
     except (KeyError, ValueError, TypeError, AttributeError):
         warn(f"{path}: is damaged; {_REMEDY}.")
     else:
@@ -59,7 +69,8 @@ def store(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
     """
     if not path.exists():
         return
-    if other := _difference(checkpoints.read(path), checkpoints.read_clip_hashes(path), wanted):
+    checkpoint = checkpoints.read(path)
+    if other := _difference(checkpoint, of_checkpoint(path, checkpoint), wanted):
         say(f"{path}: does not get these thresholds, because it was trained {other}; train_network.py --fresh trains a "
             "network that does.")
         return
@@ -67,13 +78,12 @@ def store(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
     say(f"{path}: now contains the thresholds of cross-validation, for predict_class.py --min-probability auto.")
 
 
-def _difference(checkpoint: checkpoints.Checkpoint, hashes: np.ndarray | None, wanted: dict[str, Any]) -> str:
-    """How the training of a checkpoint differs from the wanted fingerprint, "" if it does not."""
-    if hashes is None:
+def _difference(checkpoint: checkpoints.Checkpoint, has: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """How the training of a checkpoint with a fingerprint differs from the wanted one, "" if it does not."""
+    if not has:
         return "by an older version, which did not record the clips"
     if checkpoint.training_state.get("held_out"):  # of a fold, or of a learning curve
         return "on a part of the sounds"
-    has = fingerprint(checkpoint.network, checkpoint.settings, checkpoint.class_names, hashes)
     names = {"network": f"as {checkpoint.network!r}", "class_names": "with other classes",
              "settings": "with other preprocessing", "clips": "on other sounds"}
     return next((text for name, text in names.items() if has[name] != wanted[name]), "")

@@ -18,7 +18,7 @@ from audio_utils.inference.checkpoint import WEIGHTS, Checkpoint
 from audio_utils.runtime import safe_files, tables
 from audio_utils.runtime.console import say
 from audio_utils.runtime.errors import UserError
-from audio_utils.training import known_clips, resume
+from audio_utils.training import fold_thresholds, known_clips, resume
 from audio_utils.training.state import TrainingState
 
 FOLDER = learning_curve_fit.SCORES.parent
@@ -44,7 +44,7 @@ def measure(options: Namespace, dataset: Dataset, constants: dict[str, Any]) -> 
         state = train_subset(options, FOLDER / fraction.replace("/", "_"), fixed, clips, validation, subset, constants)
         sizes.append(scores_of(state, fraction, len(subset), len(validation)))
         say(f"{len(subset)} training clips: loss {sizes[-1]['loss']:.4f}, accuracy {sizes[-1]['accuracy']:.2%}.\n")
-    write_scores({"network": options.network, "class_names": clips.class_names, "settings": dataset.settings.to_dict(),
+    write_scores({"fingerprint": fold_thresholds.of_clips(options.network, dataset.settings, clips),
                   "validation_clips": len(validation), "sizes": sizes})
 
 

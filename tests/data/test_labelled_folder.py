@@ -108,8 +108,8 @@ def test_sounds_with_more_channels_than_the_network_are_left_out(capsys):
     found = load(settings=dataclasses.replace(SETTINGS, channels=2))
     assert len(found.clips) == 6
     assert [each.path.name for each in found.skipped] == ["wide.wav"]
-    assert capsys.readouterr().err == ("Samples/low/wide.wav: has more channels than the network (2) and is left "
-                                       "out.\n")
+    assert capsys.readouterr().err.startswith("Samples/low/wide.wav: has more channels than the network (2) and is "
+                                              "left out.\n")
 
 
 def test_of_the_users_own_split_only_test_is_used(capsys):
@@ -121,3 +121,20 @@ def test_of_the_users_own_split_only_test_is_used(capsys):
     assert found.paths["low/0.wav"] == Path("own/test/low/0.wav")
     assert capsys.readouterr().out == ("own/: contains train/, valid/ and test/; only the sounds of the latter are "
                                        "used.\n")
+
+
+def test_a_class_in_another_unicode_normalization_form_is_that_of_the_network(tmp_path, capsys):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    for each, other in ((composed, decomposed), (decomposed, composed)):
+        write(tmp_path / each / each / "0.wav", sine(300, 0.1))
+        found = load(each, class_names=(other, "high"))
+        assert found.clips.names == [f"{other}/0.wav"]
+        assert found.paths == {f"{other}/0.wav": Path(each, each, "0.wav")}
+    assert tuple(capsys.readouterr()) == ("", "")
+
+
+def test_sounds_with_fewer_channels_than_the_network_are_named(capsys):
+    load(settings=dataclasses.replace(SETTINGS, channels=2))
+    assert capsys.readouterr().err == (
+        "Samples/high/0.wav, Samples/high/1.wav, Samples/high/2.wav and 3 more: fewer channels than the network's 2; "
+        "mono is repeated in each channel, otherwise the missing channels are silent.\n")

@@ -7,16 +7,15 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from audio_utils.audio.melgram import MelgramSettings
 from audio_utils.evaluation import intervals, learning_curve_fit
 
 CLIPS = [100, 200, 400, 800]
-SETTINGS = MelgramSettings.of(8000, 8000, 1, 48, 46.44, 11.61)
+FINGERPRINT = {"network": "vgg", "settings": {}, "class_names": ["a", "b"], "clips": "1f"}
 
 
 def scores_of(mistakes, validation, clips=CLIPS):
     """The content of scores.json for these numbers of mistakes."""
-    return {"network": "vgg", "class_names": ["a", "b"], "settings": SETTINGS.to_dict(), "validation_clips": validation,
+    return {"fingerprint": FINGERPRINT, "validation_clips": validation,
             "sizes": [{"fraction": "all", "clips": count, "loss": 0.1 + 2 * wrong / validation, "mistakes": wrong,
                        "accuracy": 1 - wrong / validation, "epochs": 20,
                        "accuracy_interval": intervals.wilson(validation - wrong, validation)}
@@ -94,15 +93,44 @@ def test_the_plot_shows_each_size_and_the_predicted_one(tmp_path):
     assert axes.get_legend_handles_labels()[1] == ["95% range", "fit", "validation (95% interval)"]
 
 
-def test_scores_are_read_only_for_the_network_that_they_belong_to(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert learning_curve_fit.read("vgg", ["a", "b"], SETTINGS) is None
-    learning_curve_fit.SCORES.parent.mkdir()
-    scores = json.loads(json.dumps(scores_of([6, 4, 3, 2], 30)))
+def written(scores):
+    learning_curve_fit.SCORES.parent.mkdir(exist_ok=True)
     learning_curve_fit.SCORES.write_text(json.dumps(scores))
-    assert learning_curve_fit.read("vgg", ["a", "b"], SETTINGS) == scores
-    assert learning_curve_fit.read("residual", ["a", "b"], SETTINGS) is None
-    assert learning_curve_fit.read("vgg", ["a", "c"], SETTINGS) is None
-    for damaged in ("", "[]", "{}", json.dumps(scores | {"sizes": []}), json.dumps(scores | {"sizes": 1})):
-        learning_curve_fit.SCORES.write_text(damaged)
-        assert learning_curve_fit.read("vgg", ["a", "b"], SETTINGS) is None
+    return json.loads(json.dumps(scores))
+
+
+def test_scores_are_read_only_for_the_network_and_clips_that_they_belong_to(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert learning_curve_fit.read(FINGERPRINT) is None
+    scores = written(scores_of([6, 4, 3, 2], 30))
+    assert learning_curve_fit.read(FINGERPRINT) == scores
+    assert tuple(capsys.readouterr()) == ("", "")
+    for other in (FINGERPRINT | {"clips": "2f"}, FINGERPRINT | {"network": "residual"}, {}):
+        assert learning_curve_fit.read(other) is None
+        assert capsys.readouterr().err == (
+            "learning_curve/scores.json: is of another network or of other sounds and is not in the report; run "
+            "train_network.py --learning-curve --fresh.\n")
+
+
+@pytest.mark.parametrize("change", [
+    {"sizes": []}, {"sizes": 1}, {"sizes": {}}, {"validation_clips": 0}, {"validation_clips": 10 ** 400},
+    {"validation_clips": "30"}, {"clips": 100}, {"clips": 10 ** 400}, {"mistakes": 31}, {"mistakes": -1},
+    {"accuracy": np.nan}, {"accuracy": "1"}, {"accuracy_interval": [0.5]}, {"accuracy_interval": None},
+    {"loss": np.nan}, {"loss": np.inf}, {"loss": 10 ** 400}])
+def test_damaged_scores_are_not_used(tmp_path, monkeypatch, capsys, change):
+    monkeypatch.chdir(tmp_path)
+    scores = scores_of([6, 4, 3, 2], 30)
+    (scores if set(change) & set(scores) else scores["sizes"][2]).update(change)
+    written(scores)
+    assert learning_curve_fit.read(FINGERPRINT) is None
+    assert capsys.readouterr().err == (
+        "learning_curve/scores.json: is damaged; run train_network.py --learning-curve --fresh.\n")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "{}", "[" * 100_000])
+def test_a_file_that_is_no_dictionary_of_scores_is_not_used(tmp_path, monkeypatch, capsys, text):
+    monkeypatch.chdir(tmp_path)
+    written({})
+    learning_curve_fit.SCORES.write_text(text)
+    assert learning_curve_fit.read(FINGERPRINT) is None
+    assert "is damaged" in capsys.readouterr().err

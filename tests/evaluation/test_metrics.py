@@ -79,7 +79,7 @@ def test_precision_recall_and_f1_are_those_of_the_most_probable_class():
     scores = score(found, roc_curves(found))
     each = [[scores["classes"][name][kind] for name in "xyz"] for kind in ("precision", "recall", "f1")]
     assert each == [[0.75, 0, None], [1, 0, 0], [pytest.approx(6 / 7), 0, 0]]
-    assert [scores[f"macro_{kind}"] for kind in ("precision", "recall", "f1")] == pytest.approx([0.375, 1 / 3, 2 / 7])
+    assert [scores[f"macro_{kind}"] for kind in ("precision", "recall", "f1")] == pytest.approx([0.25, 1 / 3, 2 / 7])
     assert json.loads(json.dumps(scores, allow_nan=False))["classes"]["z"]["precision"] is None
 
 

@@ -66,7 +66,7 @@ def test_unknown_numbers_are_not_mentioned():
 
 
 def test_cross_validation_is_not_advised_after_cross_validation():
-    found = next_steps.choose(evaluation([[9, 1], [1, 9]]), ENOUGH, 0, "", is_cross_validated=True)
+    found = next_steps.choose(evaluation([[9, 1], [1, 9]]), ENOUGH, 0, "", tests_all_sounds=True)
     assert found[0] == "Add sounds: 20 files only show that the accuracy is between 70% and 97%."
     assert not any("--folds" in step for step in found)
 
@@ -111,3 +111,9 @@ def test_takes_of_one_recording_are_counted_if_they_are_in_both_splits():
     assert "in another fold." in next_steps.shared_takes(divided, sounds, set(), r"^\d").warning
     for pairs, grouped in ((together, set()), (divided, set(sounds))):
         assert next_steps.shared_takes(pairs, sounds, grouped) == next_steps.Shared()
+
+
+def test_one_file_of_one_class_gives_no_advice_about_the_largest_class():
+    found = next_steps.choose(evaluation([[0, 1], [0, 0]]), {}, 0, "", tests_all_sounds=True)
+    assert found[0] == "Add sounds: 1 file only shows that the accuracy is between 0% and 79%."
+    assert not any("largest class" in each for each in found)

@@ -65,6 +65,12 @@ def test_a_class_without_positives_has_no_thresholds():
     assert found["c"] == {"positives": 0, "max_f1": None, "precision_90": None}
 
 
+def test_a_class_without_negatives_has_no_thresholds():
+    found = thresholds.choose(Evaluation(["a/1"], ["a", "b"], np.array([0]), np.array([[0.9, 0.1]], np.float32)))
+    assert found == {"a": {"positives": 1, "max_f1": None, "precision_90": None},
+                     "b": {"positives": 0, "max_f1": None, "precision_90": None}}
+
+
 def test_thresholds_between_neighboring_float32_separate_them():
     low, high = np.float32(0.7), np.nextafter(np.float32(0.7), np.float32(1))
     made = thresholds.of(evaluation("ab", [high, low]), "validation after epoch 1")

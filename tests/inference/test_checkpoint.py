@@ -91,6 +91,11 @@ def test_a_file_that_is_no_checkpoint_is_one_sentence(tmp_path, content, message
         checkpoints.read(tmp_path / "weights.hdf5")
 
 
+def test_a_folder_instead_of_a_checkpoint_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match=": is a folder; name the file in it that train_network.py has written, weigh"):
+        checkpoints.read(tmp_path)
+
+
 def test_an_image_in_memory_is_the_file(tmp_path):
     with checkpoints.InMemory() as file:
         file["a"] = WEIGHTS[0]

@@ -125,3 +125,12 @@ def test_training_keeps_the_thresholds_of_cross_validation():
         Trainer._choose_thresholds(trainer, EVALUATION)
         assert trainer.checkpoint.thresholds == (FOUND if cross_validated else
                                                  FOUND | {"source": "validation after epoch 3"})
+
+
+def test_the_fingerprint_of_a_checkpoint_is_that_of_the_clips_it_was_trained_on(weights):
+    assert fold_thresholds.of_checkpoint(weights, checkpoints.read(weights)) == wanted()
+
+
+def test_scores_that_cant_be_read_are_reported(tmp_path, capsys):
+    assert fold_thresholds.read(tmp_path, "vgg", SETTINGS, clips()) == {}  # a folder
+    assert str(tmp_path) in capsys.readouterr().err
