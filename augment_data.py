@@ -131,6 +131,8 @@ def summarize(total: Counter, skipped: int, seconds: float) -> None:
         say(f"{total['kept']} copies already exist; --overwrite replaces them.")
     if skipped:
         say(f"{skipped} files are already copies; skipped.")
+    if written:
+        say("Now run preprocess_data.py, then train_network.py --fresh.")
 
 
 if __name__ == "__main__":

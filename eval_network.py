@@ -164,7 +164,7 @@ def say_scores(scores: dict[str, Any]) -> None:
     auc = ".\nNo macro AUC: it requires files of two classes" if scores["macro_auc"] is None else \
         f", macro AUC {scores['macro_auc']:.5f}"
     files = f"{scores['files']} file{'s' * (scores['files'] != 1)}"
-    say(f"\nLoss {scores['loss']:.4f}, accuracy {scores['accuracy']:.2%} on {files}{auc}.")
+    say(f"\nLoss {tables.number(scores['loss']).strip()}, accuracy {scores['accuracy']:.2%} on {files}{auc}.")
     say("The 95% interval of the accuracy is {:.1%} to {:.1%}.".format(*scores["accuracy_interval"]))
 
 
@@ -175,18 +175,33 @@ def percent(value: float | None) -> str:
 
 def say_thresholds(scores: dict[str, Any], class_names: list[str]) -> None:
     """The thresholds of each class, if there are any, with the precision and recall on the test files."""
-    rows = [[row["name"], *(text for kind in thresholds.KINDS.values() for text in
-                            (["-"] * 3 if row[kind] is None else
-                             [f"{row[kind]['threshold']:.4f}", percent(row[kind]["precision"]),
-                              percent(row[kind]["recall"])]))]
-            for row in class_table.threshold_rows(class_names, scores)]
+    rows = class_table.threshold_rows(class_names, scores)
     if not rows:
         return
-    lines = tables.table([["class", *["threshold", "precision", "recall"] * 2], *rows])
-    first, second = lines[0].index("threshold"), lines[0].rindex("threshold")
     used = scores["thresholds"]
-    say(f"\nThresholds from {used['source']} ({used['clips']:,} clips), applied here:\n")
+    source = f"Thresholds from {used['source']} ({used['clips']:,} clip{'s' * (used['clips'] != 1)})"
+    if all(row["uncertain"] for row in rows):
+        say(f"\n{source} are too uncertain to show; {thresholds.remedy(used)}.")
+        return
+    cells = list(map(threshold_cells, rows))
+    lines = tables.table([["class", *["threshold", "precision", "recall"] * 2], *cells])
+    first, second = lines[0].index("threshold"), lines[0].rindex("threshold")
+    say(f"\n{source}, applied here:\n")
     say("\n".join([f"{'':{first}}{'maximum F1':{second - first}}90% precision", *lines]))
+    for mark, meaning in (("?", f"uncertain, chosen from fewer than {thresholds.FEW_POSITIVES} clips of the class"),
+                          ("*", f"rejects nothing: the most probable of {len(rows)} classes always reaches it")):
+        if any(cell.endswith(mark) for row in cells for cell in row[1:]):
+            say(f"{mark} {meaning}")
+
+
+def threshold_cells(row: dict[str, Any]) -> list[str]:
+    """The class, then the threshold, with its mark, and the precision and recall of each kind."""
+    cells = [row["name"]]
+    for at in map(row.get, thresholds.KINDS.values()):
+        mark = "" if at is None else "*" if not at["rejects"] else "?" if row["uncertain"] else ""
+        cells += ["-"] * 3 if at is None else [f"{at['threshold']:.4f}{mark}", percent(at["precision"]),
+                                               percent(at["recall"])]
+    return cells
 
 
 def say_written(folder: Path, skipped: list[Skipped] | None) -> None:
@@ -195,7 +210,7 @@ def say_written(folder: Path, skipped: list[Skipped] | None) -> None:
     if skipped is not None:
         preproc.write_skipped(folder, skipped)
         names.append(preproc.SKIPPED)
-    say(f"Written: {folder / names[0]}, {', '.join(map(str, names[1:]))}.")
+    say(f"Written{'' if folder == Path() else f' to {folder}/'}: {', '.join(map(str, names))}.")
 
 
 def show_report(path: Path, in_browser: bool) -> None:

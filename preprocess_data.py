@@ -78,7 +78,7 @@ def main() -> None:
 def print_summary(plan: Plan, used: list[Entry], seconds: float) -> None:
     """Print the number of clips per class and split, and what was computed; used: the entries of the index in use."""
     counts = Counter((class_of(entry.name), entry.split) for entry in used)
-    classes = sorted({name for name, _ in counts})
+    classes = tables.in_natural_order({name for name, _ in counts})
     splits = [split for split in SPLITS if split != "Val" or any(entry.split == "Val" for entry in used)]
     rows = [[name, *(str(counts[name, split]) for split in splits)] for name in classes]
     say("\n".join(tables.table([["class", *splits], *rows])))
@@ -86,7 +86,8 @@ def print_summary(plan: Plan, used: list[Entry], seconds: float) -> None:
     say(f"{len(used)} sounds in {len(classes)} classes: melgrams of {mels} mels, {frames} frames, {channels} "
         f"channel{'s' * (channels > 1)} ({plan.settings.clip_seconds:.4g} s at {plan.settings.sample_rate} Hz), "
         f"{len(used) * plan.settings.bytes / 1e6:.1f} MB in {PREPROC}/.")
-    computed = len({(entry.split, entry.name) for entry in used} & {(clip.split, clip.name) for clip in plan.stale})
+    stale = {(clip.split, clip.name) for clip in plan.stale}
+    computed = sum((entry.split, entry.name) in stale for entry in used) if stale else 0
     say(f"{computed} computed in {seconds:.1f} s, {len(used) - computed} already existed.")
 
 

@@ -46,6 +46,8 @@ from audio_utils.training import cross_validation, fold_thresholds, learning_cur
 NETWORK = "residual"        # one of panotti_models.NETWORKS
 EPOCHS = 2000               # maximum; training stops earlier when the validation loss no longer improves
 EPOCH_CLIPS = 1000          # minimum per epoch; a smaller data set is repeated
+MAX_EPOCH_CLIPS = None      # maximum per epoch: a random part of a larger data set, different in each epoch, so that
+                            # millions of clips are validated and saved often enough; None: no maximum
 BATCH_SIZE = 16             # clips per step
 LEARNING_RATE = 0.002       # of AdamW, after the warm-up
 WARM_UP = 200               # steps over which the learning rate rises to LEARNING_RATE
@@ -79,19 +81,22 @@ LEARNING_CURVE = False      # True: train on 1/8, 1/4, 1/2 and all of the traini
 SEED = 1                    # of the validation split, the folds, the initial weights and the order of the clips
 PRECISION = "auto"          # "float32" or "mixed_bfloat16"; "auto": bfloat16 if the processor or the GPU supports it
                             # and a training step in it gives the same result as in float32, within a tolerance
+MEMORY_GB = None            # clips of Train that take more are read from Preproc/ as they are needed; None: half of the
+                            # memory that is free
 GPU_CLIPS_GB = 4.0          # if the clips take no more than this, they stay in the GPU's memory; 0: sent in batches
 FRESH = False               # True: start over; the old weights are kept
 CONTINUE = False            # True: after the end of training, train on; EPOCHS counts from there
 
 _LIMITS = {
-    "EPOCHS": Limits(int, 1), "EPOCH_CLIPS": Limits(int, 1), "BATCH_SIZE": Limits(int, 1), "PATIENCE": Limits(int, 1),
+    "EPOCHS": Limits(int, 1), "EPOCH_CLIPS": Limits(int, 1), "MAX_EPOCH_CLIPS": Limits(int, 1, optional=True),
+    "BATCH_SIZE": Limits(int, 1), "PATIENCE": Limits(int, 1), "MEMORY_GB": Limits(float, 0, optional=True),
     "WARM_UP": Limits(int, 0), "ANNEAL_EPOCHS": Limits(int, 0), "EMA_EVERY": Limits(int, 1),
     "SEED": Limits(int, 0, 2 ** 32 - 1), "LEARNING_RATE": Limits(float, 1e-12), "WEIGHT_DECAY": Limits(float, 0),
     "MIN_DELTA": Limits(float, 0), "LOSS_TARGET": Limits(float, 0), "MIXUP": Limits(float, 0),
     "GPU_CLIPS_GB": Limits(float, 0), "EMA_DECAY": Limits(float, 0, 1), "TIME_SHIFT": Limits(float, 0, 1),
     "TIME_MASK": Limits(float, 0, 1), "FREQUENCY_WARP": Limits(float, 0, 1), "FREQUENCY_MASK": Limits(float, 0, 1),
     "VALIDATION_FRACTION": Limits(float, 0.01, 0.9)}
-_NOT_RECORDED = ("network", "folds", "learning_curve", "gpu_clips_gb", "fresh", "continue")  # not in the training state
+_NOT_RECORDED = ("network", "folds", "learning_curve", "memory_gb", "gpu_clips_gb", "fresh", "continue")
 
 
 def main() -> None:
@@ -99,10 +104,10 @@ def main() -> None:
     check(options)
     with safe_files.locked("."):
         if options.folds:
-            cross_validation.cross_validate(options, open_dataset(), recorded(options),
+            cross_validation.cross_validate(options, open_dataset(options), recorded(options),
                                             eval_network.REPORT_CLIPS)
         elif options.learning_curve:
-            learning_curve.measure(options, open_dataset(), recorded(options))
+            learning_curve.measure(options, open_dataset(options), recorded(options))
         else:
             train(options)
 
@@ -117,21 +122,22 @@ def check(options: Namespace) -> None:
             raise UserError(f"{one} and {other} are both set; choose one of them.")
 
 
-def open_dataset(checkpoint: Checkpoint | None = None) -> Dataset:
+def open_dataset(options: Namespace, checkpoint: Checkpoint | None = None) -> Dataset:
     """The data set, preprocessed with the settings of the checkpoint if there is one."""
     before = checkpoint.preprocessing_constants if checkpoint else {}
-    return dataset.open_dataset(command_line.constants(preprocess_data, before), checkpoint and checkpoint.settings)
+    return dataset.open_dataset(command_line.constants(preprocess_data, before), checkpoint and checkpoint.settings,
+                                memory_gb=options.memory_gb)
 
 
 def recorded(options: Namespace) -> dict:
-    """The constants in the training state; a resumed run reports those that have changed."""
+    """The constants in the training state, all but _NOT_RECORDED; a resumed run reports those that have changed."""
     return {name.upper(): value for name, value in vars(options).items() if name not in _NOT_RECORDED}
 
 
 def train(options: Namespace) -> None:
     """Train one network on all of Train, continuing from weights.hdf5 if possible."""
     checkpoint = resume.read_checkpoint(WEIGHTS, options.fresh)
-    data = open_dataset(checkpoint)
+    data = open_dataset(options, checkpoint)
     clips = data.load("Train")
     if renamed := renamed_classes(clips.class_names):
         warn(renamed)

@@ -4,7 +4,7 @@ Reads   the given files                        any audio; several channels are m
 Writes  e0a<azimuth>/<file>_e0a<azimuth>.wav   in the working directory, for N_AZ azimuths spaced evenly over 360°
 
     python audio_utils/binauralify.py 12 *.wav
-    python audio_utils/binauralify.py 8 bird.wav --elevation-deg 30 --hrtf another_head.sofa
+    python audio_utils/binauralify.py 8 a.wav --elevation-deg 30 --hrtf my.sofa
 
 Azimuths follow SOFA (AES69): counterclockwise seen from above, 0° ahead, 90° at the left ear, 270° at the right ear.
 Each azimuth uses the nearest measured impulse responses of a SOFA file (convention SimpleFreeFieldHRIR). The default is
@@ -50,7 +50,8 @@ def main() -> int:
     files = list(dict.fromkeys(map(Path, command_line.expand(options.files))))
     collisions = command_line.name_collisions(files, lambda path: path.stem)
     shared = (collisions, folders, responses, rate, options.overwrite)
-    status = parallel.report(parallel.each(hrtf.binauralize, files, "Rendering", options.jobs, shared, _MIN_PARALLEL))
+    results = parallel.each(hrtf.binauralize, files, "Rendering", options.jobs, shared, _MIN_PARALLEL)
+    status = parallel.report(results, len(files), f"sounds from {options.n_az} azimuths")
     for folder in folders:
         with suppress(OSError):  # the folder is not empty, unless all its files failed
             Path(folder).rmdir()

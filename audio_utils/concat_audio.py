@@ -27,6 +27,7 @@ from audio_utils.audio.audio_io import AudioInfo
 from audio_utils.runtime import command_line, parallel, signals
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.errors import UserError
+from audio_utils.runtime.parallel import Done
 from audio_utils.runtime.safe_files import replacing
 
 OVERWRITE = False  # True: replace an existing recording
@@ -43,7 +44,8 @@ def main() -> int:
     signals.on_stop("Stopped. Finished files are kept.")
     recordings = list(group(dict.fromkeys(map(Path, command_line.expand(options.files)))).items())
     shared = (options.overwrite,)
-    return parallel.report(parallel.each(join, recordings, "Joining", options.jobs, shared, _MIN_PARALLEL))
+    return parallel.report(parallel.each(join, recordings, "Joining", options.jobs, shared, _MIN_PARALLEL),
+                           len(recordings), "clips joined")
 
 
 def group(paths: Iterable[Path]) -> dict[Path, list[Path]]:
@@ -55,8 +57,8 @@ def group(paths: Iterable[Path]) -> dict[Path, list[Path]]:
     return groups
 
 
-def join(recording_and_clips: tuple[Path, list[Path]], overwrite: bool) -> str:
-    """Write one recording. Returns a sentence about the result."""
+def join(recording_and_clips: tuple[Path, list[Path]], overwrite: bool) -> Done:
+    """Write one recording."""
     recording, clips = recording_and_clips
     clips = in_order(clips)
     if recording.exists() and not overwrite:
@@ -68,7 +70,8 @@ def join(recording_and_clips: tuple[Path, list[Path]], overwrite: bool) -> str:
                              comment=common_tag(clips)) as write_block:
         for clip in clips:
             copy(clip, write_block)
-    return f"{recording}: {len(clips)} clip{'s' if len(clips) > 1 else ''}, {header.samples / header.rate:.6g} s."
+    return Done(f"{recording}: {len(clips)} clip{'s' if len(clips) > 1 else ''}, "
+                f"{header.samples / header.rate:.6g} s.", len(clips))
 
 
 def in_order(clips: list[Path]) -> list[Path]:

@@ -22,7 +22,7 @@ from contextlib import suppress
 import numpy as np
 
 from audio_utils.audio.audio_io import AudioInfo
-from audio_utils.data import checks, index, inspection, preproc
+from audio_utils.data import checks, inspection, preproc
 from audio_utils.data.inspection import SoundStatistics
 from audio_utils.data.look_alikes import suggest_group_by
 from audio_utils.data.recordings import find_recordings
@@ -52,7 +52,7 @@ def main() -> None:
     unreadable = [Skipped.of(sound.path, error) for sound, error in
                   zip([sound for sound in sounds if sound not in statistics], errors, strict=True)]
     problems = inspection.find_problems(statistics, options.nearly_empty, options.clipped)
-    headers = {sound.path: each.info for sound, each in statistics.items()}
+    headers = {sound.file: each.info for sound, each in statistics.items()}
     truncated = [path for path, info in headers.items() if info.cut_short]
     findings = [*checks.summarize(skipped + unreadable),
                 *inspection.about_files(truncated, "truncated; the available part is used unless you replace"),
@@ -69,13 +69,12 @@ def main() -> None:
         say(f"Written: {_PLOT}, in {time.monotonic() - start:.1f} s.")
 
 
-def suggested_groups(sounds: list[Sound], headers: dict[Path, AudioInfo]) -> Iterator[str]:
+def suggested_groups(sounds: list[Sound], headers: dict[str, AudioInfo]) -> Iterator[str]:
     """The GROUP_BY that preprocess_data.py would suggest, unless Preproc/ has one already."""
     with suppress(UserError):
         if preproc.read_settings(preproc.PREPROC)[1].get("constants", {}).get("GROUP_BY"):
             return iter(())
-    stats = {sound: index.Stat.of(sound.path) for sound in sounds}
-    return suggest_group_by(sounds, find_recordings(sounds, stats, {}, headers))
+    return suggest_group_by(sounds, find_recordings(sounds, {}, headers))
 
 
 def say_tables(sounds: list[Sound], statistics: dict[Sound, SoundStatistics],

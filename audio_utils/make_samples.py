@@ -26,6 +26,7 @@ from audio_utils.audio import audio_io
 from audio_utils.runtime import command_line, parallel, signals
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.errors import UserError
+from audio_utils.runtime.parallel import Done
 
 SECONDS = 300.0    # length of each sound
 COUNT = 1          # independent noises of each kind; if more than 1, there is no square wave
@@ -45,11 +46,12 @@ def main() -> int:
     signals.on_stop("Stopped. Finished files are kept.")
     names = [f"{kind}{number}.wav" for kind in _EXPONENTS for number in range(1, options.count + 1)] \
         if options.count > 1 else [*(f"{kind}.wav" for kind in _EXPONENTS), "square1k.wav"]
-    return parallel.report(parallel.each(make, names, "Generating", shared=(options,)))
+    return parallel.report(parallel.each(make, names, "Generating", shared=(options,)), len(names),
+                           f"sounds of {options.seconds:g} s")
 
 
-def make(name: str, options: argparse.Namespace) -> str:
-    """Write one sound. Returns a sentence about the result."""
+def make(name: str, options: argparse.Namespace) -> Done:
+    """Write one sound."""
     exponent = _EXPONENTS.get(name.removesuffix(".wav").rstrip("0123456789"))
     if Path(name).exists() and not options.overwrite:
         raise UserError(f"{name}: already exists; rename it or add --overwrite.")
@@ -57,7 +59,7 @@ def make(name: str, options: argparse.Namespace) -> str:
     rng = np.random.default_rng([options.seed, *name.encode()])
     wave = square(1000, samples, options.rate) if exponent is None else noise(exponent, samples, options.rate, rng)
     audio_io.write(name, wave[np.newaxis] * (_PEAK / np.abs(wave).max()), options.rate, "PCM_16")
-    return f"{name}: {options.seconds:g} s."
+    return Done(f"{name}: {options.seconds:g} s.", 1)
 
 
 def noise(exponent: float, samples: int, rate: int, rng: np.random.Generator) -> np.ndarray:

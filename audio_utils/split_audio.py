@@ -31,6 +31,7 @@ from audio_utils.audio.audio_io import AudioInfo
 from audio_utils.runtime import command_line, parallel, signals
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.errors import UserError
+from audio_utils.runtime.parallel import Done
 from audio_utils.runtime.safe_files import replacing
 
 REMOVE = False     # True: remove each original after all its clips are written
@@ -50,11 +51,12 @@ def main() -> int:
     files = list(dict.fromkeys(map(Path, command_line.expand(options.files))))
     collisions = command_line.name_collisions(files, lambda path: path.absolute().with_suffix(""))
     shared = (collisions, options)
-    return parallel.report(parallel.each(split, files, "Splitting", options.jobs, shared, _MIN_PARALLEL))
+    return parallel.report(parallel.each(split, files, "Splitting", options.jobs, shared, _MIN_PARALLEL), len(files),
+                           f"clips of {options.seconds:g} s")
 
 
-def split(path: Path, collisions: dict[Path, Path], options: argparse.Namespace) -> str:
-    """Write the clips of one file. Returns a sentence about the result.
+def split(path: Path, collisions: dict[Path, Path], options: argparse.Namespace) -> Done:
+    """Write the clips of one file.
 
     collisions: file → an earlier file whose clips have the same names.
     """
@@ -63,7 +65,7 @@ def split(path: Path, collisions: dict[Path, Path], options: argparse.Namespace)
     with audio_io.opened(path, exact=True) as (header, blocks):
         clip_samples = max(1, round(options.seconds * header.rate))
         if re.search(r"_s\d+$", path.stem) and header.samples <= clip_samples:
-            return f"{path}: is already a clip; skipped."
+            return Done(f"{path}: is already a clip; skipped.", 0)
         count = -(-header.samples // clip_samples)
         if count > _MAX_CLIPS:
             raise UserError(f"{path}: would become {count} clips; give more seconds, or remove it if it is damaged.")
@@ -76,9 +78,10 @@ def split(path: Path, collisions: dict[Path, Path], options: argparse.Namespace)
         path.unlink()
     count = -(-found // clip_samples)
     silence = (count * clip_samples - found) / header.rate
-    return (f"{path}: {count} clip{'s' if count > 1 else ''} of {options.seconds:g} s"
-            + (f", the last one padded with {silence:.3g} s of silence" if silence else "")
-            + ("" if complete else "; the file is truncated" + (" and was kept" if options.remove else "")) + ".")
+    return Done(f"{path}: {count} clip{'s' if count > 1 else ''} of {options.seconds:g} s"
+                + (f", the last one padded with {silence:.3g} s of silence" if silence else "")
+                + ("" if complete else "; the file is truncated" + (" and was kept" if options.remove else "")) + ".",
+                count, not complete)
 
 
 def clip_paths(path: Path, count: int) -> list[Path]:

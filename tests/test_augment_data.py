@@ -81,6 +81,7 @@ def test_the_result_depends_only_on_seed_and_name(tmp_path, run_here):
     first, second = samples(tmp_path / "first"), samples(tmp_path / "elsewhere/second")
     said = run_here("augment_data.py", 3, *sorted(first.glob("*/*")), "--jobs", 1).stdout
     assert said.startswith("24 copies written in ")
+    assert said.endswith("\nNow run preprocess_data.py, then train_network.py --fresh.\n")
     assert "7.2 s of sound" in said
     run_here("augment_data.py", 1, *sorted(second.glob("*/*"), reverse=True), "--jobs", 2)
     run_here("augment_data.py", 3, "*/*", "--jobs", 2, cwd=second)  # no shell expands it

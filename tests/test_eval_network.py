@@ -85,10 +85,12 @@ def test_thresholds_are_applied_and_not_chosen(call, folder):
     before = (folder / "weights.hdf5").read_bytes()
     out = call(eval_network, folder)
     scores = json.loads((folder / "scores.json").read_text())
-    assert "Thresholds from validation after epoch 3 (8 clips), applied here:" in out
+    assert ("\nThresholds from validation after epoch 3 (8 clips) are too uncertain to show; train_network.py "
+            "--folds 5 gives better thresholds.\n") in out
     assert (folder / "weights.hdf5").read_bytes() == before
     assert scores["thresholds"] == made
     for each in scores["classes"].values():
+        assert each["thresholds"]["uncertain"] is True
         assert each["thresholds"]["max_f1"]["threshold"] == 0.4
         assert each["thresholds"]["precision_90"] is None
     assert scores["classes"]["c"]["thresholds"]["max_f1"]["recall"] is None
@@ -119,10 +121,11 @@ def test_the_table_of_classes_has_80_columns(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     at = {"threshold": 0.5, "precision": 1, "recall": 1, "f1": 1}
     each = {"files": 12345, "mistakes": 1234, "auc": 0.99999, "precision": 1, "recall": 1, "f1": 1,
-            "thresholds": {"max_f1": at, "precision_90": None}}
+            "thresholds": {"max_f1": at, "precision_90": None, "uncertain": True}}
     classes = {f"{'a long name of a class ' * 4}{i}": each for i in (10, 9)}
     classes["c"] = dict.fromkeys(each) | {"files": 0, "mistakes": 0,
-                                          "thresholds": {"max_f1": at | {"recall": None}, "precision_90": at}}
+                                          "thresholds": {"max_f1": at | {"recall": None, "threshold": 0.01},
+                                                         "precision_90": at, "uncertain": False}}
     scores = {"classes": classes, "loss": 12.34567, "accuracy": 1, "accuracy_interval": (1, 1), "files": 9999,
               "thresholds": {
         "source": "cross-validation with 5 folds", "clips": 12345,
@@ -135,6 +138,10 @@ def test_the_table_of_classes_has_80_columns(capsys, monkeypatch):
     assert [line.split()[-1] for line in lines[1:6]] == ["AUC", "0.9999", "0.9999", "-", "0.9999"]
     assert "9 " in lines[2]
     assert lines[7] == "Thresholds from cross-validation with 5 folds (12,345 clips), applied here:"
+    assert [line.split()[-6:-3] for line in lines[11:13]] == [["0.5000?", "100.0%", "100.0%"]] * 2
+    assert lines[13].split() == ["c", "0.0100*", "100.0%", "-", "0.5000", "100.0%", "100.0%"]
+    assert lines[14:16] == ["? uncertain, chosen from fewer than 10 clips of the class",
+                            "* rejects nothing: the most probable of 3 classes always reaches it"]
     eval_network.say_scores(scores | {"macro_auc": None})
     assert "on 9999 files.\nNo macro AUC: it requires files of two classes.\n" in capsys.readouterr().out
 
@@ -206,7 +213,8 @@ def test_a_folder_of_sounds_is_scored_into_a_folder_of_its_own(call, folder, oth
     assert (scores["weights"], scores["samples"], scores["trained_on"]) == ("weights.hdf5", other, None)
     with (folder / f"eval_{other}/skipped.csv").open() as file:
         assert [row["file"] for row in csv.DictReader(file)] == [f"{other}/other/{i}.wav" for i in range(4)]
-    assert f"Written: eval_{other}/scores.json, mistakes.csv, roc_curves.png, confusion_matrix.png, skipped.csv" in out
+    assert (f"Written to eval_{other}/: scores.json, mistakes.csv, roc_curves.png, confusion_matrix.png, "
+            "skipped.csv.") in out
     assert out.endswith(f"Open eval_{other}/report.html in a browser, or add --open.\n")
     page = (folder / f"eval_{other}/report.html").read_text()
     assert f"<dt>Test files</dt><dd>all sounds of {other}/</dd>" in page

@@ -161,7 +161,8 @@ def test_a_flag_precedes_an_edited_constant_and_that_precedes_the_recorded_value
     fill(tmp_path)
     run("--mels", 30, "--clip-seconds", 0.5)
     result = run()
-    assert result.stdout.startswith("CLIP_SECONDS = 0.5, MELS = 30, as recorded in Preproc/settings.json; flags and")
+    assert result.stdout.startswith("CLIP_SECONDS = 0.5, MELS = 30, as in the last run "
+                                    "(Preproc/settings.json); a flag changes it.\n")
     assert "0 computed" in result.stdout
     assert "0 computed" in run("--mels", 30).stdout
     monkeypatch.setattr(preprocess_data, "MELS", 40)  # edited in the script

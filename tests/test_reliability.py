@@ -170,14 +170,15 @@ def kill_in_training(folder, flags, rng):
 
 
 @pytest.mark.slow
-def test_training_killed_at_random_gives_the_same_files(call, folder, tmp_path, request, capsys):
+def test_training_from_disk_killed_at_random_gives_the_same_files_as_in_memory(call, folder, tmp_path, request, capsys):
     kills = 100 if request.config.getoption("--long") else 1
-    flags = (*QUICK, "--epochs", 8 * kills + 8, "--patience", 100_000, "--min-delta", 0, "--loss-target", 0)
+    flags = (*QUICK, "--epochs", 8 * kills + 8, "--patience", 100_000, "--min-delta", 0, "--loss-target", 0,
+             "--max-epoch-clips", 9)
     uninterrupted = shutil.copytree(folder, tmp_path / "uninterrupted")
     call(train_network, uninterrupted, *flags)
     rng = np.random.default_rng(4)
-    lost = [kill_in_training(folder, flags, rng) for _ in range(kills)]
-    call(train_network, folder, *flags)
+    lost = [kill_in_training(folder, (*flags, "--memory-gb", 0), rng) for _ in range(kills)]
+    call(train_network, folder, *flags, "--memory-gb", 0)
     with capsys.disabled():
         print(f"\ntraining: {kills} kills, epochs lost by each: {dict(Counter(lost))}")
     assert max(lost) <= 1

@@ -29,6 +29,7 @@ from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference import checkpoint, device
 from audio_utils.runtime.errors import UserError
 from audio_utils.training import cross_validation, learning_curve
+from audio_utils.training.trainer import Trainer
 
 SCRIPT = "train_network.py"
 QUICK = ("--batch-size", 4, "--warm-up", 0, "--network", "vgg", "--epoch-clips", 1, "--validation-fraction", 0.2,
@@ -92,7 +93,7 @@ def test_it_learns_and_reports(call, folder, monkeypatch):
     assert "12 training clips, 4 validation clips, of 96 mels, 22 frames, 1 channel, in 2 classes." in out
     assert "(tensorflow, " in out
     assert out.count("\nepoch ") == 8
-    assert "Done: 8 epochs (EPOCHS)" in out
+    assert "Done: EPOCHS (8) reached" in out
     assert re.search(r"\nValidation: loss .* of 4 validation clips.\nNow run eval_network.py", out)
     assert max(map(len, out[out.index("\nepoch "):out.index("Done")].splitlines())) <= 79
     assert [row["epoch"] for row in rows(folder)] == [str(i) for i in range(1, 9)]
@@ -185,14 +186,16 @@ def pair(monkeypatch):
 @pytest.mark.parametrize(("network", "stops"), [("residual", (3, 4)),
                                                pytest.param("vgg", (1, 3, 4), marks=pytest.mark.long),
                                                pytest.param("pair", (3, 4), marks=pytest.mark.long)])
-def test_resumed_training_equals_uninterrupted_training_bit_for_bit(call, folder, tmp_path, pair, network, stops):
+def test_resumed_training_from_disk_equals_uninterrupted_training_in_memory_bit_for_bit(
+        call, folder, tmp_path, pair, network, stops):
     other = shutil.copytree(folder, tmp_path / "other")
     shutil.rmtree(other / "Preproc/Test")  # it has no influence
     flags = (*QUICK, "--precision", "mixed_bfloat16", "--network", network, *PLATEAU, "--learning-rate", 1e-4,
              "--patience", 1, "--anneal-epochs", 2, *AUGMENTED)
     call(train_network, folder, *flags, "--epochs", 4)
     for epochs in stops:
-        out = call(train_network, other, *flags, "--epochs", epochs)
+        out = call(train_network, other, *flags, "--epochs", epochs, "--memory-gb", 0)
+    assert out.startswith("Clips are read from Preproc/ (0.0 GB, MEMORY_GB 0.0).\n")
     assert "Continuing after epoch 3" in out
     rates = [float(row["learning_rate"]) for row in rows(folder)]
     assert rates[3] < rates[2] == rates[0]
@@ -253,6 +256,20 @@ def test_a_loss_that_is_not_finite_stops_training_with_the_last_good_weights(cal
     with spoil(np.nan, at="start"), pytest.raises(
             UserError, match="The loss became nan in epoch 2; weights.hdf5 is unchanged since the previous epoch"):
         call(train_network, trained, *QUICK, "--epochs", 9)
+    assert (trained / "weights.hdf5").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_melgram_that_is_gone_in_mid_epoch_stops_training_with_the_last_weights(call, trained, monkeypatch):
+    def train_epoch(trainer):
+        (trained / f"Preproc/Train/{trainer.clips.names[trainer.split.training[0]]}.npy").unlink()
+        return right(trainer)
+
+    right, before = Trainer._train_epoch, (trained / "weights.hdf5").read_bytes()
+    monkeypatch.setattr(Trainer, "_train_epoch", train_epoch)
+    with pytest.raises(UserError, match=r"^Preproc/Train/.*npy: can't be read any more \(No such file or directory\); "
+                                        r"run preprocess_data.py again\.$"):
+        call(train_network, trained, *QUICK, "--epochs", 2, "--memory-gb", 0)
     assert (trained / "weights.hdf5").read_bytes() == before
 
 
@@ -466,9 +483,9 @@ def test_cross_validation_tests_each_clip_once_with_a_network_not_trained_on_it(
 
 
 @pytest.mark.slow
-def test_cross_validation_resumes_bit_for_bit(call, cross_validated, folder):
+def test_cross_validation_resumes_from_disk_bit_for_bit(call, cross_validated, folder):
     call(train_network, folder, *TWO_FOLDS, "--epochs", 1)
-    out = call(train_network, folder, *TWO_FOLDS, "--epochs", 2)
+    out = call(train_network, folder, *TWO_FOLDS, "--epochs", 2, "--memory-gb", 0)
     assert out.count("Continuing after epoch 1") == 2
     for name in ("fold_1/weights.hdf5", "fold_2/weights.hdf5", "fold_2/history.csv", "scores.json", "mistakes.csv"):
         assert (folder / "folds" / name).read_bytes() == (cross_validated.folder / "folds" / name).read_bytes()
@@ -519,7 +536,8 @@ def test_a_learning_curve_trains_on_nested_subsets_and_continues(call, folder, m
     assert scores["finding"] in out
     assert (folder / "learning_curve/learning_curve.png").read_bytes().startswith(b"\x89PNG")
     assert not (folder / "weights.hdf5").exists()
-    assert call(train_network, folder, *QUICK, "--epochs", 2, "--learning-curve").count("Continuing after epoch 1") == 2
+    out = call(train_network, folder, *QUICK, "--epochs", 2, "--learning-curve", "--memory-gb", 0)
+    assert out.count("Continuing after epoch 1") == 2
     with pytest.raises(UserError, match="1_2/weights.hdf5: was trained for a learning curve of other sounds; restore"):
         call(train_network, folder, *QUICK, "--epochs", 2, "--learning-curve", "--seed", 2)
 

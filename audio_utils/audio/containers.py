@@ -43,6 +43,8 @@ class Part(NamedTuple):
 def parts(file: BinaryIO) -> list[Part]:
     """The recordings within a file. An ordinary file has one Part: everything after the tags at its beginning."""
     size = os.fstat(file.fileno()).st_size
+    if _is_plain_wav(file, size):
+        return [Part(0, size, {})]
     first = mpeg.after_tags(file, 0)
     head = _read(file, first, _MAX_PATTERN)
     pattern = next((pattern for pattern in _HEADS if pattern.match(head)), None)
@@ -53,6 +55,13 @@ def parts(file: BinaryIO) -> list[Part]:
     else:
         found = [_mp3_part(each) for each in mpeg.recordings(file, size)]
     return found or [Part(first, size, {})]
+
+
+def _is_plain_wav(file: BinaryIO, size: int) -> bool:
+    """Whether a wav file is ordinary at first sight; most files are, and the rest of this module takes 50 µs."""
+    head = _read(file, 0, 44)
+    return (head[:4] == b"RIFF" and head[8:16] == b"WAVEfmt " and head[36:40] == b"data" and any(head[40:])
+            and int.from_bytes(head[4:8], "little") + 8 == size)
 
 
 def _read(file: BinaryIO, offset: int, count: int) -> bytes:

@@ -19,6 +19,7 @@ from audio_utils.audio.audio_io import AudioInfo
 from audio_utils.audio.melgram import cancels, mix_powers
 from audio_utils.audio.resampling import resample
 from audio_utils.runtime.errors import UserError
+from audio_utils.runtime.parallel import Done
 from audio_utils.runtime.safe_files import replacing
 
 if TYPE_CHECKING:
@@ -165,8 +166,8 @@ def _responses(file: "h5py.File", rows: list[int], directions: int) -> np.ndarra
 # --- rendering ------------------------------------------------------------------------------------------------------
 
 def binauralize(path: Path, collisions: dict[Path, Path], folders: list[str], responses: np.ndarray,
-                response_rate: int, overwrite: bool) -> str:
-    """Write one file from all azimuths: <folder>/<file>_<folder>.wav. Returns a sentence about the result.
+                response_rate: int, overwrite: bool) -> Done:
+    """Write one file from all azimuths: <folder>/<file>_<folder>.wav.
 
     collisions: file → an earlier file with the same outputs. folders: one per azimuth.
     """
@@ -185,10 +186,11 @@ def binauralize(path: Path, collisions: dict[Path, Path], folders: list[str], re
     gain = _FULL_SCALE / max(peak, _FULL_SCALE)
     blocks = (block * np.float32(gain) for block in _render(path, responses, response_rate, np.zeros(2)))
     _write(outputs, blocks, header, tags.text(tags.steps_from(tags.BINAURALIFY, path)))
-    return (f"{path}: {len(outputs)} azimuths"
-            + (f", {header.channels} channels mixed to mono" if header.channels > 1 else "")
-            + (", which cancel each other out: invert or remove one of them" if cancels(*powers) else "")
-            + (f", attenuated by {-20 * math.log10(gain):.1f} dB to prevent clipping" if gain < 1 else "") + ".")
+    return Done(f"{path}: {len(outputs)} azimuths"
+                + (f", {header.channels} channels mixed to mono" if header.channels > 1 else "")
+                + (", which cancel each other out: invert or remove one of them" if cancels(*powers) else "")
+                + (f", attenuated by {-20 * math.log10(gain):.1f} dB to prevent clipping" if gain < 1 else "") + ".",
+                len(outputs), cancels(*powers))
 
 
 def _render(path: Path, responses: np.ndarray, response_rate: int, powers: np.ndarray) -> Iterator[np.ndarray]:

@@ -1,46 +1,51 @@
 """Problems of a data set that are detected from names, sizes and headers, without decoding."""
 
-import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from audio_utils.audio.audio_io import AudioInfo
-from audio_utils.data.sounds import SAMPLES, SPLITS, Skipped, Sound, parent_of
+from audio_utils.data import index
+from audio_utils.data.index import UNKNOWN_CONTENT, Content
+from audio_utils.data.sound import SPLITS, Skipped, Sound
+from audio_utils.data.sounds import SAMPLES, parent_of
+from audio_utils.runtime import parallel
 
 FEW_SOUNDS = 10  # of a class; with fewer, only one or two are left for testing, and the score is mostly chance
 IMBALANCE = 3  # times the smallest class; always predicting the larger of two is then right 3 times in 4
 UNEVEN_LENGTHS = 4  # times the median length of the shortest class; the padding alone then separates the classes
 _MAX_NAMED = 3  # files named in one sentence; skipped.csv has all
 _VERBS = ("is ", "has ", "contains ", "can't ", "does ", "needs ", "crashes ")  # reasons that need a singular subject
-_PROBE = 1 << 12  # bytes compared between files of equal size before any is read completely
 
 _SEVERAL_CLASSES, _SEVERAL_TIMES = "in several classes", "several times"  # where files are equal
 _EFFECTS = {_SEVERAL_CLASSES: "the network learns contradictory labels", _SEVERAL_TIMES: "it counts as several sounds"}
 _DIVIDED = "the score is too optimistic"  # the effect of equal files in several splits
 
 
-def check_headers(sounds: list[Sound], headers: dict[Path, AudioInfo], equal: list[list[Sound]] | None = None,
+def check_headers(sounds: list[Sound], headers: dict[str, AudioInfo], equal: list[list[Sound]] | None = None,
                   sample_rate: int | None = None, mono: bool = False) -> list[str]:
     """A sentence about each problem.
 
-    sounds: those that can be read. headers: path → AudioInfo, of all of them or of the new ones. equal: as
+    sounds: those that can be read. headers: file → AudioInfo, of all of them or of the new ones. equal: as
     `equal_files` finds. sample_rate, mono: the constants of preprocess_data.py, with which files may differ.
     """
-    known = {sound: headers[sound.path] for sound in sounds if sound.path in headers}
-    rates = {sound: info.rate for sound, info in known.items() if not sample_rate}
-    channels = {sound: info.channels for sound, info in known.items() if not mono}
+    known = {sound: headers[sound.file] for sound in sounds if sound.file in headers}
     seconds = {sound: info.samples / info.rate for sound, info in known.items()}
-    return [*few_sounds(sounds), *imbalance(sounds), *duplicates(equal_files(sounds) if equal is None else equal),
-            *uneven_lengths(seconds), *copies(sounds),
-            *mixed_values(rates, "sample rate", f"SAMPLE_RATE = {min(rates.values(), default=0)}"),
-            *mixed_values(channels, "channel count", "MONO = True")]
+    found = [*few_sounds(sounds), *imbalance(sounds), *duplicates(equal_files(sounds) if equal is None else equal),
+             *uneven_lengths(seconds), *copies(sounds)]
+    if not sample_rate:
+        rates = {sound: info.rate for sound, info in known.items()}
+        found += mixed_values(rates, "sample rate", f"SAMPLE_RATE = {min(rates.values(), default=0)}")
+    if not mono:
+        found += mixed_values({sound: info.channels for sound, info in known.items()}, "channel count", "MONO = True")
+    return found
 
 
 def named(things: Iterable[Any]) -> str:
@@ -113,19 +118,20 @@ def mixed_values(values: dict[Sound, int], title: str, remedy: str) -> Iterator[
                f"sounds; convert all to one {title} ({remedy}).")
     elif len(counts) > 1:
         usual, _ = _extremes(counts)
-        others = [f"{sound.path} ({value})" for sound, value in values.items() if value != usual]
+        others = [f"{sound.file} ({value})" for sound, value in values.items() if value != usual]
         yield (f"{named(others)}: a different {title} from most sounds ({usual}); conversion leaves audible traces; "
                f"convert all to one {title} ({remedy}), or keep {'it' if len(others) == 1 else 'them'}.")
 
 
 def copies(sounds: list[Sound]) -> Iterator[str]:
     """A sentence about files that are named as copies but have no tag, and whether they are copies."""
-    taken = [sound.path for sound in sounds if sound.by_name]
+    taken = [sound.file for sound in sounds if sound.by_name]
     if taken:
         yield (f"{named(taken)}: named as a copy of a sound with the same sample rate and channel count, but without a "
                "tag; used as a copy, so never tested; rename recordings, or write copies again (augment_data.py "
                "--overwrite) to tag them.")
-    yield from about_recordings([sound.path for sound in sounds if not sound.copy_of and parent_of(sound.path.name)])
+    named_so = [sound for sound in sounds if "_aug" in sound.file and not sound.copy_of]
+    yield from about_recordings([sound.path for sound in named_so if parent_of(sound.name)])
 
 
 def about_recordings(paths: list[Path]) -> Iterator[str]:
@@ -137,9 +143,13 @@ def about_recordings(paths: list[Path]) -> Iterator[str]:
 
 # --- equal files ----------------------------------------------------------------------------------------------------
 
-def equal_files(sounds: list[Sound]) -> list[list[Sound]]:
-    """Groups of sounds with equal content, without augmented copies: these are always in their parent's split."""
-    return same_bytes([sound for sound in sounds if not sound.copy_of])
+def equal_files(sounds: list[Sound], contents: Mapping[Sound, Content] = MappingProxyType({}),
+                jobs: int | None = 1) -> list[list[Sound]]:
+    """Groups of sounds with equal content, without augmented copies: these are always in their parent's split.
+
+    contents: those that are known, or a part of them, which is not read then. jobs: as of `parallel.each`.
+    """
+    return same_bytes([sound for sound in sounds if not sound.copy_of], contents, jobs)
 
 
 def duplicates(equal: list[list[Sound]]) -> Iterator[str]:
@@ -169,35 +179,44 @@ def _named_groups(groups: list[list[Sound]]) -> str:
     count, shown = 0, []
     for group in groups:
         if not shown or count + len(group) <= _MAX_NAMED:
-            shown.append(" = ".join(str(sound.path) for sound in group[:_MAX_NAMED]))
+            shown.append(" = ".join(sound.file for sound in group[:_MAX_NAMED]))
             count += min(len(group), _MAX_NAMED)
     others = sum(map(len, groups)) - count
     return ", ".join(shown) + (f" and {others} more" if others else "")
 
 
-def same_bytes(sounds: list[Sound]) -> list[list[Sound]]:
-    """Sounds with equal content, in groups of two or more."""
-    groups = [sounds]
-    for key in (_size, _middle, _digest):  # each key is computed only for files that the previous keys did not separate
-        parts = defaultdict(list)
-        for i, group in enumerate(groups):
-            for sound in group:
-                with suppress(OSError):  # unreadable files are reported elsewhere
-                    parts[i, key(sound.path)].append(sound)
-        groups = [part for part in parts.values() if len(part) > 1]
+def same_bytes(sounds: list[Sound], contents: Mapping[Sound, Content] = MappingProxyType({}),
+               jobs: int | None = 1) -> list[list[Sound]]:
+    """Sounds with equal content, in groups of two or more. Arguments: as of `equal_files`."""
+    groups = grouped(sounds, [_size(sound) for sound in sounds])
+    for key, function in (("sample", index.sample_of), ("digest", _digest)):
+        known = {sound: getattr(contents.get(sound, UNKNOWN_CONTENT), key) for group in groups for sound in group}
+        files = [sound.file for group in groups for sound in group if not known[sound]]
+        read = dict(parallel.each(function, files, "Comparing", jobs))
+        keys = {sound: found or read[sound.file] for sound, found in known.items()}
+        groups = [part for group in groups for part in grouped(
+            group, [None if isinstance(keys[sound], Exception) else keys[sound] for sound in group])]
     return groups
 
 
-def _size(path: Path) -> int:
-    return os.stat(path).st_size
+def _digest(file: str) -> str:
+    return index.content_of(file).digest
 
 
-def _middle(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        file.seek(_size(path) // 2)
-        return file.read(_PROBE)
+def _size(sound: Sound) -> int | None:
+    with suppress(OSError):  # unreadable files are reported elsewhere
+        return sound.stat.size if sound.stat else os.stat(sound.file).st_size
+    return None
 
 
-def _digest(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "blake2b").digest()
+def grouped(things: list, keys: Iterable[Hashable]) -> list[list]:
+    """The things with equal keys, in groups of two or more; those with the key None are left out."""
+    keys = list(keys)
+    once, often = set(), set()
+    for key in keys:
+        (often if key in once else once).add(key)
+    groups = {key: [] for key in keys if key in often and key is not None} if often else {}
+    for thing, key in zip(things, keys, strict=True) if groups else ():
+        if key in groups:
+            groups[key].append(thing)
+    return list(groups.values())

@@ -59,7 +59,7 @@ def _with_values_of(record: dict, options: Options, path: Path) -> Options:
         raise UserError(f"{path}: is damaged ({str(error).rstrip('.')}); {preproc.COMPUTE_AGAIN}.") from None
     if kept:
         values = ", ".join(f"{name.upper()} = {value!r}" for name, value in kept.items())
-        say(f"{values}, as recorded in {path}; flags and edited constants override it.")
+        say(f"{values}, as in the last run ({path}); a flag changes it.")
     return changed
 
 
@@ -110,7 +110,7 @@ def _warn_of_kept_split(options: Options, folder: str | Path) -> None:
 
 # --- sounds ---------------------------------------------------------------------------------------------------------
 
-def choose(headers: dict[Path, AudioInfo], options: Options) -> MelgramSettings:
+def choose(headers: dict[str, AudioInfo], options: Options) -> MelgramSettings:
     """Settings from the constants and, where these are None, from the sounds."""
     rates = Counter(header.rate for header in headers.values())
     rate = options.sample_rate or max(rates, key=lambda each: (rates[each], each))
@@ -128,13 +128,13 @@ def _samples_at(rate: int, header: AudioInfo) -> int:
     return -(-header.samples * rate // header.rate)
 
 
-def _lengths(headers: dict[Path, AudioInfo], rate: int) -> tuple[int, int]:
+def _lengths(headers: dict[str, AudioInfo], rate: int) -> tuple[int, int]:
     """In samples at a rate: the 95% quantile of the sounds' lengths, and the maximum."""
     lengths = sorted(_samples_at(rate, header) for header in headers.values())
     return lengths[math.ceil(_QUANTILE * len(lengths)) - 1], lengths[-1]
 
 
-def _require_feasible(settings: MelgramSettings, headers: dict[Path, AudioInfo]) -> None:
+def _require_feasible(settings: MelgramSettings, headers: dict[str, AudioInfo]) -> None:
     """Reject melgrams that are too large for memory, or outside of the limits of MelgramSettings.from_dict."""
     if settings.bytes > preproc.MAX_MELGRAM_BYTES:
         longest = max(headers, key=lambda path: headers[path].samples / headers[path].rate)
@@ -148,7 +148,7 @@ def _require_feasible(settings: MelgramSettings, headers: dict[Path, AudioInfo])
 
 # --- warnings -------------------------------------------------------------------------------------------------------
 
-def warn_of_changes(headers: dict[Path, AudioInfo], settings: MelgramSettings, options: Options, chosen: bool) -> None:
+def warn_of_changes(headers: dict[str, AudioInfo], settings: MelgramSettings, options: Options, chosen: bool) -> None:
     """Report the sounds that are padded much, cut or mixed, unless a constant asks for that.
 
     chosen: whether the settings were chosen from these sounds.
@@ -168,7 +168,7 @@ def warn_of_changes(headers: dict[Path, AudioInfo], settings: MelgramSettings, o
              "use --overwrite to keep the channels.")
 
 
-def _warn_of_padding(headers: dict[Path, AudioInfo], settings: MelgramSettings) -> None:
+def _warn_of_padding(headers: dict[str, AudioInfo], settings: MelgramSettings) -> None:
     """Warn if a few long sounds make all melgrams much longer."""
     samples = _lengths(headers, settings.sample_rate)
     usual, longest = (each / settings.sample_rate for each in samples)

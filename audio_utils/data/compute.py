@@ -3,7 +3,6 @@
 import errno
 import shutil
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,8 +28,7 @@ def compute(plan: Plan, folder: Path, jobs: int | None, prune: bool) -> list[Ent
     """
     _require_space(folder, len(plan.stale) * plan.settings.bytes)
     entries = {entry.path: entry for entry in [*plan.gone, *plan.entries.values()]}
-    before, _ = index.read(folder)
-    changed = bool(plan.stale or plan.moved) or entries != before
+    changed = bool(plan.stale or plan.moved) or entries != plan.before
     if changed:
         preproc.mark_incomplete(folder)
         index.write(folder, [*entries.values(), *(entry._replace(status=index.MOVED) for entry in plan.moved)])
@@ -42,7 +40,7 @@ def compute(plan: Plan, folder: Path, jobs: int | None, prune: bool) -> list[Ent
     entries |= {entry.path: entry for entry in _compute_stale(plan, folder, jobs)}
     if prune:
         entries |= {entry.path: entry for entry in _prune(plan.gone, folder)}
-    if changed or entries != before:
+    if changed or entries != plan.before:
         index.write(folder, entries.values())
     preproc.write_skipped(folder, plan.skipped + checks.list_duplicates(_equal_sounds(plan, entries)))
     preproc.write_settings(folder, plan.record | {"complete": True})
@@ -51,12 +49,9 @@ def compute(plan: Plan, folder: Path, jobs: int | None, prune: bool) -> list[Ent
 
 def _equal_sounds(plan: Plan, entries: dict[str, Entry]) -> list[list[Sound]]:
     """Groups of sounds with equal content; entries: all of them, by path."""
-    groups = defaultdict(list)
-    for clip, entry in plan.entries.items():
-        if not entry.copy_of:
-            groups[entries[entry.path].content].append(clip.sound)
-    groups.pop(index.UNKNOWN_CONTENT, None)
-    return [group for group in groups.values() if len(group) > 1]
+    sounds = [clip.sound for clip, entry in plan.entries.items() if not entry.copy_of]
+    contents = (entries[entry.path].content for entry in plan.entries.values() if not entry.copy_of)
+    return checks.grouped(sounds, (content if content.digest else None for content in contents))
 
 
 def _folders(plan: Plan) -> set[str]:
@@ -100,11 +95,11 @@ def _compute_stale(plan: Plan, folder: Path, jobs: int | None) -> Iterator[Entry
 def _update(job: tuple[PlannedClip, Entry], folder: Path, settings: MelgramSettings) -> tuple[Entry, str]:
     """Compute the hashes and, unless it is current, the melgram of a sound: (its entry, a warning or "")."""
     clip, entry = job
-    stat, content, warning = index.Stat.of(clip.path), index.content_of(clip.path), ""
+    content, warning = index.content_of(clip.path), ""
     if not entry.settings:
         result, warning = melgram.of_file(clip.path, settings)
         preproc.write_melgram(preproc.melgram_path(folder, clip.split, clip.name), result)
-    return entry._replace(stat=stat, content=content, settings=index.settings_id(settings)), warning
+    return entry._replace(content=content, settings=index.settings_id(settings)), warning
 
 
 def _prune(gone: list[Entry], folder: Path) -> Iterator[Entry]:

@@ -1,6 +1,7 @@
 """The data set of training and evaluation: Preproc/, or Samples/ if nothing is preprocessed."""
 
 import functools
+import math
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,8 @@ from audio_utils.data.plan import make_plan
 from audio_utils.data.preproc import PREPROC
 from audio_utils.data.sounds import SAMPLES
 from audio_utils.data.split import Grouping
-from audio_utils.runtime.console import warn
+from audio_utils.runtime import memory
+from audio_utils.runtime.console import say, warn
 from audio_utils.runtime.errors import UserError
 
 
@@ -24,21 +26,26 @@ class Dataset(NamedTuple):
     preprocessing: dict  # settings.json, or what it would hold
     source: Callable[[str, list[str] | None], tuple[Clips, list[str]]]
     grouping: Grouping
+    memory_gb: float = math.inf  # melgrams of a split that take more stay on disk
 
     def load(self, split: str, class_names: list[str] | None = None) -> Clips:
         """The Clips of a split ("Val" is empty except in the user's own split); reports unusable files."""
         clips, warnings = self.source(split, class_names)
         for sentence in warnings:
             warn(sentence)
+        if split == "Train" and clips.on_disk:
+            size_gb = clips.melgrams.nbytes / 1e9
+            say(f"Clips are read from {PREPROC}/ ({size_gb:.1f} GB, MEMORY_GB {self.memory_gb:.1f}).")
         return clips
 
 
 def open_dataset(options: Namespace, settings: MelgramSettings | None = None,
-                 weights: str | Path = "weights.hdf5") -> Dataset:
+                 weights: str | Path = "weights.hdf5", memory_gb: float | None = math.inf) -> Dataset:
     """The melgrams of Preproc/; if nothing is preprocessed, those of Samples/, computed in memory.
 
     options: the constants of preprocess_data.py, used in the latter case. settings: those of the network in `weights`;
-    the melgrams must have been made with the same.
+    the melgrams must have been made with the same. memory_gb: the melgrams of a split that take more stay in Preproc/;
+    None: half of the memory that is available.
     """
     if not (PREPROC / "Train").is_dir() and not (PREPROC / "Test").is_dir():
         return _open_samples(options, settings)
@@ -48,9 +55,12 @@ def open_dataset(options: Namespace, settings: MelgramSettings | None = None,
     require_same(settings or found, found, PREPROC / preproc.SETTINGS, weights)
     if not settings and found.format_version < melgram.FORMAT_VERSION:
         warn(f"{PREPROC}/: contains melgrams of an earlier version; run preprocess_data.py to compute them again.")
+    if memory_gb is None:
+        available = memory.available_bytes()
+        memory_gb = math.inf if available is None else available / 2e9
     return Dataset(found, preprocessing,
-                   lambda split, class_names: preproc.load(PREPROC, split, found, class_names),
-                   preproc.grouping(PREPROC, preprocessing["constants"].get("GROUP_BY", "")))
+                   lambda split, class_names: preproc.load(PREPROC, split, found, class_names, memory_gb * 1e9),
+                   preproc.grouping(PREPROC, preprocessing["constants"].get("GROUP_BY", "")), memory_gb)
 
 
 def _open_samples(options: Namespace, settings: MelgramSettings | None) -> Dataset:

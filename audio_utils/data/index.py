@@ -9,13 +9,14 @@ import functools
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from audio_utils.audio.melgram import MelgramSettings
-from audio_utils.data.sounds import SPLITS
+from audio_utils.data.sound import SPLITS, Stat
 from audio_utils.runtime import safe_files
 
 INDEX = "index.csv"
@@ -25,24 +26,27 @@ _MAX_DIGEST_BYTES = 1 << 26  # of a longer file, only this many bytes are read, 
 _PARTS = 64
 
 
-class Stat(NamedTuple):
-    """How the file system identifies a file and its last change."""
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
+class Content(bytes):
+    """Two hashes of a file: `sample`, of its beginning, middle and end, and `digest`, of all of it, in one string."""
+    __slots__ = ()
 
-    @classmethod
-    def of(cls, path: str | Path) -> "Stat":
-        """Raises OSError if the file does not exist."""
-        found = os.stat(path)
-        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+    def __new__(cls, sample: str, digest: str) -> "Content":
+        return super().__new__(cls, f"{sample},{digest}".encode(errors="surrogateescape"))
 
+    def __getnewargs__(self) -> tuple[str, str]:
+        return self.sample, self.digest
 
-class Content(NamedTuple):
-    """Hashes of a file."""
-    sample: str  # of its beginning, middle and end
-    digest: str  # of all of it
+    @property
+    def sample(self) -> str:
+        return self.values()[0]
+
+    @property
+    def digest(self) -> str:
+        return self.values()[1]
+
+    def values(self) -> tuple[str, str]:
+        sample, _, digest = self.decode(errors="surrogateescape").partition(",")
+        return sample, digest
 
 
 class Entry(NamedTuple):
@@ -54,19 +58,23 @@ class Entry(NamedTuple):
     content: Content
     settings: str  # the id of the settings of its melgram, "" if it has none
     copy_of: str = ""  # the name of the recording of which the sound is an augmented copy
-    recording: str = ""  # the recording that it was cut or rendered from, as identified by recordings.py
+    recording: str | None = ""  # that it was cut or rendered from, as identified by recordings.py; None: not known yet
 
     @property
     def name(self) -> str:
         """The name of the sound, "class/file.wav"."""
-        return "/".join(self.path.split("/")[-2:])
+        rest = self.path[self.path.find("/") + 1:]
+        return rest if "/" in rest else self.path
 
     def row(self) -> tuple:
         """The fields as they are written."""
-        return (*self[:3], *self.stat, *self.content, self.settings, self.copy_of, self.recording)
+        return (*self[:3], *self.stat.decode().split(","), *self.content.values(), self.settings, self.copy_of,
+                self.recording)
 
 
-COLUMNS = ("path", "split", "status", *Stat._fields, *Content._fields, "settings", "copy_of", "recording")
+COLUMNS = ("path", "split", "status", "size", "mtime_ns", "ctime_ns", "inode", "sample", "digest", "settings",
+           "copy_of", "recording")
+_SPLITS, _STATUSES = ({each: each for each in names} for names in (SPLITS, (USED, LEFT_OUT, MOVED)))  # one object each
 _OLD_COLUMNS = 11  # in a row of an older version, without the recording
 UNKNOWN_STAT = Stat(-1, -1, -1, -1)  # of a melgram without an entry, from an older version
 UNKNOWN_CONTENT = Content("", "")  # of a sound that has not been read completely
@@ -125,7 +133,7 @@ def exists(folder: str | Path) -> bool:
 
 def read(folder: str | Path) -> tuple[dict[str, Entry], list[Entry]]:
     """(path → Entry, the entries that are MOVED). The last row of a path counts, and damaged rows are ignored."""
-    entries, moved = {}, []
+    entries, moved, entry = {}, [], None
     with suppress(FileNotFoundError, csv.Error), _opened(Path(folder) / INDEX, "r") as file:
         for row in csv.reader(file):
             entry = _entry(row)
@@ -133,16 +141,26 @@ def read(folder: str | Path) -> tuple[dict[str, Entry], list[Entry]]:
                 moved.append(entry)
             elif entry:
                 entries[entry.path] = entry
+        if entry and entry.status != MOVED and not _is_complete(file):  # the end of the last row may be missing
+            entries[entry.path] = entry._replace(recording=None)
     return entries, moved
 
 
+def _is_complete(file: IO[str]) -> bool:
+    with open(file.name, "rb") as same:
+        same.seek(-1, os.SEEK_END)
+        return same.read() == b"\n"
+
+
 def _entry(row: list[str]) -> Entry | None:
+    if len(row) == _OLD_COLUMNS:
+        row.append(None)
     with suppress(ValueError):
-        path, split, status, *numbers, sample, digest, settings, copy_of, recording = (
-            [*row, ""] if len(row) == _OLD_COLUMNS else row)
-        if len(numbers) == len(Stat._fields) and split in SPLITS and status in (USED, LEFT_OUT, MOVED) and "/" in path:
-            return Entry(path, split, status, Stat(*map(int, numbers)), Content(sample, digest), settings, copy_of,
-                         recording)
+        path, split, status, size, mtime_ns, ctime_ns, inode, sample, digest, settings, copy_of, recording = row
+        if split in _SPLITS and status in _STATUSES and "/" in path:
+            return Entry(path, _SPLITS[split], _STATUSES[status],
+                         Stat(int(size), int(mtime_ns), int(ctime_ns), int(inode)), Content(sample, digest),
+                         sys.intern(settings), copy_of, recording)
     return None
 
 

@@ -38,7 +38,7 @@ def load(folder: Path, settings: MelgramSettings, class_names: list[str], jobs: 
     headers, unusable = _read_headers(sounds, settings, jobs)
     for sentence in [*checks.summarize(unusable), *_conversions(headers, settings)]:
         warn(sentence)
-    sounds = [sound for sound in sounds if sound.path in headers]
+    sounds = [sound for sound in sounds if sound.file in headers]
     clips, problems = compute.clips_of(sounds, settings, class_names, jobs)
     found = [Skipped.of(sound.path, sentence) for sound, sentence in problems.items()]
     for sentence in checks.summarize(found):
@@ -102,19 +102,19 @@ def _sounds(sounds: list[Sound]) -> str:
 
 
 def _read_headers(sounds: list[Sound], settings: MelgramSettings,
-                  jobs: int | None) -> tuple[dict[Path, AudioInfo], list[Skipped]]:
-    """(path → AudioInfo of the sounds that can be used, the others)."""
-    headers, errors = read_headers(sounds, jobs)
-    unusable = [Skipped.of(path, error) for path, error in errors.items()]
+                  jobs: int | None) -> tuple[dict[str, AudioInfo], list[Skipped]]:
+    """(file → AudioInfo of the sounds that can be used, the others)."""
+    headers, errors, _ = read_headers(sounds, jobs)
+    unusable = [Skipped.of(Path(file), error) for file, error in errors.items()]
     if settings.channels == 1:  # all are mixed
         return headers, unusable
-    wide = {path for path, header in headers.items() if header.channels > settings.channels}
-    unusable += [Skipped(path, f"has more channels than the network ({settings.channels}) and is left out")
-                 for path in sorted(wide)]
-    return {path: header for path, header in headers.items() if path not in wide}, unusable
+    wide = {file for file, header in headers.items() if header.channels > settings.channels}
+    unusable += [Skipped(Path(file), f"has more channels than the network ({settings.channels}) and is left out")
+                 for file in sorted(wide)]
+    return {file: header for file, header in headers.items() if file not in wide}, unusable
 
 
-def _conversions(headers: dict[Path, AudioInfo], settings: MelgramSettings) -> Iterator[str]:
+def _conversions(headers: dict[str, AudioInfo], settings: MelgramSettings) -> Iterator[str]:
     """A sentence each about the sounds that are cut, those that are mixed to mono and those with too few channels."""
     cut = [path for path, header in headers.items()  # in integers, as 220544 / 44100 * 44100 < 220544
            if header.samples * settings.sample_rate > settings.clip_samples * header.rate]

@@ -27,13 +27,14 @@ def suggest_group_by(sounds: list[Sound], recordings: Container[Sound]) -> Itera
     if rule:
         shared = [sound.path for group in takes if len(group) > 1 for sound in group]
         yield (f'{named(shared)}: named like takes of one recording; preprocess_data.py --split-anew '
-               f'"--group-by={rule}" keeps the takes of each recording in one split.')
+               f'"--group-by={rule}" keeps the takes of each recording in one split; '
+               "otherwise the score is too optimistic.")
 
 
 def find_takes(sounds: list[Sound], recordings: Container[Sound]) -> tuple[str, list[list[Sound]]]:
     """The GROUP_BY that is suggested, and the sounds that it groups; ("", []) if none is. Arguments: as above."""
     sounds = [sound for sound in sounds if not (sound.split or sound.copy_of or sound in recordings)]
-    rules = Counter(filter(None, (_rule_for(sound.path.stem) for sound in sounds)))
+    rules = Counter(filter(None, (_rule_for(sound.stem) for sound in sounds)))
     rule, count = max(rules.items(), key=lambda item: item[1], default=("", 0))
     if count < max(1, _MIN_MATCHED * len(sounds)):
         return "", []
@@ -63,7 +64,7 @@ def _literal(separator: str) -> str:
 def _are_takes(groups: list[list[Sound]], rule: str) -> bool:
     """Whether each group of sounds, whose names differ only in the match of a rule, contains takes of one recording."""
     sizes, in_class = list(map(len, groups)), Counter(group[0].class_name for group in groups)
-    counted = sum(_is_counted([re.search(rule, sound.path.stem) for sound in group]) for group in groups)
+    counted = sum(_is_counted([re.search(rule, sound.stem) for sound in group]) for group in groups)
     return (sum(size for size in sizes if size > 1) >= _MIN_SHARED * sum(sizes) and max(sizes) <= _MAX_TAKES
             and min(in_class.values()) >= MIN_GROUPS and counted >= _MIN_COUNTED * len(groups))
 

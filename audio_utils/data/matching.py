@@ -1,15 +1,19 @@
 """Match the sounds with the index: unchanged, changed, moved and new sounds, and entries without a sound."""
 
+import os
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from audio_utils.data import index
-from audio_utils.data.index import LEFT_OUT, USED, Content, Entry, Stat
-from audio_utils.data.sounds import Sound, class_of
+from audio_utils.data.index import LEFT_OUT, USED, Content, Entry
+from audio_utils.data.sound import Sound
+from audio_utils.data.sounds import class_of
 from audio_utils.runtime import parallel
 
 _MAX_GONE = 0.1  # fraction of the sounds; if more, or a whole class, are gone since the last run, a disk may be missing
+_MAX_LISTED = 3  # pairs of classes between which sounds have moved
 _UNSTABLE = 0.5  # fraction of the files; if more have new inodes or ctimes but old dates, inodes are not reliable
 
 
@@ -24,77 +28,113 @@ class Matched(NamedTuple):
     def splits(self) -> dict[str, str]:
         """name → split, of all entries."""
         return {entry.name: entry.split for entry in self.gone} | {
-            sound.name: entry.split for sound, entry in self.entries.items()}
+            entry.name: entry.split for entry in self.entries.values()}
 
 
-def match(sounds: list[Sound], stats: dict[Sound, Stat], samples: Path, entries: dict[str, Entry],
-          jobs: int | None) -> Matched:
+def match(sounds: list[Sound], samples: Path, entries: dict[str, Entry], jobs: int | None) -> Matched:
     """Find the entry of each sound, by its path and file status or, if these have changed, by its content."""
-    paths = {sound: path_of(sound, samples) for sound in sounds}
-    contents = _contents(paths, stats, entries, jobs)
-    free = _entries_without_content(paths, entries, contents)
+    paths = paths_of(sounds, samples)
+    unchanged, contents = _contents(sounds, paths, entries, jobs)
+    free = _entries_without_content(entries, unchanged, contents)
     known, moved = {}, []
-    for sound, path in paths.items():
-        entry, content = entries.get(path), contents.get(sound)
-        if entry and content == entry.content:
-            known[sound] = entry._replace(status=USED, stat=stats[sound])
+    for sound, path in zip(sounds, paths, strict=True):
+        entry, content = entries.get(path), contents.get(path)
+        if entry and (path in unchanged or content == entry.content):
+            is_same = entry.status == USED and entry.stat == sound.stat
+            known[sound] = entry if is_same else entry._replace(status=USED, stat=sound.stat)
         elif content and free.get(content.digest):
             former = _best(free[content.digest], sound)
             moved.append(former)
-            known[sound] = Entry(path, former.split, USED, stats[sound], content, "", recording=former.recording)
+            known[sound] = Entry(path, former.split, USED, sound.stat, content, "", recording=former.recording)
         elif entry:
-            known[sound] = entry._replace(status=USED, stat=stats[sound], content=content or entry.content, settings="",
+            known[sound] = entry._replace(status=USED, stat=sound.stat, content=content or entry.content, settings="",
                                           recording="")
-    present, held = {content.digest for content in contents.values()}, set(paths.values())
+    held = set(paths) if free else ()
     rest = [entry for each in free.values() for entry in each if entry.path not in held]
-    moved += [entry for entry in rest if entry.content.digest and entry.content.digest in present]
-    gone = [entry for entry in rest if entry not in moved]
+    present = {content.digest for content in contents.values()} if rest else set()
+    present |= {entries[path].content.digest for path in unchanged} - {""} if rest else set()
+    gone = [entry for entry in rest if entry.content.digest not in present]
+    moved += [entry for entry in rest if entry.content.digest in present]
     return Matched(known, moved, *_decide(gone, entries))
 
 
-def path_of(sound: Sound, samples: Path) -> str:
-    """The path of a sound in the index."""
-    return sound.path.relative_to(samples).as_posix()
+def describe_relabeled(matched: Matched, entries: dict[str, Entry]) -> str:
+    """A sentence about the sounds that are now in another class, "" if there are none; entries: the index before."""
+    if not matched.moved:
+        return ""
+    now = {entry.content.digest: class_of(entry.name) for entry in matched.entries.values()
+           if entry.path not in entries or entries[entry.path].content != entry.content}
+    moves = Counter((class_of(former.name), now[former.content.digest]) for former in matched.moved
+                    if now.get(former.content.digest, class_of(former.name)) != class_of(former.name))
+    if not moves:
+        return ""
+    count = moves.total()
+    shown = sorted(moves.items(), key=lambda item: (-item[1], item[0]))[:_MAX_LISTED]
+    listed = [f"{number} from {old} to {new}" for (old, new), number in shown]
+    others = count - sum(number for _, number in shown)
+    if len(moves) == 1:
+        return f"{count} sound{'s' * (count > 1)} moved{listed[0].removeprefix(str(count))}."
+    return f"{count} sounds moved to another class: {', '.join(listed)}{f', and {others} more' if others else ''}."
 
 
-def _contents(paths: dict[Sound, str], stats: dict[Sound, Stat], entries: dict[str, Entry],
-              jobs: int | None) -> dict[Sound, Content]:
-    """The content of each sound that the index may have; unchanged files are not read again."""
-    found, same_date, changed, new = {}, [], [], []
-    for sound, path in paths.items():
-        entry, stat = entries.get(path), stats[sound]
+def paths_of(sounds: list[Sound], samples: Path) -> list[str]:
+    """The paths of sounds in the index."""
+    prefix = prefix_of(samples)
+    return [path_of(sound.file, prefix) for sound in sounds]
+
+
+def prefix_of(samples: Path) -> int:
+    """The number of characters of a sound's file before its path in the index."""
+    return len(str(samples / "_")) - 1
+
+
+def path_of(file: str, prefix: int) -> str:
+    """The path of a file in the index."""
+    return file[prefix:].replace(os.sep, "/")
+
+
+def _contents(sounds: list[Sound], paths: list[str], entries: dict[str, Entry],
+              jobs: int | None) -> tuple[set[str], dict[str, Content]]:
+    """The paths of unchanged files, which are not read again, and path → content of the others that may be known."""
+    unchanged, found, same_date, changed, new = set(), {}, {}, {}, {}
+    for sound, path in zip(sounds, paths, strict=True):
+        entry, stat = entries.get(path), sound.stat
         if entry is None:
-            new.append(sound)
+            new[path] = sound
         elif entry.stat == stat or (entry.stat.size < 0 and entry.stat.mtime_ns == stat.mtime_ns):
-            found[sound] = entry.content
+            unchanged.add(entry.path)
         else:
-            (same_date if entry.stat[:2] == stat[:2] else changed).append(sound)
+            (same_date if entry.stat.has_same_date(stat) else changed)[path] = sound
     if len(same_date) > _UNSTABLE * (len(paths) - len(new)):
-        read = dict(parallel.each(index.sample_of, [sound.path for sound in same_date], "Comparing", jobs))
-        contents = {sound: entries[paths[sound]].content for sound in same_date}
-        found |= {sound: content for sound, content in contents.items() if content.sample == read[sound.path]}
-        same_date = [sound for sound in same_date if sound not in found]
-    held = {paths[sound] for sound in found}
-    sizes = {entry.stat.size for path, entry in entries.items() if path not in held}
-    to_read = same_date + changed + [sound for sound in new if stats[sound].size in sizes]
-    read = dict(parallel.each(index.content_of, [sound.path for sound in to_read], "Comparing", jobs))
-    return found | {sound: read[sound.path] for sound in to_read if isinstance(read[sound.path], Content)}
+        samples = _read(index.sample_of, same_date, jobs)
+        found = {path: entries[path].content for path in same_date if samples[path] == entries[path].content.sample}
+    sizes = {entry.stat.size for path, entry in entries.items() if path not in unchanged and path not in found}
+    to_read = {path: sound for path, sound in (same_date | changed).items() if path not in found} | {
+        path: sound for path, sound in new.items() if sound.stat.size in sizes}
+    read = _read(index.content_of, to_read, jobs)
+    return unchanged, found | {path: content for path, content in read.items() if isinstance(content, Content)}
 
 
-def _entries_without_content(paths: dict[Sound, str], entries: dict[str, Entry],
-                             contents: dict[Sound, Content]) -> dict[str, list[Entry]]:
+def _read(function: Callable, sounds: dict[str, Sound], jobs: int | None) -> dict[str, object]:
+    """Path → the result of a function of the file, or an error."""
+    found = dict(parallel.each(function, [sound.file for sound in sounds.values()], "Comparing", jobs))
+    return {path: found[sound.file] for path, sound in sounds.items()}
+
+
+def _entries_without_content(entries: dict[str, Entry], unchanged: set[str],
+                             contents: dict[str, Content]) -> dict[str, list[Entry]]:
     """digest → the entries whose path no longer has their content."""
-    current = {paths[sound]: content for sound, content in contents.items()}
     free = defaultdict(list)
     for path, entry in entries.items():
-        if current.get(path) != entry.content:
+        if path not in unchanged and contents.get(path) != entry.content:
             free[entry.content.digest].append(entry)
     return free
 
 
 def _best(candidates: list[Entry], sound: Sound) -> Entry:
     """Take the entry with the sound's file name, or the first one, from the candidates."""
-    best = next((entry for entry in candidates if entry.name.endswith(f"/{sound.path.name}")), candidates[0])
+    file = os.path.basename(sound.file)
+    best = next((entry for entry in candidates if entry.name.endswith(f"/{file}")), candidates[0])
     candidates.remove(best)
     return best
 

@@ -1,20 +1,22 @@
 """Preproc/: settings.json, skipped.csv and a .npy file for each melgram."""
 
 import csv
-import functools
 import io
+import math
 import os
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from numpy.lib import format as npy_format
+from tqdm import tqdm
 
 from audio_utils.audio.melgram import MelgramSettings
-from audio_utils.data import index, old_names
+from audio_utils.data import index, melgram_files, old_names, summary
 from audio_utils.data.checks import named
 from audio_utils.data.clips import Clips, one_hot
+from audio_utils.data.melgram_files import COMPUTE_AGAIN, SCRIPT, MelgramFiles
 from audio_utils.data.sounds import SPLITS, Skipped, class_of, visible
 from audio_utils.data.split import Grouping
 from audio_utils.runtime import safe_files
@@ -23,8 +25,6 @@ from audio_utils.runtime.errors import UserError
 PREPROC = Path("Preproc")
 SETTINGS, SKIPPED = "settings.json", "skipped.csv"
 MAX_MELGRAM_BYTES = 1 << 31  # settings for larger melgrams are a mistake, or damaged
-_SCRIPT = "preprocess_data.py"
-COMPUTE_AGAIN = f"run {_SCRIPT} --overwrite to compute the melgrams again (the split is kept)"
 
 
 # --- settings.json --------------------------------------------------------------------------------------------------
@@ -33,7 +33,7 @@ def read_settings(preproc: str | Path) -> tuple[MelgramSettings, dict]:
     """The MelgramSettings, and all of settings.json as a dictionary."""
     path = Path(preproc) / SETTINGS
     if not path.is_file():
-        raise UserError(f"{path}: does not exist; run {_SCRIPT} first.")
+        raise UserError(f"{path}: does not exist; run {SCRIPT} first.")
     values = safe_files.read_json(path, COMPUTE_AGAIN)
     settings = MelgramSettings.from_dict(values, path, COMPUTE_AGAIN)
     values["constants"] = _constants(values.get("constants", {}))
@@ -83,14 +83,15 @@ def melgram_path(preproc: str | Path, split: str, name: str) -> Path:
     return Path(preproc) / split / (name + ".npy")
 
 
-def find_melgrams(preproc: str | Path) -> dict[tuple[str, str], os.stat_result]:
-    """The melgrams that exist: {(split, name): os.stat_result}."""
-    found = {}
+def find_melgrams(preproc: str | Path) -> dict[tuple[str, str], int]:
+    """The melgrams that exist: {(split, name): size in bytes}."""
+    found, sizes = {}, {}
     for split in SPLITS:
         for folder in _folders(Path(preproc) / split):
             for entry in _scan(folder):
                 if entry.name.endswith(".npy") and not entry.name.startswith(".") and entry.is_file():
-                    found[split, f"{folder.name}/{entry.name[:-len('.npy')]}"] = entry.stat()
+                    size = entry.stat().st_size
+                    found[split, f"{folder.name}/{entry.name[:-len('.npy')]}"] = sizes.setdefault(size, size)
     return found
 
 
@@ -105,15 +106,7 @@ def _scan(folder: Path) -> list[os.DirEntry]:
 
 def melgram_file_bytes(settings: MelgramSettings) -> int:
     """The size of a melgram's .npy file."""
-    return len(_header(settings)) + settings.bytes
-
-
-@functools.lru_cache
-def _header(settings: MelgramSettings) -> bytes:
-    """The first bytes of a melgram's .npy file."""
-    file = io.BytesIO()
-    npy_format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": settings.shape})
-    return file.getvalue()
+    return len(melgram_files.header(settings)) + settings.bytes
 
 
 def write_melgram(path: Path, melgram: np.ndarray) -> None:
@@ -147,11 +140,11 @@ def used_melgrams(preproc: str | Path, split: str, settings: MelgramSettings) ->
     unknown = sorted(set(names) - set(used) - set(gone))
     folder, warnings = Path(preproc) / split, []
     if gone:
-        warnings.append(f"{named(gone)}: melgrams of sounds that are gone in {folder}/; left out; {_SCRIPT} --prune "
-                        "deletes them.")
+        warnings.append(f"{named(gone)}: the sound is gone, so its melgram is not used; {SCRIPT} --prune deletes such "
+                        "melgrams.")
     if unknown:
         warnings.append(f"{named(unknown)}: melgrams that the index does not have in {folder}/; left out; run "
-                        f"{_SCRIPT} again.")
+                        f"{SCRIPT} again.")
     return used, warnings
 
 
@@ -178,11 +171,12 @@ def write_skipped(preproc: str | Path, skipped: list[Skipped]) -> None:
 
 # --- Preproc/ → clips -----------------------------------------------------------------------------------------------
 
-def load(preproc: str | Path, split: str, settings: MelgramSettings,
-         class_names: list[str] | None = None) -> tuple[Clips, list[str]]:
+def load(preproc: str | Path, split: str, settings: MelgramSettings, class_names: list[str] | None = None,
+         max_bytes: float = math.inf) -> tuple[Clips, list[str]]:
     """All melgrams of a split as Clips, and a sentence about each file that can't be used.
 
-    class_names: the classes of a network, in its order; other classes are left out.
+    class_names: the classes of a network, in its order; other classes are left out. max_bytes: melgrams that take more
+    memory are only checked, and stay on disk.
     """
     folder = Path(preproc) / split
     names, warnings = used_melgrams(preproc, split, settings)
@@ -193,27 +187,45 @@ def load(preproc: str | Path, split: str, settings: MelgramSettings,
         warnings.append(f"{folder / unknown}/: is not a class of the network and is left out; to add it, {add}run "
                         "train_network.py --fresh.")
     names = [name for name in names if class_of(name) in index_of]
-    melgrams = np.empty((len(names), *settings.shape), np.float32)
-    good = []
+    load_melgrams = _check if len(names) * settings.bytes > max_bytes else _read
+    melgrams, good = load_melgrams(str(folder), names, settings, warnings)
+    return Clips(melgrams, one_hot([index_of[class_of(name)] for name in good], len(known)), good, known), warnings
+
+
+def _read(folder: str, names: list[str], settings: MelgramSettings, warnings: list[str]) -> tuple[np.ndarray, list]:
+    """The melgrams in one array, and the names of those that can be used; adds a sentence about each other one."""
+    melgrams, good = np.empty((len(names), *settings.shape), np.float32), []
     for name in names:
-        path = f"{folder}{os.sep}{name}.npy"  # a Path for each would take a fifth of the time
-        try:
-            _read_into(path, _header(settings), melgrams[len(good)])
+        if _try_to_read(melgrams[len(good)], folder, name, settings, warnings) is not None:
             good.append(name)
-        except UserError as error:
-            warnings.append(str(error))
-        except OSError as error:
-            warnings.append(f"{path}: can't be read ({error.strerror}).")
-    targets = one_hot([index_of[class_of(name)] for name in good], len(known))
-    return Clips(melgrams[:len(good)], targets, good, known), warnings
+    return melgrams[:len(good)], good
 
 
-def _read_into(path: str, header: bytes, melgram: np.ndarray) -> None:
-    """Fill `melgram` from a .npy that must begin with the bytes `header`: nothing is parsed or unpickled."""
-    with open(path, "rb", buffering=0) as file:
-        if os.fstat(file.fileno()).st_size != len(header) + melgram.nbytes:
-            raise UserError(f"{path}: is not a melgram of shape {melgram.shape}; run {_SCRIPT} again.")
-        if file.read(len(header)) != header or file.readinto(memoryview(melgram).cast("B")) < melgram.nbytes:
-            raise UserError(f"{path}: is not a melgram of shape {melgram.shape}; {COMPUTE_AGAIN}.")
-    if not np.isfinite(melgram.sum()):
-        raise UserError(f"{path}: contains NaN or infinite values; {COMPUTE_AGAIN}.")
+def _check(folder: str, names: list[str], settings: MelgramSettings,
+           warnings: list[str]) -> tuple[MelgramFiles, list[str]]:
+    """The same for melgrams that stay on disk: each is read once, for the check and for its summary."""
+    melgram, good, modified_ns = np.empty(settings.shape, np.float32), [], []
+
+    def summaries() -> Iterator[tuple]:
+        for name in tqdm(names, "Checking", unit=" clips", disable=None, leave=False, delay=2):
+            changed_ns = _try_to_read(melgram, folder, name, settings, warnings)
+            if changed_ns is not None:
+                good.append(name)
+                modified_ns.append(changed_ns)
+                yield summary.of(melgram)
+
+    found = np.fromiter(summaries(), summary.dtype(settings.mels))
+    return MelgramFiles(folder, good, settings, np.array(modified_ns, np.int64), found), good
+
+
+def _try_to_read(melgram: np.ndarray, folder: str, name: str, settings: MelgramSettings,
+                 warnings: list[str]) -> int | None:
+    """When the file was last changed; None, and one more warning, if it can't be used."""
+    path = melgram_files.melgram_path(folder, name)
+    try:
+        return melgram_files.read_into(melgram, path, melgram_files.header(settings))
+    except UserError as error:
+        warnings.append(str(error))
+    except OSError as error:
+        warnings.append(f"{path}: can't be read ({error.strerror}).")
+    return None

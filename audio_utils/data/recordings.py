@@ -4,47 +4,48 @@ A recording is identified by its digest and size, as in the tags of its clips; w
 share: "class/stem" for stem_s1.wav, stem_s2.wav and so on. Sounds of equal content are one recording too.
 """
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from pathlib import Path
 
 from audio_utils.audio import audio_io, tags
 from audio_utils.audio.audio_io import AudioInfo
-from audio_utils.data.index import Entry, Stat
-from audio_utils.data.sounds import Sound
+from audio_utils.data.index import Entry
+from audio_utils.data.sound import Sound
 from audio_utils.runtime.errors import UserError
 
 _CLIP = re.compile(r"(.+)_s(\d+)")  # the name of a clip, without extension
 
 
-def find_recordings(sounds: list[Sound], stats: dict[Sound, Stat], entries: dict[Sound, Entry],
-                    headers: dict[Path, AudioInfo], equal: Iterable[list[Sound]] = ()) -> dict[Sound, str]:
+def find_recordings(sounds: list[Sound], entries: dict[Sound, Entry], headers: dict[str, AudioInfo],
+                    equal: Iterable[list[Sound]] = ()) -> dict[Sound, str]:
     """Sound → recording, for the clips of recordings, and for a recording that is itself among the sounds.
 
     entries: of the index. Sounds that were once recognized as clips by their names remain clips if others are gone.
     headers: those that have been read already. equal: groups of new and other sounds with equal content.
     """
-    found = {sound: sound.recording or _known(sound, entries) for sound in sounds}
+    found = {sound: recording for sound in sounds if (recording := sound.recording or _known(sound, entries))}
     for name, clips in _series(sounds):
-        if not all(found[clip] for clip in clips) and _have_one_rate(clips, headers):
-            others = {found[clip] for clip in clips} - {""}
+        if not all(clip in found for clip in clips) and _have_one_rate(clips, headers):
+            others = {found[clip] for clip in clips if clip in found}
             recording = others.pop() if len(others) == 1 else name
-            found |= {clip: found[clip] or recording for clip in clips}
-    found |= _originals([sound for sound in sounds if not found[sound]], set(found.values()), stats, entries)
-    for first, *others in equal:
-        recording = max(found[sound] for sound in (first, *others)) or _identity(first, stats[first].size,
-                                                                                 entries.get(first))
-        found |= {sound: found[sound] or recording for sound in (first, *others)}
+            found |= {clip: found.get(clip) or recording for clip in clips}
+    if found:
+        found |= _originals([sound for sound in sounds if sound not in found], set(found.values()), entries)
+    for group in equal:
+        recording = max(found.get(sound, "") for sound in group) or _identity(group[0], entries.get(group[0]))
+        found |= {sound: found.get(sound) or recording for sound in group}
     return {sound: recording for sound, recording in found.items() if recording}
 
 
 def _known(sound: Sound, entries: dict[Sound, Entry]) -> str:
     """The recording of a sound in the index, if it is the sound itself, or if the name of the clip still agrees."""
-    clip, entry = _CLIP.fullmatch(sound.path.stem), entries.get(sound)
+    entry = entries.get(sound)
     if not entry or not entry.recording:
         return ""
+    clip = _CLIP.fullmatch(sound.stem)
     is_itself = entry.recording == f"{entry.content.digest}-{entry.stat.size}"
     return entry.recording if is_itself or (clip and entry.recording.endswith(f"/{clip[1]}")) else ""
 
@@ -56,7 +57,7 @@ def _series(sounds: list[Sound]) -> Iterator[tuple[str, list[Sound]]]:
 
     In the user's own split, clips of the same name in two folders belong to two recordings.
     """
-    clips = [sound for sound in sounds if not sound.copy_of and _CLIP.fullmatch(sound.path.stem)]
+    clips = [sound for sound in sounds if not sound.copy_of and _CLIP.fullmatch(sound.stem)]
     for series in _grouped(clips, _name_of_recording):
         parts = [series] if _is_complete(series) else _grouped(series, lambda sound: sound.split)
         for part in filter(_is_complete, parts):
@@ -72,42 +73,41 @@ def _grouped(sounds: list[Sound], key: Callable[[Sound], object]) -> list[list[S
 
 
 def _name_of_recording(sound: Sound) -> tuple[str, str, str]:
-    return sound.class_name, _CLIP.fullmatch(sound.path.stem)[1], sound.path.suffix
+    return sound.class_name, _CLIP.fullmatch(sound.stem)[1], os.path.splitext(sound.file)[1]
 
 
 def _is_complete(clips: list[Sound]) -> bool:
     """Whether clips are numbered 1, 2 … without a gap, all without leading zeros or all with equally many digits."""
-    numbers = [_CLIP.fullmatch(clip.path.stem)[2] for clip in clips]
+    numbers = [_CLIP.fullmatch(clip.stem)[2] for clip in clips]
     count, digits = len(numbers), len(numbers[0])
     return count > 1 and set(numbers) in ({f"{i}" for i in range(1, count + 1)},
                                           {f"{i:0{digits}}" for i in range(1, count + 1)})
 
 
-def _have_one_rate(clips: Iterable[Sound], headers: dict[Path, AudioInfo]) -> bool:
+def _have_one_rate(clips: Iterable[Sound], headers: dict[str, AudioInfo]) -> bool:
     """Whether the clips that can be read have the same sample rate."""
     rates = set()
     for clip in clips:
         with suppress(UserError):
-            rates.add((headers.get(clip.path) or audio_io.info(clip.path)).rate)
+            rates.add((headers.get(clip.file) or audio_io.info(clip.file)).rate)
     return len(rates) <= 1
 
 
 # --- the recordings themselves --------------------------------------------------------------------------------------
 
-def _originals(sounds: list[Sound], recordings: set[str], stats: dict[Sound, Stat],
-               entries: dict[Sound, Entry]) -> dict[Sound, str]:
+def _originals(sounds: list[Sound], recordings: set[str], entries: dict[Sound, Entry]) -> dict[Sound, str]:
     """The sounds that are themselves one of these recordings, found by size and digest."""
     sizes = {int(recording.rpartition("-")[2]) for recording in recordings if recording and "/" not in recording}
-    found = {sound: _identity(sound, stats[sound].size, entries.get(sound))
-             for sound in sounds if stats[sound].size in sizes}
+    found = {sound: _identity(sound, entries.get(sound)) for sound in sounds if sound.stat.size in sizes}
     return {sound: recording for sound, recording in found.items() if recording in recordings}
 
 
-def _identity(sound: Sound, size: int, entry: Entry | None) -> str:
+def _identity(sound: Sound, entry: Entry | None) -> str:
     """The digest and size of a sound; from the index, if it contains the digest."""
+    size = sound.stat.size
     if entry and entry.recording.endswith(f"-{size}"):
         return entry.recording
     digest = entry.content.digest if entry else ""
     with suppress(OSError):
-        return f"{digest if digest and '-' not in digest else tags.digest_of(sound.path)}-{size}"
+        return f"{digest if digest and '-' not in digest else tags.digest_of(sound.file)}-{size}"
     return ""

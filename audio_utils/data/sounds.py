@@ -1,21 +1,18 @@
-"""The sounds of Samples/.
-
-A sound is named by its class and its file, `class/file.wav`, in every split and in every report.
-"""
+"""Find the sounds of Samples/, and which of them are augmented copies."""
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from audio_utils.audio import audio_io, tags
 from audio_utils.audio.tags import Step
+from audio_utils.data.index import USED, Entry
+from audio_utils.data.sound import SPLITS, Skipped, Sound, Stat
 from audio_utils.runtime.errors import UserError
 
 SAMPLES = Path("Samples")
-SPLITS = ("Train", "Val", "Test")  # Val: only in the user's own split
 AUGMENTED = re.compile(r"_aug[1-9]\d*(?=_|$)")  # in the names of the copies that augment_data.py writes
 
 _FOLDERS = {"train": "Train", "val": "Val", "valid": "Val", "validation": "Val", "test": "Test"}  # in an own split
@@ -33,33 +30,6 @@ _NOT_AUDIO = {f".{each}" for each in """
     py pyc ipynb sh bat ps1 r m js md5 sha1 sha256 sfv lnk url""".split()}
 
 
-class Sound(NamedTuple):
-    """One file of Samples/."""
-    class_name: str
-    path: Path
-    split: str | None = None  # one of SPLITS in the user's own split
-    copy_of: str | None = None  # name of the recording of which it is an augmented copy; it may no longer exist
-    by_name: bool = False  # it is a copy by its name alone, without a tag
-    recording: str = ""  # that it was cut or rendered from, by its tag: `tags.first_recording`
-
-    @property
-    def name(self) -> str:
-        return f"{self.class_name}/{self.path.name}"
-
-
-class Skipped(NamedTuple):
-    """A file or folder that is not used."""
-    path: Path
-    reason: str  # what follows its name in a sentence: "is empty; replace or remove it"
-
-    @classmethod
-    def of(cls, path: Path, sentence: str) -> "Skipped":
-        """From a sentence that begins with the path, or with that of another file."""
-        start = f"{path}: "
-        name, _, reason = (path, "", sentence[len(start):]) if sentence.startswith(start) else sentence.partition(": ")
-        return cls(Path(name), reason.rstrip("."))
-
-
 def class_of(name: str) -> str:
     """The class in the name of a sound, "class/file.wav"."""
     return name.rpartition("/")[0]
@@ -67,12 +37,14 @@ def class_of(name: str) -> str:
 
 # --- folders --------------------------------------------------------------------------------------------------------
 
-def find_sounds(samples: str | Path) -> tuple[list[Sound], list[Skipped]]:
+def find_sounds(samples: str | Path,
+                entry_of: Callable[[str], Entry | None] = lambda _: None) -> tuple[list[Sound], list[Skipped]]:
     """All sounds of the class folders, sorted by name, and the files and folders that are not used.
 
     If `samples` contains exactly the folders Train and Test, and perhaps Val, Valid or Validation (in any case), each
     with class folders, they are the user's own split. Hidden files, folders of the system (__MACOSX), annotations, text
     and pictures are ignored silently.
+    entry_of: file → its index.Entry, or None; a file that has not changed and had no tag is not opened.
     Raises UserError if there is no sound.
     """
     samples = Path(samples)
@@ -81,15 +53,16 @@ def find_sounds(samples: str | Path) -> tuple[list[Sound], list[Skipped]]:
     skipped = []
     own = _own_split(samples)
     if own:
-        sounds = [sound for split, folder in own.items() for sound in _find_in_classes(folder, split, skipped)]
+        sounds = [sound for split, folder in own.items()
+                  for sound in _find_in_classes(folder, split, skipped, entry_of)]
         sounds = _without_untrained(sounds, own, skipped)
     else:
-        sounds = _find_in_classes(samples, None, skipped)
+        sounds = _find_in_classes(samples, None, skipped, entry_of)
     if not sounds:
         why = next((f" ({each.path.name} {each.reason})" for each in skipped if each.reason != _NO_SOUND), "")
         raise UserError(f"{samples}/: contains no folder with sounds{why}; create one for each class and put its "
                         "sounds there.")
-    return mark_copies(sounds), skipped
+    return mark_copies(sounds, entry_of), skipped
 
 
 def visible(folder: Path) -> list[Path]:
@@ -137,17 +110,19 @@ def _is_folder(entry: os.DirEntry) -> bool:
     return False
 
 
-def _find_in_classes(folder: Path, split: str | None, skipped: list[Skipped]) -> list[Sound]:
+def _find_in_classes(folder: Path, split: str | None, skipped: list[Skipped],
+                     entry_of: Callable[[str], Entry | None]) -> list[Sound]:
     sounds = []
     for entry in _entries(folder):
         if _is_folder(entry):
-            sounds += _find_in_class(Path(entry), split, skipped)
+            sounds += _find_in_class(Path(entry), split, skipped, entry_of)
         elif may_be_audio(entry.name):
             skipped.append(Skipped(Path(entry), "is not in a class folder and is not used; move it into one"))
     return sounds
 
 
-def _find_in_class(folder: Path, split: str | None, skipped: list[Skipped]) -> list[Sound]:
+def _find_in_class(folder: Path, split: str | None, skipped: list[Skipped],
+                   entry_of: Callable[[str], Entry | None]) -> list[Sound]:
     try:
         entries = _entries(folder)
     except OSError as error:
@@ -159,14 +134,26 @@ def _find_in_class(folder: Path, split: str | None, skipped: list[Skipped]) -> l
         if _is_folder(entry):
             skipped.append(Skipped(Path(entry), "is a folder inside a class and is not used; move its sounds up into "
                                                 "the class folder"))
-        elif entry.is_symlink() and not os.path.exists(entry):
-            skipped.append(Skipped(Path(entry), "is a link to a file that does not exist; fetch the file (git annex "
-                                                "get), or remove the link"))
-        elif may_be_audio(entry.name):
-            sounds.append(Sound(folder.name, Path(entry), split))
+        elif (is_audio := may_be_audio(entry.name)) or entry.is_symlink():
+            file = f"{folder}{os.sep}{entry.name}"
+            stat = _stat_of(entry, entry_of(file), skipped)
+            if stat and is_audio:
+                sounds.append(Sound(folder.name, file, split, stat=stat))
     if not sounds:
         skipped.append(Skipped(folder, _NO_SOUND))
     return sounds
+
+
+def _stat_of(entry: os.DirEntry, known: Entry | None, skipped: list[Skipped]) -> Stat | None:
+    """The status of a file, the same object as in the index if equal; None if it is gone or a link to nothing."""
+    try:
+        stat = Stat.from_result(entry.stat())
+    except OSError as error:
+        skipped.append(Skipped(Path(entry), "is a link to a file that does not exist; fetch the file (git annex get), "
+                                            "or remove the link" if entry.is_symlink() else
+                                            f"{error.strerror}; check the file"))
+        return None
+    return known.stat if known and known.stat == stat else stat
 
 
 def may_be_audio(name: str) -> bool:
@@ -194,31 +181,44 @@ def require_classes(class_names: Iterable[str], folder: str | Path) -> None:
 
 # --- augmented copies -----------------------------------------------------------------------------------------------
 
-def mark_copies(sounds: list[Sound]) -> list[Sound]:
+def mark_copies(sounds: list[Sound], entry_of: Callable[[str], Entry | None] = lambda _: None) -> list[Sound]:
     """The sounds, with `recording` from their tags, and with `copy_of` and `by_name` of augmented copies.
 
     Files tagged by augment_data.py are copies. Without a tag (it was written by an older version) a file named _aug<N>
     is a copy only if its recording is there, with the same sample rate and channel count.
     """
-    paths = {sound.name: sound.path for sound in sounds}
-    parents, by_name, lost, recordings = {}, set(), {}, {}
-    for sound in sounds:
-        steps, parent = tags.read(sound.path), parent_of(sound.name)
-        recordings[sound.path] = tags.first_recording(steps)
+    candidates = [(sound, steps, parent) for sound in sounds for steps in [_steps(sound, entry_of(sound.file))]
+                  for parent in [parent_of(sound.name) if "_aug" in sound.file else None] if steps or parent]
+    if not candidates:
+        return sounds
+    files = {sound.name: sound.file for sound in sounds}
+    parents, by_name, lost, recordings = {}, set(), {}, {}  # keys: files
+    for sound, steps, parent in candidates:
+        recordings[sound.file] = tags.first_recording(steps) if steps else ""
         if step := tags.copied(steps):
             source = f"{sound.class_name}/{step.source}"
-            candidates = [source, parent] if steps[0].tool == tags.AUGMENT else [parent, source]  # or a copy was split
-            parents[sound.path] = next((name for name in candidates if name in paths), source)
-            if parents[sound.path] not in paths:
-                lost[sound.path] = step
-        elif parent in paths and _may_be_named_copy(steps) and is_same_format(sound.path, paths[parent]):
-            parents[sound.path] = parent
-            by_name.add(sound.path)
+            names = [source, parent] if steps[0].tool == tags.AUGMENT else [parent, source]  # or a copy was split
+            parents[sound.file] = next((name for name in names if name in files), source)
+            if parents[sound.file] not in files:
+                lost[sound.file] = step
+        elif parent in files and _may_be_named_copy(steps) and is_same_format(sound.file, files[parent]):
+            parents[sound.file] = parent
+            by_name.add(sound.file)
     parents |= _find_by_content(lost, sounds)
-    chains = {sound.name: parents[sound.path] for sound in sounds if sound.path in parents}
-    sounds = [sound._replace(recording=recordings[sound.path]) if recordings[sound.path] else sound for sound in sounds]
-    return [sound._replace(copy_of=_recording(chains, parents[sound.path]), by_name=sound.path in by_name)
-            if sound.path in parents else sound for sound in sounds]
+    chains = {sound.name: parents[sound.file] for sound in sounds if sound.file in parents}
+
+    def marked(sound: Sound) -> Sound:
+        if sound.file in parents:
+            sound = sound._replace(copy_of=_recording(chains, parents[sound.file]), by_name=sound.file in by_name)
+        return sound._replace(recording=recordings[sound.file]) if recordings.get(sound.file) else sound
+
+    return [marked(sound) for sound in sounds]
+
+
+def _steps(sound: Sound, entry: Entry | None) -> tuple[Step, ...]:
+    """The steps in a file's tag. If its melgram is newer, the entry shows whether it has a tag."""
+    is_known = entry and entry.stat == sound.stat and entry.status == USED and entry.settings
+    return () if is_known and not entry.copy_of and entry.recording == "" else tags.read(sound.file)
 
 
 def _may_be_named_copy(steps: tuple[Step, ...]) -> bool:
@@ -242,7 +242,7 @@ def parent_of(name: str) -> str | None:
     return class_name + slash + stem[:found[-1].start()] + stem[found[-1].end():] + extension if found else None
 
 
-def is_same_format(path: Path, other: Path) -> bool:
+def is_same_format(path: str | Path, other: str | Path) -> bool:
     """Whether two files have the same sample rate and channel count, or one of them is no audio."""
     try:
         one, two = audio_io.info(path), audio_io.info(other)
@@ -251,16 +251,15 @@ def is_same_format(path: Path, other: Path) -> bool:
     return (one.rate, one.channels) == (two.rate, two.channels)
 
 
-def _find_by_content(lost: dict[Path, Step], sounds: list[Sound]) -> dict[Path, str]:
-    """Path of a copy → recording, of recordings that were moved or renamed after they were copied."""
+def _find_by_content(lost: dict[str, Step], sounds: list[Sound]) -> dict[str, str]:
+    """File of a copy → recording, of recordings that were moved or renamed after they were copied."""
     wanted = {(step.size, step.digest) for step in lost.values()}
     sizes, names = {size for size, _ in wanted}, {}
     for sound in sounds if wanted else ():
-        with suppress(OSError):
-            size = os.stat(sound.path).st_size
-            if size in sizes:
-                names[size, tags.digest_of(sound.path)] = sound.name
-    return {path: names[step.size, step.digest] for path, step in lost.items() if (step.size, step.digest) in names}
+        if sound.stat.size in sizes:
+            with suppress(OSError):
+                names[sound.stat.size, tags.digest_of(sound.file)] = sound.name
+    return {file: names[step.size, step.digest] for file, step in lost.items() if (step.size, step.digest) in names}
 
 
 def _recording(parents: dict[str, str], name: str) -> str:

@@ -5,13 +5,14 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 
-from audio_utils.data.sounds import AUGMENTED, Sound, class_of
+from audio_utils.data.sound import Sound, stem_of
+from audio_utils.data.sounds import AUGMENTED, class_of
 from audio_utils.runtime.errors import UserError
 
 MIN_GROUPS = 5  # of a class; with fewer, a split by groups leaves too few of them for training or testing
@@ -47,13 +48,11 @@ class Grouping:
     def of(self, name: str) -> str:
         """The group of a sound; files that differ only in the extension are in the same group."""
         group = self._by_name(name)
-        return self._merged.get(group, group)
+        return self._merged.get(group, group) if self.recordings else group
 
     def _by_name(self, name: str) -> str:
         class_name, _, file = (name if self.copy_of is None else self.copy_of.get(name, name)).rpartition("/")
-        dot = file.rfind(".")
-        stem = file[:dot] if 0 < dot < len(file) - 1 else file  # Path(file).stem takes six times as long
-        stem = AUGMENTED.sub("", stem) if self.copy_of is None else stem
+        stem = stem_of(file) if self.copy_of is not None else AUGMENTED.sub("", stem_of(file))
         found = re.search(self.group_by, stem) if self.group_by else None
         if not found:
             return f"{class_name}/{stem}"
@@ -104,9 +103,9 @@ def split_sounds(sounds: list[Sound], assigned: dict[str, str], fraction: float,
         held_out = {group for sound, group in zip(sounds, groups, strict=True) if sound.split != "Train"}
         return [None if sound.copy_of and group in held_out else sound.split
                 for sound, group in zip(sounds, groups, strict=True)]
-    held_out = hold_out([sound.name for sound in sounds], {name: split == "Test" for name, split in assigned.items()},
-                        fraction, seed, grouping)
-    return [{True: "Test", False: "Train", None: None}[held_out[sound.name]] for sound in sounds]
+    names = [sound.name for sound in sounds]
+    held_out = hold_out(names, {name: split == "Test" for name, split in assigned.items()}, fraction, seed, grouping)
+    return [{True: "Test", False: "Train", None: None}[held_out[name]] for name in names]
 
 
 def hold_out(names: Iterable[str], assigned: dict[str, bool], fraction: float, seed: int,
@@ -118,44 +117,56 @@ def hold_out(names: Iterable[str], assigned: dict[str, bool], fraction: float, s
     assigned: name → bool of the sounds that are assigned already; they stay, and the rest of their group follows.
     Returns name → True if held out, False if not, None for an augmented copy of a sound that is held out.
     """
-    groups = defaultdict(list)
-    for name in names:
-        if not grouping.is_copy(name):
-            groups[grouping.of(name)].append(name)
+    group_of = {name: grouping.of(name) for name in names}
+    tested = [name for name in group_of if not grouping.is_copy(name)]
     assigned_groups = defaultdict(bool)
     for name, is_held_out in assigned.items():
-        assigned_groups[grouping.of(name)] |= is_held_out
+        assigned_groups[group_of.get(name) or grouping.of(name)] |= is_held_out
     held_out = {group for group, is_held_out in assigned_groups.items() if is_held_out}
-    _fill(held_out, assigned_groups, groups, fraction, seed)
+    count, sizes = Counter(), {}
+    for name in tested:
+        group = group_of[name]
+        if group not in assigned_groups:
+            sizes[group] = _one_more(sizes.get(group, ()), class_of(name))
+        elif group in held_out:
+            count[class_of(name)] += 1
+    _fill(held_out, sizes, Counter(map(class_of, tested)), count, fraction, seed)
 
-    def decide(name: str) -> bool | None:
-        in_held_out_group = grouping.of(name) in held_out
+    def decide(name: str, group: str) -> bool | None:
         if grouping.is_copy(name):
-            return None if in_held_out_group else False
-        return assigned.get(name, in_held_out_group)
+            return None if group in held_out else False
+        return assigned.get(name, group in held_out)
 
-    return {name: decide(name) for name in names}
+    return {name: decide(name, group) for name, group in group_of.items()}
 
 
-def _fill(held_out: set[str], assigned: dict[str, bool], groups: dict[str, list[str]], fraction: float,
-          seed: int) -> None:
-    """Add to `held_out` the unassigned groups that bring every class closest to its target count."""
-    sizes = {group: Counter(map(class_of, members)) for group, members in groups.items()}
-    totals = sum(sizes.values(), Counter())
+@lru_cache(1 << 14)
+def _one_more(size: tuple[tuple[str, int], ...], class_name: str) -> tuple[tuple[str, int], ...]:
+    """The size of a group, ((class, number of sounds), …), with one more; cached, so groups of equal size share it."""
+    counts = dict(size)
+    return tuple((counts | {class_name: counts.get(class_name, 0) + 1}).items())
+
+
+def _fill(held_out: set[str], sizes: dict[str, tuple[tuple[str, int], ...]], totals: Counter, count: Counter,
+          fraction: float, seed: int) -> None:
+    """Add to `held_out` the unassigned groups that bring every class closest to its target count.
+
+    sizes: group → ((class, number of sounds), …), of the unassigned groups. totals, count: class → number of sounds,
+    of all and of those that are held out already.
+    """
     target = {name: max(1, round(total * fraction)) if total > 1 and fraction else 0 for name, total in totals.items()}
-    count = sum((sizes[group] for group in held_out if group in sizes), Counter())
-    candidates = sorted((group for group in groups if group not in assigned), key=lambda group: _hash(group, seed))
+    candidates = sorted(sizes, key=lambda group: _hash(group, seed))
 
     def gain(group: str) -> int:  # the decrease of the squared distance to the target
         return sum((count[name] - target[name]) ** 2 - (count[name] + n - target[name]) ** 2
-                   for name, n in sizes[group].items())
+                   for name, n in sizes[group])
 
     def take(group: str) -> None:
         held_out.add(group)
-        count.update(sizes[group])
+        count.update(dict(sizes[group]))
 
     def leaves_some(group: str) -> bool:  # of each class, to train on
-        return all(count[name] + n < totals[name] for name, n in sizes[group].items())
+        return all(count[name] + n < totals[name] for name, n in sizes[group])
 
     for group in candidates:
         if gain(group) > 0 and leaves_some(group):
@@ -163,7 +174,7 @@ def _fill(held_out: set[str], assigned: dict[str, bool], groups: dict[str, list[
     for name in sorted(totals):  # with large groups, a class may have none held out yet
         if target[name] and not count[name]:
             fitting = [group for group in candidates
-                       if group not in held_out and name in sizes[group] and leaves_some(group)]
+                       if group not in held_out and name in dict(sizes[group]) and leaves_some(group)]
             if fitting:
                 take(max(fitting, key=gain))
 

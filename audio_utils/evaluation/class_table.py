@@ -7,6 +7,7 @@ import numpy as np
 
 from audio_utils.evaluation import intervals
 from audio_utils.evaluation.metrics import Evaluation
+from audio_utils.evaluation.thresholds import KINDS
 
 SCORES = ("precision", "recall", "f1", "auc")  # of a class; their means are the macro scores
 
@@ -26,11 +27,14 @@ def class_table(evaluation: Evaluation, scores: dict[str, Any], training: dict[s
 def threshold_rows(class_names: list[str], scores: dict[str, Any]) -> list[dict[str, Any]]:
     """A row for each class: its name, the clips of it that its thresholds were chosen from, and the results at each.
 
-    A result is None if there is no such threshold. scores: as in scores.json; without thresholds, there are no rows.
+    A result is None if there is no such threshold. It also contains whether the threshold "rejects" any prediction: the
+    probability of the most probable of n classes is at least 1 / n.
+    scores: as in scores.json; without thresholds, there are no rows.
     """
-    return [{"name": name, "positives": scores["thresholds"]["classes"][name]["positives"],
-             **scores["classes"][name]["thresholds"]}
-            for name in class_names if "thresholds" in scores["classes"][name]]
+    lowest = 1 / len(scores["classes"])
+    return [{"name": name, "positives": scores["thresholds"]["classes"][name]["positives"], **at,
+             **{kind: at[kind] and at[kind] | {"rejects": at[kind]["threshold"] > lowest} for kind in KINDS.values()}}
+            for name in class_names for at in [scores["classes"][name].get("thresholds")] if at]
 
 
 def auc_dots(rows: list[dict[str, Any]]) -> dict[str, Any]:

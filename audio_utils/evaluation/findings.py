@@ -31,7 +31,7 @@ class Findings(NamedTuple):
     occlusion: Callable[[np.ndarray, int], list[np.ndarray]] | None = None  # indices of clips, frames → occlusion maps
     grouping: Grouping | None = None  # of the sounds, None if unknown
     source: str = ""  # of the clips, such as "all sounds of birds/"; "" for Test and for cross-validation
-    warning: str = ""  # a reason why the scores are too high
+    warning: str = ""  # a reason why the scores are too high, such as clips of Test that were trained on
     folds: dict[str, Evaluation] | None = None  # of cross-validation: fold → its part of the evaluation
     fold_rule: str = ""  # FOLDS of train_network.py
     learning_curve: dict[str, Any] | None = None  # learning_curve/scores.json, if it belongs to this network
@@ -69,8 +69,8 @@ def training_names(sounds: list[Sound], preproc: Path, findings: Findings) -> li
 
 def find_shared(findings: Findings, sounds: list[Sound], training: list[str], preproc: Path) -> next_steps.Shared:
     """Whether clips of one recording are, or may be, among both the test and the training files."""
-    if findings.source or findings.warning:
-        return next_steps.Shared(findings.warning)
+    if findings.source:
+        return next_steps.Shared()
     entries = index.read(preproc)[0].values() if index.exists(preproc) else ()
     known = {split: {each.name: each.recording for each in (*sounds, *entries)
                      if each.recording and each.split in (split, None)} for split in ("Train", "Test")}

@@ -5,7 +5,10 @@ import numpy as np
 RESAMPLES = 1000  # of the bootstrap
 MAX_BINS = 10  # of confidence
 MIN_BIN_FILES = 10  # fewer give an interval that is too wide
+MIN_CALIBRATION_FILES = 50  # fewer can't show that a network is well calibrated
+OVERCONFIDENT = "Overconfident"  # a result of `calibration`
 _CHUNK = 50  # resamples computed together; bounds the memory
+_ROUNDING = 1e-9  # of an AUC
 
 
 def wilson(correct: int, count: int) -> tuple[float, float]:
@@ -31,16 +34,28 @@ def auc_interval(auc: float, positives: int, negatives: int) -> tuple[float, flo
     return brentq(excess, 0, inside), brentq(excess, inside, 1)
 
 
-def bootstrap(labels: np.ndarray, probabilities: np.ndarray, resamples: int = RESAMPLES,
-              seed: int = 1) -> tuple[float, float]:
+def macro_auc_interval(labels: np.ndarray, probabilities: np.ndarray, resamples: int = RESAMPLES,
+                       seed: int = 1) -> tuple[float, float]:
     """The 95% interval of the macro AUC: percentiles over resamples of the clips (Efron and Tibshirani 1993).
 
-    Resampling is stratified by class, as in pROC (Robin et al. 2011), so no class is ever empty.
+    Resampling is stratified by class, as in pROC (Robin et al. 2011), so no class is ever empty. If all resamples have
+    the same macro AUC, as those of perfectly separated classes have, the percentiles would show no uncertainty; then
+    the ends are the means of those of the classes, as if these were perfectly correlated.
     labels: int (clips,). probabilities: (clips, classes).
     """
     rng = np.random.default_rng(seed)
-    aucs = [macro_aucs(resample(labels, _CHUNK, rng), labels, probabilities) for _ in range(0, resamples, _CHUNK)]
-    return tuple(np.percentile(np.concatenate(aucs)[:resamples], (2.5, 97.5)))
+    aucs = np.concatenate([macro_aucs(resample(labels, _CHUNK, rng), labels, probabilities)
+                           for _ in range(0, resamples, _CHUNK)])[:resamples]
+    if np.ptp(aucs) > _ROUNDING:
+        return tuple(np.percentile(aucs, (2.5, 97.5)))
+    return tuple(np.mean([_interval_of_class(labels == label, probabilities[:, label]) for label in np.unique(labels)],
+                         axis=0))
+
+
+def _interval_of_class(positive: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
+    """The interval of one class's AUC; positive: bool (clips,). scores: (clips,)."""
+    auc = weighted_aucs(np.ones((len(scores), 1), np.float32), positive, scores)[0]
+    return auc_interval(auc, positive.sum(), (~positive).sum())
 
 
 def resample(labels: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
@@ -68,6 +83,14 @@ def weighted_aucs(weights: np.ndarray, positive: np.ndarray, scores: np.ndarray)
     lower = np.cumsum(np.concatenate([np.zeros_like(weights[:1]), weights[~positive][order]]), axis=0)
     below = sum(lower[np.searchsorted(ranked, scores[positive], side)] for side in ("left", "right"))
     return np.einsum("cr,cr->r", weights[positive], below, dtype=np.float64) / (2 * positive.sum() * (~positive).sum())
+
+
+def calibration(confidence: np.ndarray, correct: np.ndarray) -> str:
+    """The mean confidence compared with the interval of the accuracy, as one or a few words; arguments as below."""
+    low, high = wilson(correct.sum(), len(correct))
+    if not low <= confidence.mean() <= high:
+        return OVERCONFIDENT if confidence.mean() > high else "Underconfident"
+    return "Well calibrated" if len(correct) >= MIN_CALIBRATION_FILES else "Too few files to judge the calibration"
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, float]:

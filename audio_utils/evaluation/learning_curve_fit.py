@@ -27,6 +27,7 @@ TRAINING_SPREAD = 0.1  # assumed relative standard deviation of the error betwee
 FACTOR = 2  # of the training clips, for the prediction; a larger one would rely more on the shape of the curve
 MIN_SIZES = 3
 MIN_GAIN, SMALL_GAIN, NARROW_INTERVAL = 0.001, 0.01, 0.1  # of the accuracy
+_UNCLEAR = "can't show whether more training clips would help"
 _MAX_COUNT = 10 ** 9  # clips; a larger number is not one of ours
 _REMEDY = "run train_network.py --learning-curve --fresh"
 _EXPONENTS = np.linspace(0.1, 1, 10)  # Hestness et al. found 0.07 to 0.35, Cortes et al. 0.5 to 1
@@ -102,9 +103,9 @@ def finding(scores: dict[str, Any]) -> str:
     validation = f"{count:,} validation clip{'s' * (count != 1)}"
     fitted = fit_scores(scores)
     if not last["mistakes"]:
-        return f"All {validation} are correct; they can't show whether more training clips would help"
+        return f"All {validation} are correct; they {_UNCLEAR}"
     if not fitted:
-        return f"{len(scores['sizes'])} sizes of the training set can't show whether more training clips would help"
+        return f"{len(scores['sizes'])} sizes of the training set {_UNCLEAR}"
     median, low, high = np.minimum(fitted.gain(), 1 - last["accuracy"])
     twice = f"{FACTOR * last['clips']:,} instead of {last['clips']:,}"
     raised = f"raise the validation accuracy of {last['accuracy']:.1%} by"
@@ -112,7 +113,7 @@ def finding(scores: dict[str, Any]) -> str:
         return f"More training clips would help: {twice} would {raised} about {_points(median)} ({_range(low, high)})"
     if high < SMALL_GAIN and np.ptp(intervals.wilson(last["mistakes"], count)) < NARROW_INTERVAL:
         return f"More training clips would hardly help: {twice} would {raised} at most {_points(max(MIN_GAIN, high))}"
-    unclear = f"{validation} can't show whether more training clips would help"
+    unclear = f"{validation} {_UNCLEAR}"
     return unclear if high < SMALL_GAIN else f"{unclear}: {twice} may {raised} {_range(low, high)} percentage points"
 
 
@@ -146,11 +147,11 @@ def plot(path: str | Path, scores: dict[str, Any]) -> None:
 
 
 def draw_accuracy(axes: "Axes", scores: dict[str, Any]) -> None:
-    """The accuracy of each training with its 95% interval, and the fitted curves."""
+    """The accuracy of each training with its 95% interval, and the fitted curves if they support a prediction."""
     sizes = scores["sizes"]
     clips, accuracy = (np.array([each[key] for each in sizes]) for key in ("clips", "accuracy"))
     low, high = np.transpose([each["accuracy_interval"] for each in sizes])
-    fitted = fit_scores(scores)
+    fitted = fit_scores(scores) if _UNCLEAR not in finding(scores) else None
     if fitted:
         grid = np.geomspace(clips[0], FACTOR * clips[-1], 100)
         low_curve, median, high_curve = np.percentile(1 - fitted.error(grid / clips[-1]), (2.5, 50, 97.5), axis=0)

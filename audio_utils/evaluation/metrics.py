@@ -55,7 +55,22 @@ class Evaluation(NamedTuple):
     @property
     def accuracy(self) -> float:
         """The fraction of clips whose most probable class is the true one."""
-        return float((self.predicted == self.labels).mean())
+        return float(self.correct.mean())
+
+    @property
+    def accuracy_interval(self) -> tuple[float, float]:
+        """The 95% interval of the accuracy."""
+        return intervals.wilson(self.correct.sum(), len(self.labels))
+
+    @property
+    def correct(self) -> np.ndarray:
+        """bool (clips,): whether the most probable class of each clip is the true one."""
+        return self.predicted == self.labels
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """float32 (clips,): the probability of the most probable class of each clip."""
+        return self.probabilities.max(axis=1)
 
     @property
     def predicted(self) -> np.ndarray:
@@ -72,8 +87,8 @@ class Evaluation(NamedTuple):
     @property
     def mistakes(self) -> np.ndarray:
         """The indices of the clips with a wrong prediction, the most confident first."""
-        wrong = np.flatnonzero(self.predicted != self.labels)
-        return wrong[np.argsort(-self.probabilities[wrong].max(axis=1), kind="stable")]
+        wrong = np.flatnonzero(~self.correct)
+        return wrong[np.argsort(-self.confidence[wrong], kind="stable")]
 
 
 def roc_curves(evaluation: Evaluation) -> dict[str, RocCurve]:
@@ -112,9 +127,10 @@ def score(evaluation: Evaluation, curves: dict[str, RocCurve]) -> dict[str, Any]
                       "mistakes": int(files[i] - correct[i]),
                       **precision_recall_f1(correct[i], confusion[:, i].sum(), files[i])}
                for i, name in enumerate(evaluation.class_names)}
-    return {"accuracy": evaluation.accuracy, "accuracy_interval": intervals.wilson(correct.sum(), files.sum()),
+    return {"accuracy": evaluation.accuracy, "accuracy_interval": evaluation.accuracy_interval,
             "macro_auc": _mean(aucs),
-            "macro_auc_interval": intervals.bootstrap(evaluation.labels, evaluation.probabilities) if aucs else None,
+            "macro_auc_interval":
+                intervals.macro_auc_interval(evaluation.labels, evaluation.probabilities) if aucs else None,
             **{f"macro_{kind}": _mean([each[kind] or 0 for each in classes.values() if each["files"]])
                for kind in _FROM_CONFUSION},
             "loss": evaluation.loss, "files": int(files.sum()), "classes": classes}

@@ -1,22 +1,26 @@
 """Next steps after an evaluation, in at most three sentences that are drawn from its numbers."""
 
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from audio_utils.data.look_alikes import find_takes
 from audio_utils.data.sounds import Sound, class_of
-from audio_utils.data.split import MIN_GROUPS
+from audio_utils.data.split import MIN_GROUPS, Grouping
 from audio_utils.evaluation import intervals
 from audio_utils.evaluation.metrics import Evaluation
+from audio_utils.runtime.tables import in_natural_order
 
 MAX_SENTENCES = 3
 FEW_FILES = 20  # of a class in Train
 FEW_VALIDATION = 30  # clips
+VALIDATION_FRACTION = 0.2  # advised if there are few validation clips
 IMBALANCE = 5  # times the training files of the smallest class
 WIDE_INTERVAL = 0.15  # of the accuracy
 CONFIDENT = 0.9  # probability of a wrong class
+FEW_CONFIDENT = 0.05  # of the files; more confident mistakes are due to the network rather than to wrong labels
 _PAIR = 1 / 3  # fraction of the mistakes that are between two classes
 
 
@@ -42,15 +46,17 @@ def shared_recordings(pairs: list[Pair], test: dict[str, str], training: dict[st
         return Shared()
     warning = f"The score is too optimistic: {_counted(found, pairs, 'from recordings', 'clips', fold_rule)}"
     if fold_rule and not fold_rule.isdecimal():
-        return Shared(warning, "Change FOLDS so that all clips of a recording are in one fold, then train again.")
-    few = _few_recordings({class_of(name) for name in found}, test, training)
+        return Shared(f"{warning}.", "Change FOLDS so that all clips of a recording are in one fold, then train again.")
     if own_split and not fold_rule:
-        return Shared(warning, "Move all clips of a recording into one split, then preprocess and train again.")
+        return Shared(f"{warning}.", "Move all clips of a recording into one split, then preprocess and train again.")
+    few = _few_recordings({class_of(name) for name in found}, pairs, training | test)
     if few:
-        return Shared(warning, f"Add sounds from other recordings to {_named(few)}: the test files should be from "
-                               "recordings that the network was not trained on.")
-    return Shared(warning, "Run preprocess_data.py --split-anew and train_network.py --fresh: then all clips of a "
-                           "recording are in one split.")
+        has = "has" if len(few) == 1 else "have"
+        return Shared(f"{warning}, because {_named(few)} {has} fewer than {MIN_GROUPS} recordings.",
+                      f"Add sounds from other recordings to {_named(few)}: the test files should be from recordings "
+                      "that the network was not trained on.")
+    return Shared(f"{warning}.", "Run preprocess_data.py --split-anew and train_network.py --fresh: then all clips of "
+                                 "a recording are in one split.")
 
 
 def _trained_on(pairs: list[Pair], test: dict[str, str], training: dict[str, str]) -> list[str]:
@@ -63,18 +69,18 @@ def _trained_on(pairs: list[Pair], test: dict[str, str], training: dict[str, str
 
 
 def _counted(found: list[str], pairs: list[Pair], source: str, parts: str, fold_rule: str) -> str:
-    """The number of test files that share a recording with training files, as the end of a sentence."""
+    """The number of test files that share a recording with training files, as a clause."""
     total = sum(len(test_names) for test_names, _ in pairs)
     if fold_rule:
-        return f"{len(found):,} of {total:,} files are {source} of which other {parts} are in another fold."
-    return f"{len(found):,} of {total:,} test files are {source} of which other {parts} are in Train."
+        return f"{len(found):,} of {total:,} files are {source} of which other {parts} are in another fold"
+    return f"{len(found):,} of {total:,} test files are {source} of which other {parts} are in Train"
 
 
-def _few_recordings(classes: set[str], test: dict[str, str], training: dict[str, str]) -> list[str]:
-    """The classes that have too few recordings to keep each of them in one split."""
-    return [each for each in sorted(classes)
-            if len({recording for names in (test, training) for name, recording in names.items()
-                    if recording and class_of(name) == each}) < MIN_GROUPS]
+def _few_recordings(classes: set[str], pairs: list[Pair], recordings: dict[str, str]) -> list[str]:
+    """Those of the classes that have too few recordings to keep each of them in one split."""
+    names = {name for pair in pairs for part in pair for name in part}
+    grouping = Grouping(recordings={name: recording for name, recording in recordings.items() if recording})
+    return in_natural_order(classes.intersection(grouping.relaxed(names)[1]))
 
 
 def shared_takes(pairs: list[Pair], sounds: list[Sound], grouped: set[Sound], fold_rule: str = "") -> Shared:
@@ -88,7 +94,7 @@ def shared_takes(pairs: list[Pair], sounds: list[Sound], grouped: set[Sound], fo
     if not found:
         return Shared()
     counted = _counted(found, pairs, "named like takes of recordings", "takes", fold_rule)
-    warning = f"The score may be too optimistic: {counted}"
+    warning = f"The score may be too optimistic: {counted}."
     if fold_rule and not fold_rule.isdecimal():
         return Shared(warning, "Change FOLDS so that all takes of a recording are in one fold, then train again.")
     return Shared(warning, f'Run preprocess_data.py --split-anew "--group-by={rule}", which keeps the takes of each '
@@ -97,33 +103,46 @@ def shared_takes(pairs: list[Pair], sounds: list[Sound], grouped: set[Sound], fo
 
 # --- next steps -----------------------------------------------------------------------------------------------------
 
-def choose(evaluation: Evaluation, training: dict[str, int], validation: int, remedy: str,
-           tests_all_sounds: bool = False, more_sounds: str = "") -> list[str]:
+class Data(NamedTuple):
+    """The sounds that a network was trained on, and those that it is tested with."""
+    training: dict[str, int]  # class → files; {} if unknown
+    validation: int = 0  # clips, 0 if unknown
+    own_validation: bool = False  # whether these are the user's, not some of Train
+    folder: Path | None = None  # all sounds of which are tested, None: those of Test
+    folds: bool = False  # whether all sounds of Train are tested, in cross-validation
+
+
+def choose(evaluation: Evaluation, data: Data, remedy: str, more_sounds: str = "") -> list[str]:
     """The sentences, the most important first.
 
-    training: class → files. validation: clips, 0 if unknown. remedy: of shared recordings, or "". tests_all_sounds: in
-    cross-validation, or all sounds of a folder. more_sounds: how much these would help, by the learning curve, or "".
+    remedy: of shared recordings, or "". more_sounds: how much these would help, by the learning curve, or "".
     """
-    first = _about_mistakes(evaluation, training, more_sounds) if len(evaluation.mistakes) else \
-        _about_success(evaluation)
-    steps = [remedy, *first, *_about_precision(evaluation, validation, tests_all_sounds),
-             *_about_confident(evaluation)]
+    first = _about_mistakes(evaluation, data, more_sounds) if len(evaluation.mistakes) else \
+        _about_success(len(evaluation.labels), data)
+    steps = [remedy, *first, *_about_precision(evaluation, data), *_about_confident(evaluation)]
     return [step for step in steps if step][:MAX_SENTENCES]
 
 
-def _about_success(evaluation: Evaluation) -> Iterator[str]:
-    yield (f"Test the network on recordings from another day, place or microphone (predict_class.py): all "
-           f"{len(evaluation.labels)} test files are correct.")
+def _about_success(count: int, data: Data) -> Iterator[str]:
+    files = f"all {count} {_files(data)}s are" if count > 1 else f"the only {_files(data)} is"
+    yield ("Test the network on recordings from another day, place or microphone (eval_network.py --samples FOLDER): "
+           f"{files} correct.")
 
 
-def _about_mistakes(evaluation: Evaluation, training: dict[str, int], more_sounds: str) -> Iterator[str]:
+def _files(data: Data) -> str:
+    return "file" if data.folder or data.folds else "test file"
+
+
+def _about_mistakes(evaluation: Evaluation, data: Data, more_sounds: str) -> Iterator[str]:
     counts = evaluation.confusion
     largest = counts.sum(axis=1).max()
     if intervals.wilson(counts.trace(), counts.sum())[0] <= largest / counts.sum() < 1:  # 1: files of one class
-        yield ("Check the sounds and their labels (audio_utils/inspect_samples.py): the accuracy is not clearly "
-               "better than that of always predicting the largest class.")
+        sounds = f"sounds in {data.folder}/ and their labels" if data.folder else \
+            "sounds and their labels (audio_utils/inspect_samples.py)"
+        yield (f"Check the {sounds}: the accuracy is not clearly better than that of always predicting the largest "
+               "class.")
     yield _about_pair(counts, evaluation.class_names)
-    few = _about_counts({name: training.get(name, 0) for name in evaluation.class_names})
+    few = _about_counts({name: data.training.get(name, 0) for name in evaluation.class_names})
     yield "" if more_sounds and few.startswith("Add sounds: ") else few
     yield more_sounds
 
@@ -158,26 +177,31 @@ def _about_counts(training: dict[str, int]) -> str:
     return f"Add sounds to {_named(few)}: fewer than {FEW_FILES} training files." if few else ""
 
 
-def _about_precision(evaluation: Evaluation, validation: int, tests_all_sounds: bool) -> Iterator[str]:
-    if 0 < validation < FEW_VALIDATION:
-        yield (f"Raise VALIDATION_FRACTION, or add sounds: {validation} validation clip{'s' * (validation > 1)} can "
-               "hardly show which epoch is the best.")
-    low, high = intervals.wilson((evaluation.predicted == evaluation.labels).sum(), len(evaluation.labels))
-    between = f"between {low:.0%} and {high:.0%}"
-    if high - low > WIDE_INTERVAL and tests_all_sounds:
-        yield f"Add sounds: {_only_show(len(evaluation.labels), 'file')} that the accuracy is {between}."
-    elif high - low > WIDE_INTERVAL:
-        yield ("Run train_network.py --folds 5 to test every sound once: "
-               f"{_only_show(len(evaluation.labels), 'test file')} that the accuracy is {between}.")
+def _about_precision(evaluation: Evaluation, data: Data) -> Iterator[str]:
+    if 0 < data.validation < FEW_VALIDATION:
+        yield (f"{_more_validation(data)}: {data.validation} validation clip{'s' * (data.validation > 1)} can hardly "
+               "show which epoch is the best.")
+    low, high = evaluation.accuracy_interval
+    if high - low > WIDE_INTERVAL:
+        count, files = len(evaluation.labels), _files(data)
+        remedy = "Add sounds" if files == "file" else "Run train_network.py --folds 5 to test each sound of Train once"
+        only = f"{count} {files} only shows" if count == 1 else f"{count} {files}s only show"
+        yield f"{remedy}: {only} that the accuracy is between {low:.0%} and {high:.0%}."
 
 
-def _only_show(count: int, noun: str) -> str:
-    return f"{count} {noun} only shows" if count == 1 else f"{count} {noun}s only show"
+def _more_validation(data: Data) -> str:
+    """How to get more validation clips; a higher fraction is advised only if it is clearly higher than the present."""
+    if data.own_validation:
+        return "Add sounds to Val"
+    if data.validation < 0.75 * VALIDATION_FRACTION * sum(data.training.values()):
+        return f"Run train_network.py --validation-fraction {VALIDATION_FRACTION} --fresh, or add sounds"
+    return "Add sounds"
 
 
 def _about_confident(evaluation: Evaluation) -> Iterator[str]:
-    confident = (evaluation.probabilities[evaluation.mistakes].max(axis=1, initial=0) > CONFIDENT).sum()
-    if confident:
+    confident = (evaluation.confidence[evaluation.mistakes] > CONFIDENT).sum()
+    overconfident = intervals.calibration(evaluation.confidence, evaluation.correct) == intervals.OVERCONFIDENT
+    if 0 < confident < FEW_CONFIDENT * len(evaluation.labels) and not overconfident:
         yield (f"Check the labels of the first {confident} mistakes: a wrong class with a probability above "
                f"{CONFIDENT:.0%} often is a wrong label." if confident > 1 else
                f"Check the label of the first mistake: its wrong class has a probability above {CONFIDENT:.0%}.")

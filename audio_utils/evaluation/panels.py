@@ -8,11 +8,13 @@ import numpy as np
 
 from audio_utils.evaluation.drawing import COLORS, percent_formatter, set_log_scale, short_label
 from audio_utils.evaluation.metrics import RocCurve
+from audio_utils.runtime import tables
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MELGRAM_DB = 80  # the range of the color scale, one color for each dB
+FULL_COLOR_FALL = 0.1  # of the probability; if no part of an occlusion map has such a fall, none has the full color
 _HARD_CLASSES = 5  # ROC curves with a color and an entry in the legend
 
 
@@ -43,7 +45,7 @@ def draw_history(axes: "Axes", history: list[dict], metric: str) -> None:
 def history_finding(history: list[dict]) -> str:
     """The kept epoch and the course of the validation loss, as a title."""
     best, validated = best_epoch(history), validated_epochs(history)
-    scores = f"validation loss {best['val_loss']:.4f}, accuracy {best['val_accuracy']:.1%}"
+    scores = f"validation loss {tables.number(best['val_loss']).strip()}, accuracy {best['val_accuracy']:.1%}"
     if validated < len(history):
         return (f"Epoch {len(history)} is kept, trained on all clips since epoch {validated + 1}; best before: epoch "
                 f"{best['epoch']}, {scores}")
@@ -51,7 +53,7 @@ def history_finding(history: list[dict]) -> str:
     phases = annealing_phases(history)
     before = min((epoch["val_loss"] for epoch in history[:phases[-1][0]]), default=0) if phases else 0
     if best["val_loss"] < before:
-        return f"{kept}; annealing lowered the loss from {before:.4f}"
+        return f"{kept}; annealing lowered the loss from {tables.number(before).strip()}"
     if best["epoch"] < validated:
         return f"{kept}; the loss has not improved since"
     return f"{kept}; the loss was still falling" if validated > 1 else kept
@@ -95,9 +97,9 @@ def draw_roc_curves(axes: "Axes", curves: dict[str, RocCurve], size: float = 1) 
         false, true, auc = curves[name]
         axes.plot(false, true, color=color, zorder=4 - i / _HARD_CLASSES,
                   label=f"{short_label(name)}  {auc_text(auc)}")
-    rest = "other classes" if key else "all classes"
+    rest, style = ("other classes", {"color": "0.75", "lw": 0.8}) if key else ("all classes", {"color": COLORS[0]})
     for i, name in enumerate(sorted(curves.keys() - dict(key))):
-        axes.plot(*curves[name][:2], color="0.75", lw=0.8, zorder=2, label="_" * (i > 0) + rest)
+        axes.plot(*curves[name][:2], **style, zorder=2, label="_" * (i > 0) + rest)
     axes.plot([0, 1], [0, 1], color="0.6", lw=1, ls=":", label="chance")
     axes.set(xlabel="false positive rate", ylabel="true positive rate",
              xlim=(-0.01 * size, 1.01 * size), ylim=(1 - 1.01 * size, 1 + 0.01 * size), aspect="equal")
@@ -173,9 +175,12 @@ def melgram_png(decibels: np.ndarray, maximum: float, max_pixels: int = 1000) ->
 
 
 def occlusion_png(falls: np.ndarray) -> bytes:
-    """A PNG image with one pixel for each block of an occlusion map: orange, opaque at the largest fall."""
+    """A PNG image with one pixel for each block of an occlusion map: orange, opaque at a large fall.
+
+    falls: float (mel blocks, time blocks), of the probability. Opaque is the largest one, or FULL_COLOR_FALL.
+    """
     from PIL import Image
-    opacity = np.clip(falls / max(falls.max(), 1e-6), 0, 1)
+    opacity = np.clip(falls / max(falls.max(), FULL_COLOR_FALL), 0, 1)
     orange = np.broadcast_to(np.array([213, 94, 0]), (*falls.shape, 3))
     pixels = np.concatenate([orange, np.rint(255 * opacity)[..., None]], axis=2).astype(np.uint8)
     file = io.BytesIO()

@@ -46,27 +46,33 @@ def roc_curves(path: str | Path, curves: dict[str, RocCurve], macro_auc: float |
 @styled
 def confusion_matrix(path: str | Path, counts: np.ndarray, class_names: list[str]) -> None:
     """The number of clips by true class (rows) and predicted class (columns); counts: int (classes, classes)."""
-    from matplotlib.colors import LinearSegmentedColormap
     order = natural_order(class_names)
     counts, names = counts[np.ix_(order, order)], short_labels(class_names[i] for i in order)
     size = min(24, max(4.8, 2.2 + 0.42 * len(class_names)))
-    figure = new_figure(size + 0.8, size)
+    figure = new_figure(size + 0.8, size + 0.3)
     axes = figure.subplots()
     fractions = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    colormap = LinearSegmentedColormap.from_list("blues", ["#ffffff", "#9ecae1", "#08306b"])
-    image = axes.imshow(fractions, cmap=colormap, vmin=0, vmax=1)
+    axes.imshow(cell_colors(counts, fractions))
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="predicted class", ylabel="true class")
     for row, column in zip(*np.nonzero(counts), strict=True):
         axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=8,
-                  color="white" if fractions[row, column] > 0.7 else "black")
-    bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, format=drawing.percent_formatter())
-    bar.set_label("fraction of the true class")
+                  color="white" if fractions[row, column] > 0.65 else "black")
+    figure.supxlabel("blue: correct, orange: errors; deeper: a larger fraction of the true class", fontsize=8,
+                     color="0.4")
     total, correct = counts.sum(), np.trace(counts)
     figure.suptitle(f"{correct} of {total} correct ({correct / max(1, total):.1%})"
                     + ("\n" + confusion_finding(counts, names) if correct < total else ""), fontsize="large", wrap=True)
     save(figure, path)
+
+
+def cell_colors(counts: np.ndarray, fractions: np.ndarray) -> np.ndarray:
+    """The colors of a confusion matrix, float (classes, classes, 3): the same as in report.html."""
+    from matplotlib.colors import to_rgb
+    opacity = np.where(counts, 0.15 + 0.85 * fractions, 0)[..., None]
+    colors = np.where(np.eye(len(counts))[..., None], to_rgb(COLORS[0]), to_rgb(COLORS[1]))
+    return 1 - opacity * (1 - colors)
 
 
 def confusion_finding(counts: np.ndarray, names: list[str]) -> str:

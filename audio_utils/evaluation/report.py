@@ -21,6 +21,7 @@ from audio_utils.evaluation.findings import Findings, about, find_shared, traini
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.evaluation.thresholds import FEW_POSITIVES
 from audio_utils.runtime import safe_files, tables
+from audio_utils.runtime.console import warn
 from audio_utils.runtime.errors import UserError
 
 MAX_MATRIX = 200  # classes in the page's confusion matrix
@@ -31,33 +32,36 @@ MAX_LABEL = 18  # columns of a class name in tables
 def write(path: Path, findings: Findings, max_mistakes: int, samples: Path, preproc: Path) -> str:
     """Write the page with up to `max_mistakes` mistakes, the most confident first. Returns a sentence about it.
 
+    Warns, as the page does, if clips of one recording make the score too optimistic.
     samples, preproc: the folders of sounds and melgrams; missing files are left out of the page.
     """
     findings = findings._replace(evaluation=findings.evaluation.in_natural_order())
-    sounds = _sounds_of(samples)
+    sounds, own_folder = _sounds_of(samples), samples if findings.source else None
     mistakes = findings.evaluation.mistakes
     cards, frames = _cards(findings, mistakes[:max_mistakes], sounds)
     training = training_names(sounds, preproc, findings)
     shared = find_shared(findings, sounds, training, preproc)
     classes = class_table(findings.evaluation, findings.scores, Counter(map(class_of, training)))
     page = _render({
-        "folder": (samples if findings.source else Path()).resolve().name, "written": datetime.now(),
-        "scores": findings.scores,
+        "folder": (own_folder or Path()).resolve().name, "written": datetime.now(), "scores": findings.scores,
         "mistakes": cards, "mistake_count": len(mistakes), "about": about(findings, sounds),
         "classes": classes, "auc_dots": auc_dots(classes["rows"]),
         "thresholds": threshold_rows(findings.evaluation.class_names, findings.scores),
-        "few_positives": FEW_POSITIVES, "shared": shared,
-        "steps": next_steps.choose(findings.evaluation, Counter(map(class_of, training)), findings.validation_clips,
-                                   shared.remedy, bool(findings.folds or findings.source),
-                                   learning_curve_fit.advice(findings.learning_curve)),
+        "few_positives": FEW_POSITIVES, "warnings": [each for each in (findings.warning, shared.warning) if each],
+        "steps": next_steps.choose(findings.evaluation, next_steps.Data(
+            Counter(map(class_of, training)), findings.validation_clips, any(each.split == "Val" for each in sounds),
+            own_folder, bool(findings.folds)), shared.remedy, learning_curve_fit.advice(findings.learning_curve)),
         "folds": _folds(findings.folds or {}),
         "hz_ticks": mistake_cards.hz_ticks(findings.settings),
         "time_ticks": mistake_cards.time_ticks(findings.settings, frames),
         "color_scale": panels.melgram_png(np.linspace(-panels.MELGRAM_DB, 0, panels.MELGRAM_DB)[None], 0),
-        "melgram_db": panels.MELGRAM_DB, "resamples": intervals.RESAMPLES,
+        "melgram_db": panels.MELGRAM_DB, "full_color_points": round(100 * panels.FULL_COLOR_FALL),
+        "resamples": intervals.RESAMPLES,
         "confusion": _confusion(findings.evaluation), **_calibration(findings.evaluation),
         **_training(findings.history), "learning_curve": _learning_curve(findings.learning_curve)})
     safe_files.write_text(path, page)
+    if shared.warning:
+        warn(shared.warning)
     with_audio = sum(each["audio"] is not None for each in cards)
     shows = f"; shows {len(cards)} of {len(mistakes)} mistakes, {with_audio} with audio" if cards else ""
     return f"{path}: {size_text(len(page.encode()))}{shows}."
@@ -130,27 +134,25 @@ def _data_uri(content: bytes, kind: str) -> str:
 
 def _calibration(evaluation: Evaluation) -> dict[str, Any]:
     """The baselines of accuracy and loss, and the reliability diagram."""
-    correct, confidence = evaluation.predicted == evaluation.labels, evaluation.probabilities.max(axis=1)
+    correct, confidence = evaluation.correct, evaluation.confidence
     bins, error = intervals.reliability(confidence, correct)
     return {"baseline_accuracy": evaluation.confusion.sum(axis=1).max() / len(correct),
             "baseline_loss": math.log(len(evaluation.class_names)),
             "calibration_error": error, "bins": len(bins),
-            "calibration_finding": calibration_finding(confidence.mean(), correct),
+            "calibration_finding": calibration_finding(confidence, correct),
             "reliability_diagram": _svg(panels.draw_reliability, bins)}
 
 
-def calibration_finding(confidence: float, correct: np.ndarray) -> str:
-    """The mean confidence compared with the interval of the accuracy; correct: bool (clips,)."""
-    low, high = intervals.wilson(correct.sum(), len(correct))
-    finding = "Overconfident" if confidence > high else "Underconfident" if confidence < low else "Well calibrated"
-    return f"{finding}: mean confidence {confidence:.1%}, accuracy {correct.mean():.1%}"
+def calibration_finding(confidence: np.ndarray, correct: np.ndarray) -> str:
+    """The mean confidence compared with the accuracy; confidence: (clips,). correct: bool (clips,)."""
+    return (f"{intervals.calibration(confidence, correct)}: mean confidence {confidence.mean():.1%}, accuracy "
+            f"{correct.mean():.1%}")
 
 
 def _folds(folds: dict[str, Evaluation]) -> list[tuple]:
     """(name, accuracy, its interval, loss, files) of each fold."""
-    return [(name, result.accuracy,
-             intervals.wilson((result.predicted == result.labels).sum(), len(result.labels)), result.loss,
-             len(result.labels)) for name, result in folds.items()]
+    return [(name, result.accuracy, result.accuracy_interval, result.loss, len(result.labels))
+            for name, result in folds.items()]
 
 
 def _confusion(evaluation: Evaluation) -> dict[str, Any]:

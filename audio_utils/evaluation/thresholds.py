@@ -86,8 +86,9 @@ def add_to(scores: dict[str, Any], evaluation: Evaluation, thresholds: dict[str,
     """The scores of `metrics.score` with the thresholds, and the results of applying them to the same evaluation."""
     if not thresholds:
         return scores
-    results = apply(evaluation, thresholds["classes"])
-    classes = {name: each | {"thresholds": results[name]} for name, each in scores["classes"].items()}
+    results, uncertain = apply(evaluation, thresholds["classes"]), uncertain_classes(thresholds)
+    classes = {name: each | {"thresholds": results[name] | {"uncertain": name in uncertain}}
+               for name, each in scores["classes"].items()}
     return scores | {"classes": classes, "thresholds": thresholds}
 
 
@@ -111,19 +112,27 @@ def lowest_probabilities(min_probability: float | str, thresholds: dict[str, Any
 
 # --- messages and checks --------------------------------------------------------------------------------------------
 
+def uncertain_classes(thresholds: dict[str, Any]) -> list[str]:
+    """The classes whose thresholds were chosen from too few of their clips."""
+    return [name for name, each in thresholds["classes"].items() if each["positives"] < FEW_POSITIVES]
+
+
+def remedy(thresholds: dict[str, Any]) -> str:
+    """How to get thresholds from more clips, as the end of a sentence."""
+    return "add sounds and run train_network.py --folds 5 again" \
+        if thresholds["source"].startswith("cross-validation") else "train_network.py --folds 5 gives better thresholds"
+
+
 def describe(min_probability: float | str, thresholds: dict[str, Any]) -> list[str]:
     """Sentences about the thresholds that are used: their source, those that are uncertain, classes without one."""
     if not isinstance(min_probability, str):
         return []
     classes, kind = thresholds["classes"], KINDS[min_probability]
-    cross_validated = thresholds["source"].startswith("cross-validation")
     without = [name for name, each in classes.items() if each[kind] is None]
-    few = [name for name, each in classes.items() if each["positives"] < FEW_POSITIVES and name not in without]
+    few = [name for name in uncertain_classes(thresholds) if name not in without]
     sentences = [f"Thresholds from {thresholds['source']}, {thresholds['clips']:,} clips."]
     if few:
-        remedy = "add sounds and run train_network.py --folds 5 again" if cross_validated else \
-            "train_network.py --folds 5 gives better thresholds"
-        sentences.append(f"Uncertain, with fewer than {FEW_POSITIVES} clips: {_named(few)}; {remedy}.")
+        sentences.append(f"Uncertain, with fewer than {FEW_POSITIVES} clips: {_named(few)}; {remedy(thresholds)}.")
     if without:
         reason = "Predicted with any probability, without a threshold" if min_probability == "auto" else \
             f"Never predicted, because no threshold has a precision of {PRECISION:.0%}"

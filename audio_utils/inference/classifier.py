@@ -21,7 +21,7 @@ from audio_utils.evaluation import thresholds
 from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference import levels, windows
 from audio_utils.inference.windows import Clip, Segment
-from audio_utils.runtime import parallel
+from audio_utils.runtime import parallel, tables
 from audio_utils.runtime.console import warn
 from audio_utils.runtime.errors import UserError
 
@@ -156,7 +156,7 @@ class Classifier:
             segments = self._classify(self._windows(blocks(header.samples), header.rate, path, powers))
             expected = round(seconds * self.settings.sample_rate / self._hop_samples)
             timeline = list(windows.merge(tqdm(segments, Path(path).name, expected, unit=" windows", leave=False,
-                                               disable=None)))
+                                               disable=None, ncols=tables.bar_columns())))
         truncated = header.cut_short or timeline[-1].end < seconds - 0.01
         warning = f"{path}: is truncated; the available part is used." if truncated else ""
         return Result(timeline, melgram.canceled(path) if melgram.cancels(*powers) else warning)

@@ -3,8 +3,6 @@
 The network ignores the absolute level, so it assigns silence and faint noise to some class.
 """
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from audio_utils.audio.melgram import SILENT_DB
@@ -14,9 +12,8 @@ SILENCE, VERY_QUIET = "silence", "very quiet"  # statuses
 MAX_DIFFERENCE_DB = 20  # below the quietest training clip
 
 
-def include(checkpoint: Checkpoint, melgrams: Iterable[np.ndarray]) -> Checkpoint:
-    """The checkpoint, with the levels of these training clips (mels, frames, channels) added."""
-    levels = np.array([melgram.max() for melgram in melgrams])
+def include(checkpoint: Checkpoint, levels: np.ndarray) -> Checkpoint:
+    """The checkpoint, with these levels of training clips added; levels: the maximum of each melgram, in dB."""
     audible = levels[levels > SILENT_DB].tolist()
     if checkpoint.quietest_db is not None:
         audible.append(checkpoint.quietest_db)

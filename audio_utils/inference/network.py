@@ -1,5 +1,6 @@
 """Keras models of trained networks: from the checkpoint, and their predictions."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -9,9 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import panotti_models
+from audio_utils.data.melgram_files import MelgramFiles
 from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference import stored_model
 from audio_utils.inference.checkpoint import Checkpoint
+from audio_utils.runtime import prefetch
 from audio_utils.runtime.errors import UserError
 from panotti_models import keras
 
@@ -87,12 +90,14 @@ def require_network(path: str | Path, name: str) -> None:
                         f"({', '.join(panotti_models.NETWORKS)}); restore it or train again.")
 
 
-def predict(model: keras.Model, melgrams: np.ndarray, batch_size: int = 64,
+def predict(model: keras.Model, melgrams: np.ndarray | MelgramFiles, batch_size: int = 64,
             indices: np.ndarray | None = None) -> np.ndarray:
     """Probabilities float32 (clips, classes) for melgrams (clips, mels, frames, channels), or those at `indices`."""
     indices = np.arange(len(melgrams)) if indices is None else indices
-    parts = [np.asarray(model.predict_on_batch(melgrams[indices[start:start + batch_size]]))
-             for start in range(0, len(indices), batch_size)]
+    chunks = [indices[start:start + batch_size] for start in range(0, len(indices), batch_size)]
+    batch_bytes = batch_size * 4 * math.prod(model.input_shape[1:])
+    parts = [np.asarray(model.predict_on_batch(batch))
+             for batch in prefetch.each(melgrams.__getitem__, chunks, batch_bytes)]
     return np.concatenate(parts) if parts else np.zeros((0, model.output_shape[-1]), np.float32)
 
 

@@ -2,6 +2,8 @@
 
 Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 4.2: one part of the input
 after another is covered, and the probability of the class is observed. Only predictions are needed, no gradients.
+Here a part is lowered to the average of the training sounds and never raised. In silence, for example, the average
+would add a sound, and a fall of the probability would be the effect of this sound, not of a missing one.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,16 +15,17 @@ from tqdm import tqdm
 from audio_utils.data.clips import Clips
 from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference import network
+from audio_utils.runtime import tables
 
 MEL_BLOCKS, TIME_BLOCKS = 6, 10  # of a map; 20 clips of 5 s take about 10 seconds on two cores
 
 
 class _Occluded:
-    """A melgram (mels, frames, channels), then its copies with one block filled; indexed by an array, like melgrams.
+    """A melgram (mels, frames, channels), then its copies with one block lowered; indexed by an array, like melgrams.
 
-    A block is filled, in all channels, with the mean of each band over the training clips. Because the network
-    subtracts the melgram's maximum, the mean is relative to that; and the loudest value is never filled, as another
-    maximum would change the level of the whole clip, not of one block.
+    The values of a block, in all channels, are at most the mean of their band over the training clips. Because the
+    network subtracts the melgram's maximum, the mean is relative to that; and the loudest value is never lowered, as
+    another maximum would change the level of the whole clip, not of one block.
     """
 
     def __init__(self, melgram: np.ndarray, band_mean: np.ndarray, frames: int) -> None:
@@ -30,7 +33,7 @@ class _Occluded:
         self.shape = len(rows) - 1, len(columns) - 1
         self.blocks = [np.s_[rows[i]:rows[i + 1], columns[j]:columns[j + 1]] for i, j in np.ndindex(self.shape)]
         self.melgram, self.loudest = melgram, np.unravel_index(melgram.argmax(), melgram.shape)
-        self.filled = np.broadcast_to((melgram.max() + band_mean)[:, None, None], melgram.shape)
+        self.lowered = np.minimum(melgram, (melgram.max() + band_mean)[:, None, None])
 
     def __len__(self) -> int:
         return 1 + len(self.blocks)
@@ -42,7 +45,7 @@ class _Occluded:
         copy = self.melgram.astype(np.float32)
         if i:
             block = self.blocks[i - 1]
-            copy[block] = self.filled[block]
+            copy[block] = self.lowered[block]
             copy[self.loudest] = self.melgram[self.loudest]
         return copy
 
@@ -54,7 +57,7 @@ def _edges(size: int, blocks: int) -> np.ndarray:
 
 def occlusion_map(predict: Callable[[_Occluded], np.ndarray], melgram: np.ndarray, band_mean: np.ndarray,
                   frames: int) -> np.ndarray:
-    """float32 (mel blocks, time blocks): the decrease of the predicted class's probability when a block is filled.
+    """float32 (mel blocks, time blocks): the decrease of the predicted class's probability when a block is lowered.
 
     predict: melgrams → probabilities (clips, classes). band_mean: (mels,), dB relative to the clip's maximum.
     frames: the first ones of the melgram, which are divided into blocks; the others are padding.
@@ -74,4 +77,5 @@ def maps(weights: str | Path, clips: Clips, indices: Iterable[int], frames: int,
         return network.predict(model, occluded, batch_size)
 
     return [occlusion_map(predict, clips.melgrams[i], checkpoint.standardization.mean, frames)
-            for i in tqdm(indices, "Occlusion maps", unit=" clips", disable=None, leave=False)]
+            for i in tqdm(indices, "Occlusion maps", unit=" clips", disable=None, leave=False,
+                           ncols=tables.bar_columns())]

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
+from audio_utils.runtime import help_format
+from audio_utils.runtime.console import warn
 from audio_utils.runtime.errors import UserError
 
 File = TypeVar("File", str, Path)
@@ -80,8 +82,7 @@ def parse(constants: dict[str, Any], limits: dict[str, Limits] | None = None,
     short: constant → a one-letter flag besides the long one: {"REMOVE": "-r"}.
     Returns a namespace with one lower-case attribute per constant and positional argument.
     """
-    parser = _Parser(description=constants["__doc__"], allow_abbrev=False,
-                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _Parser(description=constants["__doc__"], allow_abbrev=False, formatter_class=help_format.Formatter)
     for name, keywords in positional:
         kind = keywords.get("type")
         parser.add_argument(name, **keywords | ({"type": _reader(None, Limits(kind))} if kind in (int, float) else {}))
@@ -90,8 +91,9 @@ def parse(constants: dict[str, Any], limits: dict[str, Limits] | None = None,
         value = constants[name]
         flags = [(short or {}).get(name), "--" + name.lower().replace("_", "-")]
         text = f"{comment} (default: {_shown(value)})".replace("%", "%%")
+        allowed = (limits or {}).get(name)
         kind = {"action": argparse.BooleanOptionalAction} if isinstance(value, bool) else \
-            {"type": _reader(value, (limits or {}).get(name)), "metavar": "VALUE"}
+            {"type": _reader(value, allowed), "metavar": help_format.metavar(name, value, allowed and allowed.kind)}
         parser.add_argument(*filter(None, flags), default=argparse.SUPPRESS, help=text, **kind)
     given = parser.parse_args(_with_dashes(sys.argv[1:] if argv is None else argv))
     return Options({name.lower(): constants[name] for name, _ in commented}, vars(given), limits or {})
@@ -145,7 +147,8 @@ class _Parser(argparse.ArgumentParser):
     """Reports a mistake in one sentence, without the usage of all flags."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; --help explains the arguments.\n")
+        warn(f"{self.prog}: {message}; --help explains the arguments.")
+        self.exit(2)
 
 
 def _reader(default: Any, limits: Limits | None) -> Callable[[str], Any]:

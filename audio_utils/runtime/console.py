@@ -9,13 +9,14 @@ from audio_utils.runtime import tables
 
 def say(text: str = "") -> None:
     """Print lines immediately, even into a pipe."""
-    print(_wrapped(text, sys.stdout), flush=True)
+    print(wrapped(text) if is_terminal(sys.stdout) else text, flush=True)
 
 
 def warn(text: str) -> None:
     """Print lines to stderr."""
-    sys.stdout.flush()
-    print(_wrapped(text, sys.stderr), file=sys.stderr, flush=True)
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    print(wrapped(text) if is_terminal(sys.stderr) else text, file=sys.stderr, flush=True)
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -23,10 +24,9 @@ def is_terminal(stream: TextIO) -> bool:
     return getattr(stream, "isatty", bool)()
 
 
-def _wrapped(text: str, stream: TextIO) -> str:
-    """The text; on a terminal, lines that are too long are broken between words."""
-    if not is_terminal(stream):
-        return text
+def wrapped(text: str) -> str:
+    """The text for a terminal: lines that are too long are broken between words, except indented ones (commands)."""
     width = tables.columns()
     return "\n".join(textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
-                     if tables.display_width(line) > width else line for line in text.split("\n"))
+                     if tables.display_width(line) > width and not line.startswith("    ") else line
+                     for line in text.split("\n"))

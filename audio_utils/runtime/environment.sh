@@ -26,6 +26,13 @@ for file in "$@"; do
     wanted+=(-r "$suite/$file")
 done
 if ! "$python" -m pip install --quiet --no-index "${wanted[@]}" 2>/dev/null; then  # succeeds if nothing is missing
-    echo "Installing packages: up to 0.8 GB to download and 2.8 GB on disk; this takes some minutes …"
-    "$python" -m pip install --disable-pip-version-check "${wanted[@]}"
+    echo "Installing packages: up to 0.7 GB to download and 2.6 GB on disk; this takes"
+    echo "some minutes …"
+    "$python" -m pip install --disable-pip-version-check "${wanted[@]}" | while read -r line; do
+        case $line in  # of 230 lines, those that show the progress
+            Downloading*" MB)") echo "$line" ;;
+            "Installing collected packages"*) echo "Installing all of them …" ;;
+            "Successfully installed"*) echo "All packages are installed." ;;
+        esac
+    done
 fi

@@ -25,16 +25,16 @@ def describe_missing_module(error: ModuleNotFoundError) -> str | None:
 
 
 def describe_missing(packages: list[str]) -> str:
-    """One sentence: the packages, the Python that lacks them, and the command, at the end so that it can be copied."""
+    """One sentence: the packages and the Python that lacks them; then the command, on its own line to be copied."""
     if not _is_supported():
         return describe_unsupported_python()
     names = "Panotti's packages" if len(packages) > 3 else " and ".join(", ".join(packages).rsplit(", ", 1))
-    return f"{names} {'is' if len(packages) == 1 else 'are'} not installed in {sys.executable}; type: {_command()}"
+    return f"{names} {'is' if len(packages) == 1 else 'are'} not installed in {sys.executable}; {_remedy()}"
 
 
 def describe_unsupported_python() -> str:
-    """One sentence: the versions that the suite supports, this one, and the command."""
-    remedy = f"type: {_command()}" if _activation() or not _WINDOWS else "install one of them and use it."
+    """One sentence: the versions that the suite supports, and this one; then the command."""
+    remedy = _remedy() if _activation() or not _WINDOWS else "install one of them and use it."
     return f"Panotti needs Python 3.11, 3.12 or 3.13, and this is {sys.version.split()[0]}; {remedy}"
 
 
@@ -54,13 +54,14 @@ def _requirements() -> Iterator[tuple[str, str, bool]]:
             yield name[0], _MODULES.get(name[0], name[0]), ";" not in line
 
 
-def _command() -> str:
+def _remedy() -> str:
     """The command that activates .venv if it exists and is not in use; otherwise the one that installs the packages."""
     if activation := _activation():
-        return activation
+        return f"type:\n    {activation}"
     if _WINDOWS or (_is_supported() and sys.prefix != sys.base_prefix):  # in a virtual environment
-        return f"{_quoted(sys.executable)} -m pip install -r {_quoted(_SUITE / 'requirements.txt')}"
-    return f"bash {_quoted(_SUITE / 'audio_utils/demo.sh')}"
+        return f"type:\n    {_quoted(sys.executable)} -m pip install -r {_quoted(_SUITE / 'requirements.txt')}"
+    demo = _quoted(_SUITE / "audio_utils/demo.sh")
+    return f"type this, which installs the packages and runs a demo:\n    bash {demo}"
 
 
 def _activation() -> str:

@@ -12,11 +12,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from tqdm import tqdm
 
-from audio_utils.runtime import environment, safe_files, signals
+from audio_utils.runtime import environment, safe_files, signals, tables
 from audio_utils.runtime.console import say, warn
 from audio_utils.runtime.errors import UserError, sentence
 
@@ -25,6 +25,7 @@ Item = TypeVar("Item")
 MIN_PARALLEL = 64  # files; with fewer, starting processes takes longer than it saves (about half a second each)
 PREFETCHED_CHUNKS = 4  # chunks queued per worker: enough to keep it busy, few enough to keep memory flat
 MAX_CHUNK = 32  # files in a chunk
+MAX_LINES = 10  # files that are reported one by one
 MAX_CRASHES = 10  # files that may crash the process that works on them; with more, the files are not the cause
 _EXIT_SECONDS = 1  # maximum time that a worker without a parent may stay inside a library
 
@@ -48,23 +49,40 @@ def each(function: Callable[..., Any], items: list[Item], title: str, jobs: int 
     jobs = min(jobs or cores(), len(items) if len(items) >= min_parallel else 1)
     done = _in_processes(function, items, shared, jobs) if jobs > 1 and environment.has_semaphores() else (
         (item, _attempt(function, item, shared)) for item in items)
-    with tqdm(total=len(items), desc=title, unit=" files", disable=None, leave=False, smoothing=0.1) as bar:
+    with tqdm(total=len(items), desc=title, unit=" files", disable=None, leave=False, smoothing=0.1,
+              ncols=tables.bar_columns()) as bar:
         for pair in done:
             bar.update()
             yield pair
 
 
-def report(results: Iterable[tuple[Any, str | Exception]]) -> int:
-    """Print the results of `each`, sentences and errors. Returns the exit status: 1 if any was an error."""
-    status = 0
+class Done(NamedTuple):
+    """The result for a file that was processed."""
+    sentence: str
+    outputs: int  # 0 if it was skipped
+    is_problem: bool = False  # the sentence is printed even if there are many files
+
+
+def report(results: Iterable[tuple[Any, Done | Exception]], files: int, outputs: str) -> int:
+    """Print the results of `each`: for up to 10 files a sentence for each, for more only problems, then a summary.
+
+    files: number of files. outputs: their plural, such as "clips of 2 s". Returns the exit status: 1 if any result was
+    an error.
+    """
+    done, errors = [], 0
     for _, result in results:
         with tqdm.external_write_mode():  # clears the bar
             if isinstance(result, Exception):
                 warn(sentence(result))
-                status = 1
-            else:
-                say(result)
-    return status
+                errors += 1
+                continue
+            done.append(result.outputs)
+            if files <= MAX_LINES or result.is_problem:
+                say(result.sentence)
+    if files > MAX_LINES and done:
+        skipped = f"; {done.count(0)} skipped" if 0 in done else ""
+        say(f"{len(done) - done.count(0)} files: {sum(done)} {outputs}{skipped}.")
+    return min(errors, 1)
 
 
 def keep_memory() -> None:

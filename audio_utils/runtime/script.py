@@ -33,7 +33,7 @@ def _report(kind: type[BaseException], error: BaseException, traceback: Tracebac
     if sentence is None:
         sys.__excepthook__(kind, error, traceback)
     elif sys.stderr is not None:
-        sys.stderr.write(f"{sentence}\n")
+        warn(sentence)
 
 
 def run(main: Callable[[], int | None]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from audio_utils.runtime import safe_files
+from audio_utils.runtime import console, safe_files
 
 STOPPED = "Stopped. Finished work is kept; run the same command again to continue."
 _sentence = STOPPED
@@ -51,6 +51,7 @@ def _stop(number: int, _frame: FrameType | None) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     safe_files.discard_unfinished()
-    with suppress(OSError):
-        os.write(_stderr, f"\n{_sentence}\n".encode(errors="backslashreplace"))
+    with suppress(Exception):  # nothing may prevent the exit
+        text = console.wrapped(_sentence) if os.isatty(_stderr) else _sentence
+        os.write(_stderr, f"\n{text}\n".encode(errors="backslashreplace"))
     os._exit(128 + number)

@@ -28,6 +28,19 @@ def columns() -> int:
     return shutil.get_terminal_size().columns - 1
 
 
+def bar_columns() -> int:
+    """The columns of a progress bar: two are left for the ^C that the terminal prints after it."""
+    return columns() - 2
+
+
+def number(value: float) -> str:
+    """A number of at least 0 in six characters, with two significant digits or more: 12.346, 1.2346, 0.0012, 1.2e-5."""
+    if 0 < value < 0.0001:
+        text = f"{value:.1e}".replace("e-0", "e-")
+        return text if len(text) == 6 else f"{value:6.0e}"
+    return f"{value:.4f}" if value < 10 else f"{value:.3f}"
+
+
 def display_width(text: str) -> int:
     """The columns that a text takes: 2 for a wide East Asian character, 0 for a combining one."""
     return sum(map(_character_width, text))

@@ -79,7 +79,7 @@ def write_scores(results: dict[str, Evaluation], fingerprint: dict[str, Any]) ->
     say(f"{len(results)} folds: mean accuracy {np.mean(accuracies):.2%}, from {min(accuracies):.2%} to "
         f"{max(accuracies):.2%}; all {len(pooled.labels)} clips together {scores['accuracy']:.2%} (95% interval "
         "{:.2%} to {:.2%})".format(*scores["accuracy_interval"]) + _macro_auc(scores))
-    say(f"Written: {SCORES}, mistakes.csv, confusion_matrix.png.")
+    say(f"Written to {SCORES.parent}/: {SCORES.name}, mistakes.csv, confusion_matrix.png.")
     fold_thresholds.store(WEIGHTS, scores["thresholds"], fingerprint)
     return scores
 

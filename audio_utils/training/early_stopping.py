@@ -51,7 +51,7 @@ class EarlyStopping:
         """Why training has ended, or "" if it has not."""
         epochs = state.epoch - state.first_epoch
         if epochs >= self.epochs:
-            reason = f"{epochs} epoch{'s' * (epochs != 1)} (EPOCHS)"
+            reason = f"EPOCHS ({self.epochs}) reached"
         elif self._reached_target(state) and self._on_plateau(state):
             reason = f"the validation loss is below {self.loss_target} (LOSS_TARGET) and no longer improves"
         elif state.decay_end and state.epoch >= state.decay_end:

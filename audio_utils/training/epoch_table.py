@@ -1,11 +1,15 @@
 """The lines that training prints: a table of epochs that fits 80 columns, and the final validation figures."""
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
+from audio_utils.runtime import tables
 from audio_utils.training.state import TrainingState
 
 HEADER = ("                  training         validation\n"
-          "              loss accuracy    loss accuracy     best  clips/s     time  left")
+          "              loss accuracy    loss accuracy     best  clips/s     time   left")
+_FEW_EPOCHS = 100  # if EPOCHS leaves fewer, the time left is shown
 HEADER_EVERY = 20  # epochs, so that it stays on a screen of 24 lines
 
 
@@ -17,20 +21,16 @@ def line(state: TrainingState, epochs: int, improved: bool, clips_per_second: fl
     """
     logs = state.history[-1]
     validation = f"{'on all clips':>15}{'':9}" if logs["val_loss"] is None else \
-        f"{_pair(logs['val_loss'], logs['val_accuracy'])}  {_loss(state.best_loss)}{'*' if improved else ' '}"
-    remaining = min(state.decay_end, state.first_epoch + epochs) - state.epoch
-    left = _duration(remaining * total_seconds) if remaining > 0 else ""
+        f"{_pair(logs['val_loss'], logs['val_accuracy'])}  {tables.number(state.best_loss)}{'*' if improved else ' '}"
+    remaining = min(state.decay_end or math.inf, state.first_epoch + epochs) - state.epoch
+    shown = remaining > 0 and (state.decay_end or remaining < _FEW_EPOCHS)
+    left = _duration(remaining * total_seconds) if shown else ""
     return (f"epoch {state.epoch:4}  {_pair(logs['loss'], logs['accuracy'])}  {validation} {clips_per_second:8.0f} "
             f"{seconds:6.1f} s {left:>6}").rstrip()
 
 
 def _pair(loss: float, accuracy: float) -> str:
-    return f"{_loss(loss)}  {accuracy:7.2%}"
-
-
-def _loss(value: float) -> str:
-    """Six characters; a cross-entropy does not exceed 17."""
-    return f"{value:.4f}" if value < 10 else f"{value:.3f}"
+    return f"{tables.number(loss)}  {accuracy:7.2%}"
 
 
 def _duration(seconds: float) -> str:
@@ -38,6 +38,21 @@ def _duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours = minutes // 60
     return f"{minutes}:{seconds:02}" if not hours else f"{hours}h{minutes % 60:02}m" if hours < 10 else f"{hours}h"
+
+
+def beginning(state: TrainingState, epochs: int, ended: bool) -> Iterator[str]:
+    """Sentences before the first epoch: the state, and the end of training; ended: whether it has ended already."""
+    if ended:
+        yield f"Training had ended after epoch {state.epoch}{'' if state.held_out else '; --continue trains on'}."
+    elif state.epoch:
+        best = tables.number(state.best_loss).strip()
+        loss = f", the best validation loss is {best}" if math.isfinite(state.best_loss) else ""
+        yield f"Continuing after epoch {state.epoch}; epoch {state.best_epoch} is kept so far{loss}."
+    if not (ended or state.decay_end or state.held_out):
+        last = state.first_epoch + epochs
+        limit = f", or after epoch {last} (EPOCHS)" if last - state.epoch < _FEW_EPOCHS else ""
+        yield (f"Training ends when the validation loss no longer improves{limit}; ^C stops it, and the same command "
+               "continues.")
 
 
 def annealing(state: TrainingState, on_all: bool) -> str:
@@ -58,4 +73,4 @@ def final_validation(state: TrainingState, source: str) -> str:
 
 
 def _figures(logs: dict[str, Any]) -> str:
-    return f"loss {logs['val_loss']:.4f}, accuracy {logs['val_accuracy']:.2%}"
+    return f"loss {tables.number(logs['val_loss']).strip()}, accuracy {logs['val_accuracy']:.2%}"

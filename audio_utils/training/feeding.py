@@ -1,15 +1,17 @@
-"""Feed batches to the network: augmented by NumPy and sent one by one, or augmented on the device.
+"""Feed batches to the network: augmented by NumPy, ahead in threads, and sent one by one; or augmented on the device.
 
 Both are kept until the second has been measured on a GPU: on a CPU it is slower, because a graph gathers frames element
 by element. Both draw the same parameters in the same order.
 """
 
+import contextlib
 import math
 from typing import Protocol
 
 import numpy as np
 
 from audio_utils.data.clips import Clips
+from audio_utils.runtime import prefetch
 from audio_utils.training.augmentation import Augmenter, Parameters
 from panotti_models import keras
 
@@ -39,7 +41,7 @@ class _Feed:
 
 
 class HostFeed(_Feed):
-    """NumPy augments each batch, and sends it."""
+    """NumPy reads and augments the batches, a few ahead in threads; they are sent one by one."""
     steps_per_execution = 1
 
     def compiled_model(self, model: keras.Model) -> keras.Model:
@@ -50,16 +52,21 @@ class HostFeed(_Feed):
               callbacks: StepCallbacks) -> tuple[float, float]:
         """Train on batches of clip indices: (mean loss, accuracy), or NaN as soon as a loss is not finite."""
         sums = np.zeros(2)
-        for step, indices in enumerate(batches):
-            callbacks.on_train_batch_begin(step / len(batches))
-            parameters, targets = self.draw(indices, rng)
-            batch = self.augmenter.batch(self.clips.melgrams, parameters)
-            logs = model.train_on_batch(batch, targets, return_dict=True)
-            sums += logs["loss"], logs["accuracy"]
-            if not math.isfinite(logs["loss"]):
-                return math.nan, math.nan
-            callbacks.on_train_batch_end(1, sums[0] / (step + 1))
+        clip_bytes = math.prod(self.clips.melgrams.shape[1:]) * 4
+        drawn = (self.draw(indices, rng) for indices in batches)
+        with contextlib.closing(prefetch.each(self._batch, drawn, len(batches[0]) * clip_bytes)) as ready:
+            for step, (batch, targets) in enumerate(ready):
+                callbacks.on_train_batch_begin(step / len(batches))
+                logs = model.train_on_batch(batch, targets, return_dict=True)
+                sums += logs["loss"], logs["accuracy"]
+                if not math.isfinite(logs["loss"]):
+                    return math.nan, math.nan
+                callbacks.on_train_batch_end(1, sums[0] / (step + 1))
         return tuple(map(float, sums / len(batches)))
+
+    def _batch(self, drawn: tuple[Parameters, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        parameters, targets = drawn
+        return self.augmenter.batch(self.clips.melgrams, parameters), targets
 
 
 class DeviceFeed(_Feed):

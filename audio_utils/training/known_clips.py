@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from audio_utils.audio.melgram import SILENT_DB
 from audio_utils.data.clips import Clips
 from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.runtime.console import say
@@ -21,23 +20,27 @@ _TOLERANCE_DB = 0.002  # another computer may round the melgram differently
 # Two clips have the same content if all levels agree. If the levels of a group of bands have a standard deviation of
 # 1 dB, one level of two different clips agrees with a probability of 0.014 (0.05 dB / 2 / sqrt(pi)), and all eight with
 # about 1e-15. If most of each clip is padding, so that the standard deviation is 0.2 dB, it is 6e-10.
-_LEVELS = 8
 _LEVEL_STEPS_PER_DB = 20
 _AT_LAST_EPOCH, _AT_ANY_EPOCH, _CONTENT = range(3)  # the arrays of hashes
 
 
 def report_changes(path: Path, clips: Clips, epoch: int, ended: bool) -> None:
-    """Say how many sounds of Train are new or gone since the last epoch; nothing for a file of an older version."""
+    """Say how many sounds of Train are new, relabeled or gone since the last epoch; nothing for an older version."""
     known = checkpoints.read_clip_hashes(path, _AT_LAST_EPOCH)
     if known is None:
         return
-    new = int((~_in(clips, known)).sum())
-    gone = int((~np.isin(known, np.concatenate(_both_hashes(clips)))).sum())
+    missing = known[~np.isin(known, np.concatenate(_both_hashes(clips)))]
+    relabeled = int(_in_other_class(clips, missing).sum())
+    new = int((~_in(clips, known)).sum()) - relabeled
+    gone = len(missing) - relabeled
     since = "training ended" if ended else f"epoch {epoch}"
     if new:
         effect = ": --fresh starts anew, --continue trains on." if ended else \
             f"; {'it is' if new == 1 else 'they are'} trained on from now on, and the validation clips stay the same."
         say(f"{_sounds(new)} new since {since}{effect}")
+    if relabeled:
+        effect = ": --fresh starts anew, --continue trains on." if ended else "; the new one is used from now on."
+        say(f"{relabeled} sound{'s have' if relabeled > 1 else ' has'} another class since {since}{effect}")
     if gone:
         say(f"{_sounds(gone)} gone since {since}; the network was trained on {'it' if gone == 1 else 'them'}: --fresh "
             "starts anew.")
@@ -58,9 +61,9 @@ def hashes(path: Path | None, clips: Clips, used: np.ndarray | None = None) -> l
     path: the checkpoint that is continued. used: the indices of the clips for training and validation, None: all, as
     only cross-validation holds some out.
     """
-    now = _hashes(clips)
+    now = _hashes(clips.names, _means(clips))
     content = np.unique(np.array([found for i in (range(len(clips)) if used is None else used)
-                                  for found in _content_hashes(_levels(clips.melgrams[i]))[:1]], np.uint64))
+                                  for found in _content_hashes(clips.summaries["bands_db"][i])[:1]], np.uint64))
     before, content_before = (checkpoints.read_clip_hashes(path, array) if path else None
                               for array in (_AT_ANY_EPOCH, _CONTENT))
     by_name = [now, np.unique(now) if before is None else np.union1d(before, now)]
@@ -79,10 +82,17 @@ def trained_on(path: str | Path, clips: Clips) -> np.ndarray | None:
     """
     content = checkpoints.read_clip_hashes(path, _CONTENT)
     if content is not None:
-        return np.array([np.isin(_content_hashes(levels), content).any() for levels in map(_levels, clips.melgrams)],
+        return np.array([np.isin(_content_hashes(levels), content).any() for levels in clips.summaries["bands_db"]],
                         bool)
     known = checkpoints.read_clip_hashes(path, _AT_ANY_EPOCH)
     return None if known is None else _in(clips, known)
+
+
+def have_same_content(clips: Clips, others: Clips) -> np.ndarray:
+    """bool (clips,): whether each clip has the same content as one of the others."""
+    levels, other_levels = clips.summaries["bands_db"], others.summaries["bands_db"]
+    known = np.concatenate([np.zeros(0, np.uint64), *(_content_hashes(each)[:1] for each in other_levels)])
+    return np.array([np.isin(_content_hashes(each), known).any() for each in levels], bool)
 
 
 # --- hashes ---------------------------------------------------------------------------------------------------------
@@ -93,37 +103,42 @@ def _in(clips: Clips, known: np.ndarray) -> np.ndarray:
     return low | high
 
 
+def _in_other_class(clips: Clips, known: np.ndarray) -> np.ndarray:
+    """bool (clips,): whether each clip, with another class, is among those with these hashes."""
+    found, means = np.zeros(len(clips), bool), _means(clips) if len(known) else []
+    for class_name in clips.class_names if len(known) else ():
+        names = [f"{class_name}/{name.partition('/')[2]}" for name in clips.names]
+        for offset_db in (-_TOLERANCE_DB, _TOLERANCE_DB):
+            found |= np.isin(_hashes(names, means, offset_db), known)
+    return found
+
+
 def _both_hashes(clips: Clips) -> tuple[np.ndarray, np.ndarray]:
     """The hashes of the clips with the mean a little lower, and a little higher."""
-    return _hashes(clips, -_TOLERANCE_DB), _hashes(clips, _TOLERANCE_DB)
+    means = _means(clips)
+    return _hashes(clips.names, means, -_TOLERANCE_DB), _hashes(clips.names, means, _TOLERANCE_DB)
 
 
-def _hashes(clips: Clips, offset_db: float = 0) -> np.ndarray:
-    means = (float(melgram.mean(dtype=np.float64)) + offset_db for melgram in clips.melgrams)
-    return checkpoints.name_hashes(f"{name} {round(_STEPS_PER_DB * mean)}"
-                                   for name, mean in zip(clips.names, means, strict=True))
+def _means(clips: Clips) -> list[float]:
+    """The mean of each melgram in dB."""
+    return clips.summaries["mean_db"].tolist()
 
 
-def _levels(melgram: np.ndarray) -> np.ndarray:
-    """The levels of groups of mel bands: float64 (_LEVELS,), dB; fewer if there are fewer bands; none of silence.
-
-    Means, with weights that depend on time and channel: with equal weights, a sound from the left and one from the
-    right would have the same levels.
-    """
-    mels, frames, channels = melgram.shape
-    if melgram.max() <= SILENT_DB:
-        return np.zeros(0)
-    weights = np.outer(np.linspace(1, 2, frames), np.arange(1, channels + 1))
-    bands = np.einsum("mfc,fc->m", melgram, weights / weights.sum())
-    return np.array([group.mean() for group in np.array_split(bands, min(_LEVELS, mels))])
+def _hashes(names: list[str], means: list[float], offset_db: float = 0) -> np.ndarray:
+    return checkpoints.name_hashes(f"{name} {round(_STEPS_PER_DB * (mean + offset_db))}"
+                                   for name, mean in zip(names, means, strict=True))
 
 
 def _content_hashes(levels: np.ndarray) -> np.ndarray:
-    """uint64: the hash of levels, then those of levels that another computer may round differently; none of silence."""
+    """uint64: the hash of levels, then those of levels that another computer may round differently; none of silence.
+
+    levels: of groups of mel bands, (groups,), in dB; NaN for silence.
+    """
+    if np.isnan(levels).all():
+        return np.zeros(0, np.uint64)
     rounded = [dict.fromkeys(round(_LEVEL_STEPS_PER_DB * (level + offset_db))
                              for offset_db in (0, -_TOLERANCE_DB, _TOLERANCE_DB)) for level in levels]
-    combinations = itertools.product(*rounded) if rounded else ()
-    return checkpoints.name_hashes(" ".join(map(str, each)) for each in combinations)
+    return checkpoints.name_hashes(" ".join(map(str, each)) for each in itertools.product(*rounded))
 
 
 def _sounds(count: int) -> str:

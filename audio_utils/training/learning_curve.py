@@ -54,8 +54,7 @@ def choose_validation(options: Namespace, dataset: Dataset, clips: Clips) -> tup
     training, validation, _ = resume.train_val_split(clips.names, TrainingState({}), None, options.validation_fraction,
                                                      options.seed, dataset.grouping, own.names)
     if not len(own):
-        own = Clips(clips.melgrams[validation], clips.targets[validation], [clips.names[i] for i in validation],
-                    clips.class_names)
+        own = clips.subset(validation)
     return [clips.names[i] for i in training], own
 
 
@@ -110,9 +109,9 @@ def write_scores(scores: dict[str, Any]) -> None:
     scores["finding"] = learning_curve_fit.finding(scores)
     safe_files.write_json(learning_curve_fit.SCORES, scores)
     learning_curve_fit.plot(PLOT, scores)
-    rows = [[each["fraction"], f"{each['clips']:,}", f"{each['loss']:.4f}", f"{each['accuracy']:.2%}",
+    rows = [[each["fraction"], f"{each['clips']:,}", tables.number(each["loss"]), f"{each['accuracy']:.2%}",
              "{:.1%} to {:.1%}".format(*each["accuracy_interval"]), str(each["epochs"])] for each in scores["sizes"]]
     header = ["training", "clips", "loss", "accuracy", "95% interval", "epochs"]
     say("\n".join(tables.table([header, *rows])))
     say(f"\n{scores['finding']}.")
-    say(f"Written: {FOLDER}/{learning_curve_fit.SCORES.name}, {PLOT.name}.")
+    say(f"Written to {FOLDER}/: {learning_curve_fit.SCORES.name}, {PLOT.name}.")

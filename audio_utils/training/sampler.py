@@ -8,21 +8,38 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Sampler:
-    """Random order without replacement; an epoch passes over a small data set several times."""
+    """Random order without replacement; an epoch passes over a small data set several times, or over a part of it."""
     epoch_clips: int  # the minimum in an epoch
     batch_size: int
+    max_epoch_clips: int | None = None  # None: no limit
 
     def passes(self, clips: int) -> int:
-        """The number of passes over this number of clips in an epoch."""
-        return math.ceil(self.epoch_clips / clips)
+        """The number of passes over this number of clips in an epoch; the last one may be cut off."""
+        return math.ceil(min(self.epoch_clips, self._limit) / clips)
+
+    @property
+    def _limit(self) -> float:
+        return self.max_epoch_clips or math.inf
+
+    def drawn(self, clips: int) -> int:
+        """The number of clips that are drawn for an epoch, of this number of clips."""
+        return min(self.passes(clips) * clips, self._limit)
 
     def size(self, clips: int) -> int:
         """The number of clips in a batch, in an epoch with this number of clips."""
-        return min(self.batch_size, self.passes(clips) * clips)
+        return min(self.batch_size, self.drawn(clips))
 
     def batches(self, indices: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
         """The indices of each batch of an epoch. All batches have one size; the remainder is left out."""
-        order = np.concatenate([rng.permutation(indices) for _ in range(self.passes(len(indices)))])
+        passes = [rng.permutation(indices) for _ in range(self.passes(len(indices)))]
+        order = np.concatenate(passes)[:self.drawn(len(indices))]
         size = self.size(len(indices))
         steps = len(order) // size
         return np.split(order[:steps * size], steps)
+
+    def describe(self, clips: int) -> str:
+        """How an epoch draws from this number of clips, for a sentence; "" if it passes over them once."""
+        passes, drawn = self.passes(clips), self.drawn(clips)
+        if drawn % clips:
+            return f", {drawn:,} drawn per epoch"
+        return f", {passes} times per epoch" if passes > 1 else ""

@@ -1,6 +1,7 @@
 """The clips that eval_network.py scores, and which of them the network was trained on."""
 
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 from audio_utils.data import dataset, labelled_folder
 from audio_utils.data.class_folders import renamed_classes
 from audio_utils.data.clips import Clips
+from audio_utils.data.dataset import Dataset
 from audio_utils.data.preproc import PREPROC
 from audio_utils.data.sounds import SAMPLES, Skipped
 from audio_utils.data.split import Grouping
@@ -42,7 +44,7 @@ def of_test(options: Namespace, checkpoint: Checkpoint, weights: str | Path) -> 
 
     options: the constants of preprocess_data.py. weights: the file of the checkpoint.
     """
-    data = dataset.open_dataset(options, checkpoint.settings, weights)
+    data = dataset.open_dataset(options, checkpoint.settings, weights, memory_gb=0)  # each clip is read in its turn
     clips = data.load("Test", checkpoint.class_names)
     renamed = renamed_classes(checkpoint.class_names, melgrams=PREPROC / "Test")
     if not len(clips):
@@ -50,20 +52,31 @@ def of_test(options: Namespace, checkpoint: Checkpoint, weights: str | Path) -> 
                         f"{SAMPLES}/ and run preprocess_data.py again.")
     if renamed:
         warn(renamed)
-    return ScoredClips(clips, _report_trained(weights, clips), SAMPLES, grouping=data.grouping)
+    return ScoredClips(clips, _report_trained(weights, clips, data), SAMPLES, grouping=data.grouping)
 
 
-def _report_trained(path: str | Path, test: Clips) -> TrainedOn:
-    """Say if Test sounds were in Train in any epoch; nothing for a file of an older version."""
+def _report_trained(path: str | Path, test: Clips, data: Dataset) -> TrainedOn:
+    """Say if Test sounds were in Train in any epoch, or sound like some; nothing for a file of an older version."""
     known = known_clips.trained_on(path, test)
-    names = None if known is None else [test.names[i] for i in np.flatnonzero(known)]
-    if not names:
-        return TrainedOn(names)
-    one = len(names) == 1
-    warning = (f"{len(names)} sound{' is' if one else 's are'} in Test and {'was' if one else 'were'} in Train before, "
-               f"such as {names[0]}, so the score is too high; delete duplicates if there are any, and use --fresh.")
-    say(warning)
-    return TrainedOn(names, True, warning)
+    if known is None or not known.any():
+        return TrainedOn(None if known is None else [])
+    train, _ = data.source("Train", None)
+    alike = known & known_clips.have_same_content(test, train)
+    warnings = list(_warnings(test.names, alike, known & ~alike))
+    for sentence in warnings:
+        say(sentence)
+    return TrainedOn([test.names[i] for i in np.flatnonzero(known)], True, " ".join(warnings))
+
+
+def _warnings(names: list[str], alike: np.ndarray, moved: np.ndarray) -> Iterator[str]:
+    """Sentences about Test sounds; alike, moved: whether each sounds like one of Train, or was in Train before."""
+    if count := alike.sum():
+        same = "sound the same as Train sounds" if count > 1 else "is the same as a Train sound"
+        yield (f"{count} of {len(names)} Test sounds {same}, such as {names[alike.argmax()]}, so the score is too "
+               "high.")
+    if count := moved.sum():
+        yield (f"{count} sound{'s are' if count > 1 else ' is'} in Test and {'were' if count > 1 else 'was'} in Train "
+               f"before, such as {names[moved.argmax()]}, so the score is too high; use --fresh.")
 
 
 # --- another folder -------------------------------------------------------------------------------------------------
@@ -99,5 +112,4 @@ def _leave_out_trained(path: str | Path, clips: Clips) -> tuple[Clips, TrainedOn
     say(f"{len(names)} of {len(clips)} sounds {'was' if len(names) == 1 else 'were'} in the network's Train set, such "
         f"as {names[0]}; {'it is' if len(names) == 1 else 'they are'} left out of the scores.")
     kept = np.flatnonzero(~known)
-    return Clips(clips.melgrams[kept], clips.targets[kept], [clips.names[i] for i in kept],
-                 clips.class_names), TrainedOn(names)
+    return clips.subset(kept), TrainedOn(names)

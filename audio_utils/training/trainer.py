@@ -20,7 +20,7 @@ from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference import device, levels, network
 from audio_utils.inference.checkpoint import Checkpoint
 from audio_utils.inference.network import arrays, assign
-from audio_utils.runtime import signals
+from audio_utils.runtime import signals, tables
 from audio_utils.runtime.console import say
 from audio_utils.runtime.errors import UserError
 from audio_utils.training import checkpointing, epoch_table, known_clips, precision, resume
@@ -62,12 +62,12 @@ class Trainer:
         self.checkpoint = checkpoint or Checkpoint(
             options.network, clips.class_names, dataset.settings, dataset.preprocessing,
             Standardization.of(clips.melgrams, self.split.training), {}, [])
-        self.checkpoint = levels.include(self.checkpoint, (clips.melgrams[i] for i in self.split.all))
+        self.checkpoint = levels.include(self.checkpoint, clips.summaries["max_db"][self.split.all])
         self.cross_validated = bool(cross_validated)
         if cross_validated:
             self.checkpoint = self.checkpoint._replace(thresholds=cross_validated)
         self.clip_hashes = known_clips.hashes(self.weights if checkpoint else None, clips, self.split.all)
-        self.sampler = Sampler(options.epoch_clips, options.batch_size)
+        self.sampler = Sampler(options.epoch_clips, options.batch_size, options.max_epoch_clips)
         self.schedule = LearningRateSchedule(options.learning_rate, options.warm_up)
         self.early_stopping = EarlyStopping.of(options)
         self._build_model(self._form(checkpoint))
@@ -100,7 +100,8 @@ class Trainer:
         members = panotti_models.members(self.model)
         augmenter = Augmenter(options, known.settings.band_hz, known.standardization.mean)
         feed_arguments = self.clips, augmenter, members and members.output_shape[1]
-        on_device = device.on_gpu() and self.clips.melgrams.nbytes <= options.gpu_clips_gb * 1e9
+        on_device = device.on_gpu() and not self.clips.on_disk and (
+            self.clips.melgrams.nbytes <= options.gpu_clips_gb * 1e9)
         self.feed = DeviceFeed(*feed_arguments, options.ema_every) if on_device else HostFeed(*feed_arguments)
         self.compiled = self.feed.compiled_model(members or self.model)
         self.optimizer = keras.optimizers.AdamW(options.learning_rate, weight_decay=options.weight_decay)
@@ -148,15 +149,13 @@ class Trainer:
         mels, frames, channels = self.checkpoint.settings.shape
         say(f"Network {self.checkpoint.network!r}, {self.model.count_params():,} parameters, on "
             f"{device.device()} ({keras.config.backend()}, {self.precision}).")
-        passes = self.sampler.passes(len(self._epoch_indices))
-        repeated = f", {passes} times per epoch" if passes > 1 else ""
-        say(f"{len(self.split.training)} training clips{repeated}, {self._validation_source}, of {mels} mels, "
+        drawn = self.sampler.describe(len(self._epoch_indices))
+        say(f"{len(self.split.training)} training clips{drawn}, {self._validation_source}, of {mels} mels, "
             f"{frames} frames, {channels} channel{'s' * (channels > 1)}, in {len(self.clips.class_names)} classes.")
-        if self.state.epoch:
-            best = self.state.best_loss
-            loss = f", the best validation loss is {best:.4f}" if math.isfinite(best) else ""
-            say(f"Continuing after epoch {self.state.epoch}; epoch {self.state.best_epoch} is kept so far{loss}.")
-            self._announce_annealing()
+        ended = bool(self.early_stopping.stop_reason(self.state))
+        for sentence in epoch_table.beginning(self.state, self.options.epochs, ended):
+            say(sentence)
+        self._announce_annealing()
 
     def _announce_annealing(self) -> None:
         if self.state.decay_end and not self.early_stopping.stop_reason(self.state):
@@ -223,7 +222,7 @@ class Trainer:
             keras.utils.set_random_seed(int(rng.integers(1 << 32)))
         batches = self.sampler.batches(self._epoch_indices, rng)
         with tqdm(total=len(batches), desc=f"epoch {self.state.epoch + 1:4}", disable=None, unit=" steps", leave=False,
-                  delay=2, dynamic_ncols=True) as self._progress_bar:
+                  delay=2, ncols=tables.bar_columns()) as self._progress_bar:
             loss, accuracy = self.feed.train(self.compiled, batches, rng, self)
         self._update_ema()
         self._require_finite(loss, "loss")

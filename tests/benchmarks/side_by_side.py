@@ -120,9 +120,9 @@ def in_fresh_process(function, *arguments):
         return pool.submit(function, *arguments).result()
 
 
-def peaks_of(command, folder):
+def peaks_of(command, folder, stdout=subprocess.DEVNULL):
     """Run a command: the peak memory in MB of its process, and of the largest of its children."""
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=folder, stdout=stdout)
     found = Counter()
     while process.poll() is None:
         for each in _family(process.pid):  # the latest value, not the largest: a child begins as a copy of its parent

@@ -40,7 +40,7 @@ _LIMITS = {"CLIPS": Limits(int, 1), "CLIP_SECONDS": Limits(float, 0.1), "EPOCHS"
            "ROUNDS": Limits(int, 1), "BATCH_SIZE": Limits(int, 1)}
 
 _RATE, _CLASSES = 44100, 12
-_SPEED = r"^(?:epoch .* )?([\d.]+)(?: clips/s$| +[\d.]+ s\b)"  # of the plain program, and of our line of an epoch
+SPEED = r"^(?:epoch .* )?([\d.]+)(?: clips/s$| +[\d.]+ s\b)"  # of the plain program, and of our line of an epoch
 _PLAIN = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
@@ -108,7 +108,7 @@ def speed(command, folder):
     """The median of the clips/s that a command prints, without the first epoch."""
     output = subprocess.run([sys.executable, *map(str, command)], cwd=folder, check=True, stdout=subprocess.PIPE,
                             text=True).stdout
-    return np.median([float(each) for each in re.findall(_SPEED, output, re.MULTILINE)][1:])
+    return np.median([float(each) for each in re.findall(SPEED, output, re.MULTILINE)][1:])
 
 
 if __name__ == "__main__":

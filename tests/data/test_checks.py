@@ -41,7 +41,7 @@ def samples(tmp_path):
 
 def sounds_in(folder):
     sounds = find_sounds(folder)[0]
-    return sounds, {sound.path: audio_io.info(sound.path) for sound in sounds}
+    return sounds, {sound.file: audio_io.info(sound.path) for sound in sounds}
 
 
 def test_good_sounds_have_no_problems(samples):
@@ -134,7 +134,7 @@ def test_files_of_equal_size_and_middle_are_not_duplicates(tmp_path):
     paths = [write(tmp_path / f"{i}.wav", np.pad(noise(0.01, i), ((0, 0), (0, 80000)))) for i in range(4)]
     shutil.copy(paths[2], tmp_path / "x.wav")
     missing = tmp_path / "missing.wav"
-    groups = same_bytes([Sound("a", path) for path in [*paths, tmp_path / "x.wav", missing]])
+    groups = same_bytes([Sound("a", str(path)) for path in [*paths, tmp_path / "x.wav", missing]])
     assert [[sound.path.name for sound in group] for group in groups] == [["2.wav", "x.wav"]]
 
 
@@ -142,7 +142,7 @@ def test_headers_of_new_sounds_suffice(samples):
     sounds, headers = sounds_in(samples)
     assert check_headers(sounds, {}) == []
     path = write(samples / "bird/0.wav", noise(), 16000)
-    [sentence] = check_headers(sounds, headers | {path: audio_io.info(path)})
+    [sentence] = check_headers(sounds, headers | {str(path): audio_io.info(path)})
     assert sentence.startswith(f"{path} (16000): a different sample rate")
 
 

@@ -125,8 +125,8 @@ def test_the_melgram_of_a_sound_that_is_gone_is_left_out_and_deleted_only_on_req
     assert gone[1] == "low/0.wav"
     assert files(folder) == melgrams
     warnings = preproc.load(folder, gone[0], preproc.read_settings(folder)[0])[1]
-    assert warnings == [f"low/0.wav: melgrams of sounds that are gone in {folder / gone[0]}/; left out; "
-                        "preprocess_data.py --prune deletes them."]
+    assert warnings == ["low/0.wav: the sound is gone, so its melgram is not used; preprocess_data.py --prune deletes "
+                        "such melgrams."]
     capsys.readouterr()
     preprocess(samples, folder, prune=True)
     path = preproc.melgram_path(folder, *gone)

@@ -1,6 +1,7 @@
 """The data set is Preproc/, or Samples/ if nothing is preprocessed; it must fit the network."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from conftest import tones, write
 import preprocess_data
 from audio_utils.audio import audio_io, melgram
 from audio_utils.data import compute, dataset, plan, preproc
-from audio_utils.runtime import command_line
+from audio_utils.runtime import command_line, memory
 from audio_utils.runtime.errors import UserError
 
 
@@ -43,6 +44,19 @@ def test_preproc_is_used_if_it_exists(preprocessed, capsys):
     assert data.grouping.group_by == r"^(\d)"
     assert len(data.load("Train")) + len(data.load("Test")) == 20
     assert data.load("Test", ["low", "x"]).class_names == ["low", "x"]
+
+
+@pytest.mark.parametrize(("memory_gb", "available", "limit"), [
+    (0, None, "0.0"), (1e-6, None, "0.0"), (None, 1000, "0.0"), (None, 10 ** 8, None), (None, None, None),
+    (1, 0, None), (math.inf, 0, None)])
+def test_melgrams_that_take_more_than_the_memory_stay_in_preproc(preprocessed, monkeypatch, capsys, memory_gb,
+                                                                 available, limit):
+    """available: bytes of memory; limit: in the message, None if the melgrams are loaded."""
+    monkeypatch.setattr(memory, "available_bytes", lambda: available)
+    data = dataset.open_dataset(options(), memory_gb=memory_gb)
+    assert [data.load(split).on_disk for split in ("Train", "Test")] == [limit is not None] * 2
+    says = f"Clips are read from Preproc/ (0.0 GB, MEMORY_GB {limit}).\n" if limit else ""
+    assert capsys.readouterr().out == says
 
 
 def test_samples_are_used_if_nothing_is_preprocessed(capsys):

@@ -54,15 +54,15 @@ def test_only_clipped_samples_count(audio, count):
 
 
 def test_unreadable_sounds_have_a_sentence_and_no_statistics(tmp_path):
-    good = Sound("a", write(tmp_path / "good.wav", sine()))
-    bad = Sound("a", write(tmp_path / "bad.wav", sine() * np.nan, subtype="FLOAT"))
+    good = Sound("a", str(write(tmp_path / "good.wav", sine())))
+    bad = Sound("a", str(write(tmp_path / "bad.wav", sine() * np.nan, subtype="FLOAT")))
     statistics, failed = measure_all([bad, good], -60, 1)
     assert list(statistics) == [good]
     assert failed == [f"{bad.path}: contains NaN or infinite samples; repair or remove it."]
 
 
 def test_problems_are_compared_with_the_class(tmp_path):
-    sounds = [Sound("a", write(tmp_path / f"{i}.wav", sine(seconds=seconds, level=level)))
+    sounds = [Sound("a", str(write(tmp_path / f"{i}.wav", sine(seconds=seconds, level=level))))
               for i, (seconds, level) in enumerate([(1, 0.5), (1, 0.5), (0.03, 0.5), (1, 0), (1, 3)])]
     statistics, _ = measure_all(sounds, -60, 1)
     problems = find_problems(statistics, 0.05, 0.001)
@@ -75,7 +75,7 @@ def test_problems_are_compared_with_the_class(tmp_path):
     (0.2, 0.5, "PCM_16", 0), (0.0005, 0, "FLOAT", 0), (0, 0.5, "PCM_16", 0)])  # less than the sound, or than silence
 def test_a_dc_offset_above_the_sound_is_found_in_its_channel(tmp_path, offset, level, subtype, found):
     audio = np.concatenate([sine(level=0.5), offset + sine(level=level)])
-    sound = Sound("a", write(tmp_path / "a.wav", audio, subtype=subtype))
+    sound = Sound("a", str(write(tmp_path / "a.wav", audio, subtype=subtype)))
     statistics, _ = measure_all([sound], -60, 1)
     assert statistics[sound].dc_channels == found
     problems = find_problems(statistics, 0.05, 0.001)

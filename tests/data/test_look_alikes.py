@@ -1,7 +1,6 @@
 """Names of takes are recognized, and the GROUP_BY that is suggested groups them; numbered series are not."""
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -11,7 +10,7 @@ from audio_utils.data.split import Grouping
 
 
 def sounds(names, classes="ab", **fields):
-    return [Sound(label, Path(f"Samples/{label}/{name}.wav"), **fields) for label in classes for name in names]
+    return [Sound(label, f"Samples/{label}/{name}.wav", **fields) for label in classes for name in names]
 
 
 def takes(template, recordings=12, ends=(1, 2, 3)):

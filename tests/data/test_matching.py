@@ -7,7 +7,7 @@ import pytest
 
 from audio_utils.data import index
 from audio_utils.data.index import LEFT_OUT, USED, Entry
-from audio_utils.data.matching import match, path_of
+from audio_utils.data.matching import describe_relabeled, match, paths_of
 from audio_utils.data.sounds import Sound
 
 
@@ -24,19 +24,26 @@ class Folder:
         os.utime(path, ns=(0, 0))
 
     def sounds(self):
-        return [Sound(path.parent.name, path) for path in sorted(self.samples.glob("*/*"))]
+        paths = sorted(self.samples.glob("*/*"))
+        return [Sound(path.parent.name, str(path), stat=index.Stat.of(path)) for path in paths]
 
     def enter(self, test=()):
         """Make the index as preprocessing leaves it."""
         self.entries = {path: Entry(path, "Test" if path in test else "Train", USED, index.Stat.of(sound.path),
                                     index.content_of(sound.path), "id")
-                        for sound in self.sounds() for path in [path_of(sound, self.samples)]}
+                        for sound in self.sounds() for path in paths_of([sound], self.samples)}
+
+    def matched(self, sounds):
+        return match(sounds, self.samples, self.entries, 1)
+
+    def relabeled(self):
+        return describe_relabeled(self.matched(self.sounds()), self.entries)
 
     def match(self):
         """(path → its entry, paths of the moved, path → status of the gone, the number that stay in use)."""
         sounds = self.sounds()
-        found = match(sounds, {sound: index.Stat.of(sound.path) for sound in sounds}, self.samples, self.entries, 1)
-        return ({path_of(sound, self.samples): entry for sound, entry in found.entries.items()},
+        found = self.matched(sounds)
+        return ({paths_of([sound], self.samples)[0]: entry for sound, entry in found.entries.items()},
                 [entry.path for entry in found.moved], {entry.path: entry.status for entry in found.gone},
                 found.missing)
 
@@ -88,10 +95,36 @@ def test_a_moved_sound_keeps_its_split_and_loses_its_melgram(folder):
     assert (moved, gone) == (["a/3.wav"], {})
 
 
+def test_relabeled_sounds_are_counted(folder):
+    (folder.samples / "a/3.wav").rename(folder.samples / "a/new.wav")
+    (folder.samples / "a/4.wav").unlink()
+    folder.put("a/5.wav", b"changed")
+    assert folder.relabeled() == ""
+    (folder.samples / "a/6.wav").rename(folder.samples / "b/new.wav")
+    assert folder.relabeled() == "1 sound moved from a to b."
+    for name in "789":
+        (folder.samples / f"b/{name}.wav").rename(folder.samples / f"a/{name} new.wav")
+    assert folder.relabeled() == "4 sounds moved to another class: 3 from b to a, 1 from a to b."
+    folder.put("c/6.wav", b"b10")
+    folder.put("d/6.wav", b"b11")
+    for i in (10, 11):
+        (folder.samples / f"b/{i}.wav").unlink()
+    assert folder.relabeled() == ("6 sounds moved to another class: 3 from b to a, 1 from a to b, 1 from b to c, and 1 "
+                                  "more.")
+
+
+def test_a_deleted_duplicate_is_not_relabeled(folder):
+    folder.put("b/same.wav", b"a3")
+    folder.enter()
+    (folder.samples / "a/3.wav").unlink()
+    assert folder.relabeled() == ""
+
+
 def test_swapped_class_folders_swap_everything(folder):
     (folder.samples / "a").rename(folder.samples / "c")
     (folder.samples / "b").rename(folder.samples / "a")
     (folder.samples / "c").rename(folder.samples / "b")
+    assert folder.relabeled() == "40 sounds moved to another class: 20 from a to b, 20 from b to a."
     known, moved, gone, _ = folder.match()
     assert known["b/3.wav"].split == known["a/4.wav"].split == "Test"
     assert known["a/3.wav"].split == known["b/4.wav"].split == "Train"
@@ -181,7 +214,7 @@ def test_sounds_gone_earlier_are_not_counted_again(folder):
 
 
 def test_melgrams_from_before_the_index_are_matched_by_their_date(folder, reads):
-    stat = index.UNKNOWN_STAT._replace(mtime_ns=0)
+    stat = index.Stat(-1, 0, -1, -1)
     folder.entries = {path: entry._replace(stat=stat, content=index.UNKNOWN_CONTENT)
                       for path, entry in folder.entries.items()}
     os.utime(folder.samples / "a/3.wav")

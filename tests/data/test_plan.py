@@ -2,11 +2,15 @@
 
 import json
 import os
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from conftest import sine, write
 
 import preprocess_data
+from audio_utils.audio import audio_io, tags
 from audio_utils.data import compute, index, plan, preproc
 from audio_utils.runtime import command_line
 from audio_utils.runtime.errors import UserError
@@ -114,6 +118,85 @@ def test_links_to_a_disk_that_is_not_mounted_are_one_sentence_each_and_no_class(
         (tmp_path / name / "1.wav").symlink_to("/nowhere/1.wav")
     with pytest.raises(UserError, match=r"contains no folder with sounds \(1.wav is a link to a file that does not"):
         plan.make_plan(options(), tmp_path)
+
+
+# --- many sounds -----------------------------------------------------------------------------------------------------
+
+def test_each_file_is_examined_once_and_unchanged_sounds_are_not_opened(samples, tmp_path, monkeypatch):
+    folder = tmp_path / "Preproc"
+    folder.mkdir()
+    compute.compute(plan.make_plan(options(), samples, folder), folder, 1, False)
+    write(samples / "a/new.wav", sine(500, 0.1))
+    examined, opened = watch_files(monkeypatch)
+    made = plan.make_plan(options(JOBS=1), samples, folder)
+    assert [clip.name for clip in made.stale] == ["a/new.wav"]
+    sounds = {clip.path for clip in made.clips}
+    melgrams = {preproc.melgram_path(folder, clip.split, clip.name) for clip in set(made.clips) - set(made.stale)}
+    assert {path: examined[path] for path in sounds | melgrams} == dict.fromkeys(sounds | melgrams, 1) | {
+        samples / "a/new.wav": 3}  # audio_io.info and soundfile examine it again before they open it
+    assert opened & (sounds | melgrams) == {samples / "a/new.wav"}
+
+
+def watch_files(monkeypatch):
+    """(path → how often its status is read, paths that are opened), from now on."""
+    examined, opened = Counter(), set()
+    real_scandir, real_stat, real_open = os.scandir, os.stat, os.open
+
+    class Watched:
+        def __init__(self, entry):
+            self._entry = entry
+
+        def __getattr__(self, name):
+            return getattr(self._entry, name)
+
+        def __fspath__(self):
+            return self._entry.path
+
+        def stat(self):
+            examined[Path(self)] += 1
+            return self._entry.stat()
+
+    @contextmanager
+    def scandir(folder):
+        with real_scandir(folder) as entries:
+            yield map(Watched, entries)
+
+    def stat(path, **how):
+        examined[Path(os.fsdecode(path))] += 1
+        return real_stat(path, **how)
+
+    def low_level_open(path, *how):
+        opened.add(Path(os.fsdecode(path)))
+        return real_open(path, *how)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(os, "stat", stat)
+    monkeypatch.setattr(os, "open", low_level_open)
+    return examined, opened
+
+
+def test_many_names_that_differ_in_the_extension_are_one_sentence(samples, capsys):
+    for i in range(5):
+        (samples / f"a/{i}.flac").write_bytes(write(samples / f"a/{i}.wav", sine(700 + i, 0.1)).read_bytes() + b"0")
+    plan.make_plan(options(), samples)
+    assert (f"{samples}/a/0.flac = 0.wav, {samples}/a/1.flac = 1.wav, {samples}/a/2.flac = 2.wav and 2 more: the same "
+            "name except for the extension; all are used, in the same split.") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", ["renamed", "left out"])
+def test_a_tag_is_read_again_if_the_index_does_not_show_that_there_is_none(samples, tmp_path, change):
+    folder = tmp_path / "Preproc"
+    folder.mkdir()
+    tagged = samples / "a/tagged.wav"
+    audio_io.write(tagged, sine(700, 0.1), 8000, comment=tags.text(tags.steps_from(tags.AUGMENT, samples / "a/1.wav")))
+    compute.compute(plan.make_plan(options(), samples, folder), folder, 1, False)
+    if change == "renamed":
+        tagged = tagged.rename(samples / "a/other.wav")
+    else:
+        entries, _ = index.read(folder)
+        index.write(folder, [entry._replace(status=index.LEFT_OUT, copy_of="") for entry in entries.values()])
+    made = plan.make_plan(options(), samples, folder)
+    assert made.grouping.copy_of == {f"a/{tagged.name}": "a/1.wav"}
 
 
 # --- recordings ------------------------------------------------------------------------------------------------------

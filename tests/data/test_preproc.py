@@ -125,6 +125,9 @@ def test_damaged_melgrams_are_named_and_left_out(folder, content):
     clips, warnings = preproc.load(folder, "Train", SETTINGS)
     assert clips.names == ["a/1", "c/1", "c/2"]
     assert clips.melgrams[:, 0, 0, 0].tolist() == [0, 2, 3]
+    on_disk, same_warnings = preproc.load(folder, "Train", SETTINGS, max_bytes=0)
+    assert (on_disk.names, same_warnings) == (clips.names, warnings)
+    assert np.array_equal(list(on_disk.melgrams), clips.melgrams)
     assert [warning.partition(": ")[0] for warning in warnings] == [str(bad)]
     seen_by_preprocessing = len(content) != preproc.melgram_file_bytes(SETTINGS)
     assert warnings[0].endswith("; run preprocess_data.py again." if seen_by_preprocessing else
@@ -141,7 +144,7 @@ def test_only_melgrams_of_the_index_are_used(folder):
     index.write(folder, [entry("a/1"), entry("a/3", "Test"), entry("b/1", status=index.LEFT_OUT),
                          entry("c/1", settings="other"), entry("c/9")])
     assert preproc.used_melgrams(folder, "Train", SETTINGS) == (["a/1"], [
-        f"b/1: melgrams of sounds that are gone in {folder}/Train/; left out; preprocess_data.py --prune deletes them.",
+        "b/1: the sound is gone, so its melgram is not used; preprocess_data.py --prune deletes such melgrams.",
         f"c/1, c/2: melgrams that the index does not have in {folder}/Train/; left out; run preprocess_data.py again."])
     clips, warnings = preproc.load(folder, "Train", SETTINGS)
     assert clips.names == ["a/1"]

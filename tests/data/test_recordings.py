@@ -1,6 +1,5 @@
 """Clips of one recording are found by their tags, and without tags by the names of an unbroken series."""
 
-from pathlib import Path
 
 import pytest
 from conftest import sine, write
@@ -16,8 +15,7 @@ def found_in(folder, entries=None):
     """Name → recording, of the sounds of a folder; entries: name → Entry."""
     sounds, _ = find_sounds(folder)
     known = {sound: entries[sound.name] for sound in sounds if entries and sound.name in entries}
-    stats = {sound: index.Stat.of(sound.path) for sound in sounds}
-    return {sound.name: each for sound, each in recordings.find_recordings(sounds, stats, known, {}).items()}
+    return {sound.name: each for sound, each in recordings.find_recordings(sounds, known, {}).items()}
 
 
 def put(folder, *names, rate=8000):
@@ -119,8 +117,7 @@ def test_clips_of_equal_names_in_two_folders_of_the_users_split_belong_to_two_re
     (tmp_path / "Train/a/y_s2.wav").unlink()
     (tmp_path / "Test/a/y_s1.wav").unlink()
     sounds, _ = find_sounds(tmp_path)
-    stats = {sound: index.Stat.of(sound.path) for sound in sounds}
-    found = recordings.find_recordings(sounds, stats, {}, {})
+    found = recordings.find_recordings(sounds, {}, {})
     assert {sound.path.relative_to(tmp_path).as_posix(): each for sound, each in found.items()} == {
         "Train/a/x_s1.wav": "Train/a/x", "Train/a/x_s2.wav": "Train/a/x", "Test/a/x_s1.wav": "Test/a/x",
         "Test/a/x_s2.wav": "Test/a/x", "Train/a/y_s1.wav": "a/y", "Test/a/y_s2.wav": "a/y"}
@@ -140,14 +137,14 @@ def test_headers_of_a_known_series_are_not_read_again(tmp_path, monkeypatch):
     monkeypatch.setattr(audio_io, "info", None)
     sounds, _ = find_sounds(tmp_path)
     entry = Entry("", "Train", index.USED, index.UNKNOWN_STAT, Content("", ""), "", recording="a/x")
-    assert len(recordings.find_recordings(sounds, dict.fromkeys(sounds), dict.fromkeys(sounds, entry), {})) == 2
+    assert len(recordings.find_recordings(sounds, dict.fromkeys(sounds, entry), {})) == 2
     with pytest.raises(TypeError):
-        recordings.find_recordings(sounds, dict.fromkeys(sounds), {}, {})
+        recordings.find_recordings(sounds, {}, {})
 
 
 def test_headers_that_were_read_are_used(monkeypatch):
-    sounds = [Sound("a", Path(f"x_s{i}.wav")) for i in (1, 2)]
+    sounds = [Sound("a", f"x_s{i}.wav") for i in (1, 2)]
     header = audio_io.AudioInfo(5, 8000, 1, False, "WAV", "PCM_16")
     monkeypatch.setattr(audio_io, "info", None)
-    assert recordings.find_recordings(sounds, {}, {}, {sound.path: header for sound in sounds}) == dict.fromkeys(
+    assert recordings.find_recordings(sounds, {}, {sound.file: header for sound in sounds}) == dict.fromkeys(
         sounds, "a/x")

@@ -1,7 +1,6 @@
 """The split and the folds: stratified, grouped, seeded, and stable when sounds are added."""
 
 from collections import Counter, defaultdict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,7 +105,7 @@ def test_of_two_large_groups_one_is_held_out():
 
 
 def test_the_users_split_is_kept_except_for_augmented_test_sounds():
-    sounds = [Sound(name.split("/")[1], Path(name), name.split("/")[0], copy_of) for name, copy_of in (
+    sounds = [Sound(name.split("/")[1], name, name.split("/")[0], copy_of) for name, copy_of in (
         ("Train/a/1.wav", None), ("Train/a/other.wav", "a/2.wav"), ("Train/b/1.wav", None), ("Test/a/2.wav", None),
         ("Test/b/3_aug1.wav", "b/3.wav"), ("Test/b/site_aug12.wav", None))]
     assert split_sounds(sounds, {}, 0.2, 1) == ["Train", None, "Train", "Test", None, "Test"]
@@ -138,7 +137,7 @@ def test_copies_whose_names_do_not_say_so_are_in_no_fold():
 
 def test_sounds_know_their_recording_also_if_it_is_gone():
     recordings, copy_of = recordings_of_august()
-    sounds = [Sound("a", Path(name), copy_of=copy_of.get(name)) for name in [*recordings, *copy_of]]
+    sounds = [Sound("a", name, copy_of=copy_of.get(name)) for name in [*recordings, *copy_of]]
     found = split_sounds(sounds, {}, 0.2, 1)
     assert Counter(found) == {"Train": 32 + 32, "Test": 8, None: 8}
     assigned = {sound.name: each for sound, each in zip(sounds, found, strict=True) if each}
@@ -248,7 +247,7 @@ def test_copies_do_not_count_as_groups():
 
 
 def test_sounds_with_melgrams_keep_their_split():
-    sounds = [Sound("a", Path(f"{i}.wav")) for i in range(10)]
+    sounds = [Sound("a", f"{i}.wav") for i in range(10)]
     first = split_sounds(sounds, {}, 0.2, 1)
     assert Counter(first) == {"Train": 8, "Test": 2}
     assigned = {sound.name: found for sound, found in zip(sounds, first, strict=True)}

@@ -1,7 +1,10 @@
 """The mean and variance of each band, over the training clips alone."""
 
+import itertools
+
 import numpy as np
 
+from audio_utils.data import standardization
 from audio_utils.data.standardization import Standardization
 
 
@@ -30,3 +33,12 @@ def test_the_level_of_a_clip_has_no_effect():
 
 def test_a_constant_band_has_a_variance_to_divide_by():
     assert (Standardization.of(np.zeros((2, 3, 4, 1), np.float32)).variance > 0).all()
+
+
+def test_of_many_clips_a_random_sample_is_used_which_is_always_the_same(monkeypatch):
+    melgrams = np.random.default_rng(0).normal(size=(9, 4, 30, 1)).astype(np.float32)
+    monkeypatch.setattr(standardization, "MAX_CLIPS", 4)
+    found = Standardization.of(melgrams[:8], np.arange(1, 8))
+    assert all(map(np.array_equal, found, Standardization.of(melgrams, range(1, 8))))
+    samples = [Standardization.of(melgrams[list(each)]) for each in itertools.combinations(range(1, 8), 4)]
+    assert sum(all(map(np.array_equal, found, each)) for each in samples) == 1

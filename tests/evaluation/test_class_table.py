@@ -24,12 +24,15 @@ def test_class_table_has_precision_recall_and_undefined_scores():
 
 
 def test_threshold_rows_are_in_the_order_of_the_names():
-    at = {"threshold": 0.5, "precision": 1, "recall": 1, "f1": 1}
-    results = {"max_f1": at, "precision_90": None}
+    at = {"threshold": 0.6, "precision": 1, "recall": 1, "f1": 1}
+    results = {"max_f1": at, "precision_90": None, "uncertain": True}
+    rows = results | {"max_f1": at | {"rejects": True}}
     scores = {"thresholds": {"classes": {"a": {"positives": 3}, "b": {"positives": 4}}},
               "classes": {"a": {"thresholds": results}, "b": {"thresholds": results}}}
-    assert threshold_rows(["b", "a"], scores) == [{"name": "b", "positives": 4} | results,
-                                                  {"name": "a", "positives": 3} | results]
+    assert threshold_rows(["b", "a"], scores) == [{"name": "b", "positives": 4} | rows,
+                                                  {"name": "a", "positives": 3} | rows]
+    at["threshold"] = 0.5  # the more probable of two classes always has at least this probability
+    assert [row["max_f1"]["rejects"] for row in threshold_rows(["a", "b"], scores)] == [False, False]
     assert threshold_rows(["a"], scores | {"classes": {"a": {}}}) == []
 
 

@@ -1,12 +1,13 @@
 """findings.py: training files and groups are those of the network that is evaluated."""
 
+
 import numpy as np
 import pytest
 from conftest import sine, write
 from test_report import SETTINGS, findings_of
 
 from audio_utils.data import preproc
-from audio_utils.data.sounds import find_sounds
+from audio_utils.data.sounds import Sound, find_sounds
 from audio_utils.data.split import Grouping
 from audio_utils.evaluation import findings as properties
 
@@ -26,6 +27,19 @@ def test_in_cross_validation_all_clips_are_training_files(tmp_path):
     findings = findings_of(["a", "b"])
     findings = findings._replace(folds={"1": findings.evaluation})
     assert properties.training_names([], tmp_path, findings) == findings.clips.names
+
+
+def test_clips_of_too_few_recordings_are_found_although_some_were_trained_on(tmp_path):
+    sounds = [Sound(name, f"Samples/{name}/{recording}_s{i}.wav", recording=f"{recording}")
+              for name in "ab" for recording in range(4) for i in range(5)]
+    findings = findings_of(["a", "b"])._replace(warning="2 sounds are in Test and were in Train before.")
+    training = properties.training_names(sounds, tmp_path, findings)
+    test = sorted({sound.name for sound in sounds} - set(training))
+    findings = findings._replace(evaluation=findings.evaluation._replace(names=test))
+    assert properties.find_shared(findings, sounds, training, tmp_path) == (
+        "The score is too optimistic: 8 of 8 test files are from recordings of which other clips are in Train, because "
+        "a and b have fewer than 5 recordings.", "Add sounds from other recordings to a and b: the test files should "
+        "be from recordings that the network was not trained on.")
 
 
 @pytest.mark.parametrize(("group_by", "recordings", "text"), [

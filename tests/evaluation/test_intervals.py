@@ -28,8 +28,8 @@ def test_bootstrap_is_stratified_and_reproducible():
     for label in range(3):
         assert np.unique(weights[labels == label].sum(axis=0)) == [np.sum(labels == label)]
     probabilities = np.random.default_rng(1).dirichlet(np.ones(3), 60)
-    low, high = intervals.bootstrap(labels, probabilities)
-    assert (low, high) == intervals.bootstrap(labels, probabilities)
+    low, high = intervals.macro_auc_interval(labels, probabilities)
+    assert (low, high) == intervals.macro_auc_interval(labels, probabilities)
     assert low < np.mean([roc_auc_score(labels == i, probabilities[:, i]) for i in range(3)]) < high
 
 
@@ -38,10 +38,20 @@ def test_bootstrap_interval_has_the_width_of_delong_1988():
     rng = np.random.default_rng(2)
     labels = np.repeat([0, 1], 300)
     scores = rng.normal(labels * 1.0)
-    low, high = intervals.bootstrap(labels, np.stack([-scores, scores], axis=1))
+    low, high = intervals.macro_auc_interval(labels, np.stack([-scores, scores], axis=1))
     order = scores[labels == 1][:, None] > scores[labels == 0]
     error = np.sqrt(order.mean(axis=1).var(ddof=1) / 300 + order.mean(axis=0).var(ddof=1) / 300)
     assert high - low == pytest.approx(2 * 1.96 * error, rel=0.1)
+
+
+@pytest.mark.parametrize("auc", [0, 0.5, 1])
+def test_equal_resamples_give_the_mean_of_the_intervals_of_the_classes(auc):
+    labels = np.repeat([0, 1, 2], [2, 3, 7])
+    probabilities = np.full((12, 3), 1 / 3) if auc == 0.5 else np.abs(np.eye(3)[labels] - (1 - auc))
+    ends = [intervals.auc_interval(auc, count, 12 - count) for count in (2, 3, 7)]
+    found = intervals.macro_auc_interval(labels, probabilities)
+    assert found == pytest.approx(np.mean(ends, axis=0))
+    assert found[1] - found[0] > 0.2
 
 
 def test_interval_of_an_auc_covers_it():
@@ -62,6 +72,13 @@ def test_interval_of_an_extreme_auc_is_not_empty(auc, positives, negatives):
     assert high - low > 0.001
     mirrored = intervals.auc_interval(1 - auc, negatives, positives)
     assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-6)
+
+
+@pytest.mark.parametrize(("confidence", "files", "text"), [
+    (0.89, 50, "Well calibrated"), (0.89, 40, "Too few files to judge the calibration"), (1.0, 40, "Overconfident"),
+    (0.6, 40, "Underconfident")])
+def test_only_a_clear_difference_is_found_in_few_files(confidence, files, text):
+    assert intervals.calibration(np.full(files, confidence), np.arange(files) % 10 > 0) == text
 
 
 def test_calibration_error_of_known_bins():

@@ -83,7 +83,7 @@ def test_advice_is_given_only_if_more_clips_would_help():
 
 
 def test_the_plot_shows_each_size_and_the_predicted_one(tmp_path):
-    scores = scores_of([60, 45, 33, 0], 200)
+    scores = scores_of([60, 45, 33, 25], 200)
     learning_curve_fit.plot(tmp_path / "curve.png", scores)
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     axes = Figure().subplots()
@@ -91,6 +91,14 @@ def test_the_plot_shows_each_size_and_the_predicted_one(tmp_path):
     axes.figure.savefig(io.BytesIO())
     assert [label.get_text() for label in axes.get_xticklabels()] == ["100", "200", "400", "800", "1,600"]
     assert axes.get_legend_handles_labels()[1] == ["95% range", "fit", "validation (95% interval)"]
+
+
+def test_without_a_prediction_the_plot_shows_no_fit():
+    for mistakes in ([60, 45, 33, 0], [20, 30, 40, 50]):
+        axes = Figure().subplots()
+        learning_curve_fit.draw_accuracy(axes, scores_of(mistakes, 200))
+        assert axes.get_legend_handles_labels()[1] == ["validation (95% interval)"]
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["100", "200", "400", "800"]
 
 
 def written(scores):

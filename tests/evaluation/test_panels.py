@@ -85,6 +85,12 @@ def test_only_the_hard_classes_are_in_color():
         assert [line.get_label() for line in axes.lines if not line.get_label().startswith("_")] == expected
 
 
+def test_curves_of_auc_1_are_clearly_visible():
+    axes = Figure().subplots()
+    panels.draw_roc_curves(axes, {"a": curve(1.0)})
+    assert (axes.lines[0].get_color(), axes.lines[0].get_linewidth() > 1) == (panels.COLORS[0], True)
+
+
 @pytest.mark.parametrize(("auc", "text"), [(1.0, "1.0000"), (0.99996, "0.9999"), (0.75, "0.7500")])
 def test_only_an_auc_of_1_is_printed_as_1(auc, text):
     assert panels.auc_text(auc) == text
@@ -106,3 +112,10 @@ def test_melgram_image_has_low_bands_at_the_bottom_and_a_bright_maximum():
     assert brightness[:, 40].argmax() == 47 - tone[:, 40].argmax()
     long = panels.melgram_png(np.zeros((96, 12345), np.float32), 0)
     assert Image.open(io.BytesIO(long)).size == (950, 96)
+
+
+@pytest.mark.parametrize(("falls", "opacity"), [([[0.4, 0.1], [0, -1]], [[0, 0], [255, 64]]),
+                                                ([[0.02, 0.01]], [[51, 26]])])
+def test_small_falls_are_pale(falls, opacity):
+    image = np.asarray(Image.open(io.BytesIO(panels.occlusion_png(np.array(falls)))))
+    np.testing.assert_allclose(image[..., 3], opacity, atol=1)

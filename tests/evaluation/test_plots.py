@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from PIL import Image
 
 from audio_utils.evaluation import drawing, plots
@@ -78,6 +79,14 @@ def test_confusion_matrix_is_in_natural_order(monkeypatch):
     figure = figure_of(monkeypatch, plots.confusion_matrix, np.array([[1, 2], [3, 4]]), ["a10", "a9"])
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a9", "a10"]
     assert [text.get_text() for text in figure.axes[0].texts] == ["4", "3", "2", "1"]
+
+
+def test_correct_cells_are_blue_and_errors_orange():
+    colors = plots.cell_colors(np.array([[3, 3], [0, 4]]), np.array([[0.5, 0.5], [0, 1]]))
+    (correct, error), (empty, all_correct) = colors
+    assert [to_hex(each).upper() for each in (all_correct, empty)] == [drawing.COLORS[0], "#FFFFFF"]
+    assert correct[2] > correct[1] > correct[0]
+    assert error[0] > error[1] > error[2]
 
 
 def test_long_names_keep_their_end():

@@ -18,21 +18,25 @@ def tone(level):
     return melgram(sine(440, 0.25, 8000, 2, level), SETTINGS)
 
 
+def including(checkpoint, *tones):
+    return levels.include(checkpoint, np.array([tone(level).max() for level in tones]))
+
+
 def test_the_quietest_clip_and_silence_are_recorded_separately():
-    found = levels.include(CHECKPOINT, [tone(0.5), tone(0.01), tone(0.1)])
+    found = including(CHECKPOINT, 0.5, 0.01, 0.1)
     assert found.quietest_db == pytest.approx(tone(0.01).max())
     assert found.trained_on_silence is False
-    found = levels.include(CHECKPOINT, [tone(0.5), tone(0)])
+    found = including(CHECKPOINT, 0.5, 0)
     assert found.quietest_db == pytest.approx(tone(0.5).max())
     assert found.trained_on_silence is True
-    found = levels.include(CHECKPOINT, [tone(0)])
+    found = including(CHECKPOINT, 0)
     assert (found.quietest_db, found.trained_on_silence) == (None, True)
 
 
 def test_clips_of_an_earlier_run_still_count():
-    before = levels.include(CHECKPOINT, [tone(0.01), tone(0)])
-    assert levels.include(before, [tone(0.5)]) == before
-    assert levels.include(before, [tone(0.001)]).quietest_db == pytest.approx(tone(0.001).max())
+    before = including(CHECKPOINT, 0.01, 0)
+    assert including(before, 0.5) == before
+    assert including(before, 0.001).quietest_db == pytest.approx(tone(0.001).max())
 
 
 @pytest.mark.parametrize(("trained", "level", "status"), [
@@ -41,4 +45,4 @@ def test_clips_of_an_earlier_run_still_count():
     ([0.5, 0], 0.01, "very quiet"), ([0], 1e-5, ""), ([], 1e-5, ""), ([0.5], 1e-5, "very quiet"),
     ([0.5], 1e-9, "silence")])
 def test_the_status_depends_on_the_quietest_training_clip(trained, level, status):
-    assert levels.status(tone(level), levels.include(CHECKPOINT, map(tone, trained))) == status
+    assert levels.status(tone(level), including(CHECKPOINT, *trained)) == status

@@ -47,14 +47,25 @@ def test_the_maximum_is_kept_so_that_the_level_of_the_other_parts_stays():
     occluded = occlusion._Occluded(clip, MEAN, FRAMES)[np.arange(1 + occlusion.MEL_BLOCKS * occlusion.TIME_BLOCKS)]
     assert (occluded.max(axis=(1, 2, 3)) == clip.max()).all()
     assert occluded[1, 0, 0, 0] == 0
-    np.testing.assert_array_equal(occluded[1, :8, :10].ravel()[1:], np.repeat(MEAN[:8], 10)[1:])
+    np.testing.assert_array_equal(occluded[1, :8, :10].ravel()[1:],
+                                  np.minimum(clip[:8, :10, 0], MEAN[:8, None]).ravel()[1:])
     np.testing.assert_array_equal(occluded[0], clip)
 
 
-def test_all_channels_are_filled_at_the_level_of_the_clip():
+def test_silence_is_left_as_it_is():
+    """A network that reacts to a sound at the end, which silence filled with the average would contain."""
+    clip = noise()
+    clip[:, 50:] = -100
+    falls = occlusion.occlusion_map(decided_by(np.s_[:, 50:]), clip, MEAN, FRAMES)
+    assert not falls[:, 5:].any()
+    occluded = occlusion._Occluded(clip, MEAN, FRAMES)[np.arange(1 + occlusion.MEL_BLOCKS * occlusion.TIME_BLOCKS)]
+    assert (occluded <= clip).all()
+
+
+def test_all_channels_are_lowered_at_the_level_of_the_clip():
     clip = noise(channels=2) - 35
     copy = occlusion._Occluded(clip, MEAN, FRAMES)[np.array([2])][0]
-    np.testing.assert_allclose(copy[:8, 10:20], np.broadcast_to(MEAN[:8, None, None] - 35, (8, 10, 2)), rtol=1e-6)
+    np.testing.assert_allclose(copy[:8, 10:20], np.minimum(clip[:8, 10:20], MEAN[:8, None, None] - 35), rtol=1e-6)
     np.testing.assert_array_equal(copy[8:], clip[8:])
 
 
@@ -78,9 +89,10 @@ def test_maps_are_those_of_the_network_in_the_file(tmp_path):
     path = tmp_path / "weights.hdf5"
     first, second = occlusion.maps(path, clips, np.array([2, 0]), 20, 64)
     np.testing.assert_allclose(occlusion.maps(path, clips, [0], 20, 7)[0], second, atol=1e-6)
-    filled = melgrams[2].copy()
+    lowered = melgrams[2].copy()
     mels = SETTINGS.mels // occlusion.MEL_BLOCKS
-    filled[:mels, :2] = melgrams[2].max() + checkpoint.read(path).standardization.mean[:mels, None, None]
-    filled[melgrams[2] == melgrams[2].max()] = melgrams[2].max()
-    before, after = network.predict(model, np.stack([melgrams[2], filled]))
+    mean = melgrams[2].max() + checkpoint.read(path).standardization.mean[:mels, None, None]
+    lowered[:mels, :2] = np.minimum(lowered[:mels, :2], mean)
+    lowered[melgrams[2] == melgrams[2].max()] = melgrams[2].max()
+    before, after = network.predict(model, np.stack([melgrams[2], lowered]))
     assert first[0, 0] == pytest.approx(before.max() - after[before.argmax()], abs=1e-6)

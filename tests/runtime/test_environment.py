@@ -58,7 +58,7 @@ def import_keras(error=None):
 
 def test_a_backend_that_is_not_installed_is_one_sentence_with_the_command(monkeypatch, keras_json):
     hide(monkeypatch, "jax", "tensorflow")
-    with pytest.raises(UserError, match="^tensorflow is not installed in .*; type: "):
+    with pytest.raises(UserError, match="^tensorflow is not installed in .*; type:\n    "):
         import_keras()
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     with pytest.raises(UserError, match="^KERAS_BACKEND: the backend is jax, but jax can't be found; pip install jax"):

@@ -43,11 +43,11 @@ def activate(suite):
 
 
 def run_without_packages(path, folder, *arguments):
-    """Its sentence. -S leaves out the packages of this Python, and its virtual environment."""
+    """Its sentence and command. -S leaves out the packages of this Python, and its virtual environment."""
     result = subprocess.run([sys.executable, "-S", str(path), *arguments], cwd=folder, text=True, capture_output=True,
                             env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"})
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.count("\n") == 1, result.stderr
+    assert result.stderr.count("\n") == 2, result.stderr
     return result.stderr.removesuffix("\n")
 
 
@@ -56,14 +56,15 @@ def run_without_packages(path, folder, *arguments):
 def test_a_script_without_packages_says_how_to_activate_the_environment(suite, activate, tmp_path, name):
     (tmp_path / "link.py").symlink_to(suite / name)
     sentence = run_without_packages(tmp_path / "link.py", tmp_path)
-    assert sentence == f"Panotti's packages are not installed in {sys.executable}; type: source '{activate}'"
+    assert sentence == f"Panotti's packages are not installed in {sys.executable}; type:\n    source '{activate}'"
 
 
 @posix
 def test_without_an_environment_the_sentence_says_how_to_install(suite, tmp_path):
     sentence = run_without_packages(suite / "preprocess_data.py", tmp_path, "--help")
-    assert sentence.endswith(f"; type: bash '{suite}/audio_utils/demo.sh'")
-    assert os.path.exists(shlex.split(sentence.partition("; type: ")[2])[-1])
+    assert sentence.endswith("; type this, which installs the packages and runs a demo:\n"
+                             f"    bash '{suite}/audio_utils/demo.sh'")
+    assert os.path.exists(shlex.split(sentence.splitlines()[-1])[-1])
 
 
 def test_a_broken_import_in_the_suite_is_a_traceback(suite):
@@ -100,7 +101,8 @@ def describe(monkeypatch, tmp_path):
 def test_up_to_three_missing_packages_are_named(describe, tmp_path, missing, start):
     """In an active environment, the command installs into it."""
     assert describe(f"{missing[0]}.part", missing) == (
-        f"{start} installed in /a python; type: '/a python' -m pip install -r '{tmp_path}/a copy/requirements.txt'")
+        f"{start} installed in /a python; type:\n"
+        f"    '/a python' -m pip install -r '{tmp_path}/a copy/requirements.txt'")
 
 
 def test_a_package_that_not_all_platforms_require_is_named_only_if_it_is_used(describe):
@@ -117,10 +119,10 @@ def test_any_other_module_is_a_fault_of_the_suite_or_of_the_installation(describ
 def test_in_the_environment_of_the_suite_the_command_installs(describe, monkeypatch, tmp_path):
     (tmp_path / "a copy/.venv/bin").mkdir(parents=True)
     (tmp_path / "a copy/.venv/bin/activate").touch()
-    assert "; type: source '" in describe("h5py", ["h5py"])
+    assert "; type:\n    source '" in describe("h5py", ["h5py"])
     (tmp_path / "link").symlink_to(tmp_path / "a copy")
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "link/.venv"))
-    assert "; type: '/a python' -m pip install " in describe("h5py", ["h5py"])
+    assert "; type:\n    '/a python' -m pip install " in describe("h5py", ["h5py"])
 
 
 @posix
@@ -129,19 +131,21 @@ def test_an_unsupported_python_is_one_sentence(describe, monkeypatch, tmp_path, 
     monkeypatch.setattr(sys, "version_info", version)
     monkeypatch.setattr(sys, "version", f"{version[0]}.{version[1]}.1 (main)")
     assert describe("h5py", ["h5py"]) == ("Panotti needs Python 3.11, 3.12 or 3.13, and this is "
-                                          f"3.{version[1]}.1; type: bash '{tmp_path}/a copy/audio_utils/demo.sh'")
+                                          f"3.{version[1]}.1; type this, which installs the packages and runs a "
+                                          f"demo:\n    bash '{tmp_path}/a copy/audio_utils/demo.sh'")
     assert installation.is_old_python() == (version < (3, 11))
 
 
 def test_on_windows_the_commands_are_those_of_windows(describe, monkeypatch, tmp_path):
     monkeypatch.setattr(installation, "_WINDOWS", True)
-    assert describe("h5py", ["h5py"]).endswith(f'type: "/a python" -m pip install -r "{tmp_path / "a copy"}'
+    assert describe("h5py", ["h5py"]).endswith(f'type:\n    "/a python" -m pip install -r "{tmp_path / "a copy"}'
                                                f'{os.sep}requirements.txt"')
     monkeypatch.setattr(sys, "version_info", (3, 14))
     assert describe("h5py", ["h5py"]).endswith("; install one of them and use it.")
     (tmp_path / "a copy/.venv/Scripts").mkdir(parents=True)
     (tmp_path / "a copy/.venv/Scripts/activate").touch()
-    assert describe("h5py", ["h5py"]).endswith(f'type: "{tmp_path / "a copy" / ".venv" / "Scripts" / "activate"}"')
+    assert describe("h5py", ["h5py"]).endswith(
+        f'type:\n    "{tmp_path / "a copy" / ".venv" / "Scripts" / "activate"}"')
 
 
 @pytest.mark.parametrize("name", [*SCRIPTS, "audio_utils/__init__.py", "audio_utils/runtime/__init__.py",
@@ -171,7 +175,7 @@ PYTHON = """#!/bin/sh
 case "$*" in
     "-c import sys, venv"*) exit ${OLD:-0} ;;
     *--no-index*) exit ${MISSING:-0} ;;
-    *"pip install"*) echo "pip's progress" ;;
+    *"pip install"*) printf '%s\\n' 'Collecting h5py' 'Downloading h5py.whl (5.2 MB)' ;;
     */binauralify.py*) mkdir e0a0 ;;
 esac
 """
@@ -193,19 +197,27 @@ def demo(suite, activate, tmp_path):
 @posix
 def test_the_end_of_the_demo_says_how_to_continue(demo, suite, activate):
     result = demo()
-    heading, *commands = result.stdout.splitlines()[-4:]
-    assert heading == "To classify your own sounds, put them into Samples/<class>/ and type:"
-    assert [shlex.split(line) for line in commands] == [
-        ["source", str(activate)], ["python", str(suite / "audio_utils/inspect_samples.py")],
-        ["python", str(suite / "preprocess_data.py")]]
+    *heading, activation, inspect, preprocess, train, evaluate = result.stdout.splitlines()[-7:]
+    assert heading == ["To classify your own sounds, put them into Samples/<class>/ in a folder of",
+                       "your own, and type there:"]
+    assert shlex.split(activation) == ["source", str(activate)]
+    assert [shlex.split(line) for line in (inspect, preprocess, train, evaluate)] == [
+        ["python", str(suite / name)] for name in (
+            "audio_utils/inspect_samples.py", "preprocess_data.py", "train_network.py", "eval_network.py")]
     assert (result.returncode, result.stderr) == (0, "")
+    assert "\n$ python audio_utils/split_audio.py 2 e0*/*.wav -r\n" in result.stdout
+    again = demo()
+    assert (again.returncode, again.stdout) == (1, "")
+    assert again.stderr == ("The packages are installed; nothing more is needed.\n"
+                            "demo: already exists; rename or delete it, and run the demo again.\n")
 
 
 @posix
 def test_an_installation_shows_its_size_first_and_then_its_progress(demo):
-    first, second = demo(MISSING="1").stdout.splitlines()[:2]
-    assert re.fullmatch(r"Installing packages: up to [\d.]+ GB to download and [\d.]+ GB on disk; .* minutes …", first)
-    assert second == "pip's progress"
+    first, _, progress, empty = demo(MISSING="1").stdout.splitlines()[:4]
+    sizes = re.fullmatch(r"Installing packages: up to ([\d.]+ GB) to download and ([\d.]+ GB) on disk; .*", first)
+    assert set(sizes.groups()) <= set(re.findall(r"[\d.]+\sGB", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert (progress, empty) == ("Downloading h5py.whl (5.2 MB)", "")
 
 
 @posix

@@ -9,6 +9,7 @@ import pytest
 
 from audio_utils.runtime import parallel
 from audio_utils.runtime.errors import UserError
+from audio_utils.runtime.parallel import Done
 
 needs_signals = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
@@ -51,12 +52,22 @@ def process_of(_item):
 
 
 def test_report_prints_results_and_errors_and_returns_the_status(capsys):
-    assert parallel.report([(1, "x.wav: done.")]) == 0
-    assert parallel.report([(1, "x.wav: done."), (2, UserError("y.wav: is bad.")),
-                            (3, FileNotFoundError(2, "No such file", "z.wav"))]) == 1
+    done = Done("x.wav: done.", 1)
+    assert parallel.report([(1, done)], 1, "clips") == 0
+    assert parallel.report([(1, done), (2, UserError("y.wav: is bad.")),
+                            (3, FileNotFoundError(2, "No such file", "z.wav"))], 3, "clips") == 1
     found = capsys.readouterr()
     assert found.out == "x.wav: done.\n" * 2
     assert found.err == "y.wav: is bad.\nz.wav: No such file.\n"
+
+
+def test_of_many_files_problems_and_a_summary_are_printed(capsys):
+    results = [Done("x.wav: done.", 4)] * 8 + [Done("y.wav: is cut.", 2, True), Done("z.wav: skipped.", 0)]
+    assert parallel.report(enumerate([*results, UserError("bad.wav: is bad.")]), 11, "clips of 2 s") == 1
+    assert tuple(capsys.readouterr()) == ("y.wav: is cut.\n9 files: 34 clips of 2 s; 1 skipped.\n",
+                                          "bad.wav: is bad.\n")
+    assert parallel.report([(1, UserError("bad.wav: is bad."))], 11, "clips") == 1
+    assert capsys.readouterr().out == ""
 
 
 # --- crashes ---------------------------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ def test_a_package_that_is_missing_from_main_is_one_sentence(monkeypatch, capsys
     with pytest.raises(SystemExit) as end:
         script.run(raises(ModuleNotFoundError("no module", name="jinja2.sandbox")))
     assert end.value.code == 1
-    assert capsys.readouterr().err.startswith(f"jinja2 is not installed in {sys.executable}; type: ")
+    assert capsys.readouterr().err.startswith(f"jinja2 is not installed in {sys.executable}; type:\n    ")
 
 
 def shim(folder, code):

@@ -44,14 +44,30 @@ def test_a_signal_discards_unfinished_files_and_ends_the_process_with_its_status
 
 
 def test_the_sentence_is_that_of_on_stop_and_goes_past_a_silenced_stderr(tmp_path, monkeypatch):
-    read_end, write_end = os.pipe()
-    monkeypatch.setattr(os, "dup", lambda _descriptor: write_end)
-    signals.install()
+    read_end = redirected(monkeypatch)
     signals.on_stop("Stopped. \udcff is kept.")
     with pytest.raises(Exited):
         signal.raise_signal(signal.SIGINT)
     assert os.read(read_end, 100) == b"\nStopped. \\udcff is kept.\n"
     os.close(read_end)
+
+
+def test_on_a_terminal_the_sentence_is_wrapped(monkeypatch):
+    read_end = redirected(monkeypatch)
+    monkeypatch.setenv("COLUMNS", "31")
+    monkeypatch.setattr(os, "isatty", lambda _descriptor: True)
+    with pytest.raises(Exited):
+        signal.raise_signal(signal.SIGINT)
+    assert os.read(read_end, 100) == b"\nStopped. Finished work is\nkept; run the same command\nagain to continue.\n"
+    os.close(read_end)
+
+
+def redirected(monkeypatch):
+    """The read end of a pipe that the sentence is written into."""
+    read_end, write_end = os.pipe()
+    monkeypatch.setattr(os, "dup", lambda _descriptor: write_end)
+    signals.install()
+    return read_end
 
 
 def test_signals_wait_until_the_end_of_a_deferred_block():

@@ -50,6 +50,12 @@ def test_class_names_are_in_natural_order():
         "", "9", "10", "apple", "e0a0", "e0a30", "e0a120", "x9b", "x10", "Zebra"]
 
 
+def test_numbers_have_six_characters_and_two_significant_digits():
+    numbers = {12.3456: "12.346", 1.23456: "1.2346", 0.00123: "0.0012", 0.000012345: "1.2e-5", 1.1e-6: "1.1e-6",
+               3.2e-11: " 3e-11", 0: "0.0000", 0.0001: "0.0001", 0.00009999: "1.0e-4"}
+    assert {value: tables.number(value) for value in numbers} == numbers
+
+
 def test_names_that_differ_in_the_middle_stay_distinct():
     names = [f"noise_band_number_{i}_of_the_field_recordings" for i in (1, 10, 11, 2)] + ["chirp", "日本" * 9]
     short = tables.shorten_distinct(names, 18)

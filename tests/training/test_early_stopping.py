@@ -50,8 +50,8 @@ def test_below_the_loss_target_a_plateau_ends_training_without_annealing():
 
 
 def test_the_maximum_number_of_epochs_ends_training():
-    assert run([1.0, 0.5], epochs=2)[2] == "Done: 2 epochs (EPOCHS); epoch 2 is kept."
-    assert run([1.0], epochs=1)[2] == "Done: 1 epoch (EPOCHS); epoch 1 is kept."
+    assert run([1.0, 0.5], epochs=2)[2] == "Done: EPOCHS (2) reached; epoch 2 is kept."
+    assert run([1.0], epochs=1)[2] == "Done: EPOCHS (1) reached; epoch 1 is kept."
 
 
 def test_of_epochs_without_validation_the_last_is_kept():
@@ -71,7 +71,7 @@ def test_epochs_count_from_the_start_of_a_continued_training():
     for loss in (0.4, 0.3):
         assert not stopping.stop_reason(state)
         stopping.on_epoch_end(state, {"val_loss": loss})
-    assert stopping.stop_reason(state) == "Done: 2 epochs (EPOCHS); epoch 4 is kept."
+    assert stopping.stop_reason(state) == "Done: EPOCHS (2) reached; epoch 4 is kept."
 
 
 def test_without_validation_a_continued_training_ends_with_its_decay():

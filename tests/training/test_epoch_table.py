@@ -35,17 +35,38 @@ def test_lines_of_many_epochs_fit_80_columns(values):
 @pytest.mark.parametrize(("values", "left"), [
     ({}, "s"), ({"decay_end": 5}, "0:08"), ({"decay_end": 40}, "1:18"), ({"decay_end": 4001}, "2h13m"),
     ({"decay_end": 19000}, "10h"), ({"decay_end": 1}, "s"), ({"decay_end": 12, "first_epoch": 1}, "0:22")])
-def test_the_time_left_is_shown_during_the_annealing(values, left):
+def test_the_time_left_is_shown_if_the_last_epoch_is_near_or_during_the_annealing(values, left):
     assert epoch_table.line(state_of(**values), 20000, False, 100, 1, 2).split()[-1] == left
 
 
+def test_small_losses_keep_the_columns():
+    line = epoch_table.line(state_of(12, loss=1.14e-6, val_loss=2.5e-5), 2000, True, 1234.4, 0.81, 1)
+    assert line == "epoch   12  1.1e-6  100.00%  2.5e-5  100.00%  2.5e-5*     1234    0.8 s"
+    assert epoch_table.final_validation(state_of(val_loss=2.5e-5), "9 clips").startswith("Validation: loss 2.5e-5, ")
+
+
 def test_the_time_left_ends_with_the_last_epoch():
+    assert epoch_table.line(state_of(), 100, False, 100, 1, 2).split()[-1] == "3:18"
+    assert epoch_table.line(state_of(), 101, False, 100, 1, 2).split()[-1] == "s"
     assert epoch_table.line(state_of(decay_end=99, first_epoch=1), 10, False, 100, 1, 2).split()[-1] == "0:20"
 
 
 def test_an_epoch_on_all_clips_has_no_validation_and_no_star():
     line = epoch_table.line(state_of(3, val_loss=None), 2000, True, 100, 1, 1)
     assert line == "epoch    3  0.5000  100.00%     on all clips               100    1.0 s"
+
+
+def test_the_beginning_says_when_training_ends():
+    end = "Training ends when the validation loss no longer improves"
+    stop = "; ^C stops it, and the same command continues."
+    assert list(epoch_table.beginning(state_of(0, val_loss=None), 2000, False)) == [end + stop]
+    assert list(epoch_table.beginning(state_of(4, first_epoch=1), 9, False)) == [
+        "Continuing after epoch 4; epoch 4 is kept so far, the best validation loss is 0.2500.",
+        f"{end}, or after epoch 10 (EPOCHS){stop}"]
+    assert len(list(epoch_table.beginning(state_of(4, decay_end=9), 2000, False))) == 1  # the annealing is announced
+    assert list(epoch_table.beginning(state_of(4), 3, True)) == [
+        "Training had ended after epoch 4; --continue trains on."]
+    assert list(epoch_table.beginning(state_of(4, held_out=["a"]), 3, True)) == ["Training had ended after epoch 4."]
 
 
 def test_the_annealing_is_announced():

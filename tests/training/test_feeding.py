@@ -1,10 +1,15 @@
 """Feeding batches to a network."""
 
+import threading
 from argparse import Namespace
 
 import numpy as np
+import pytest
 
+from audio_utils.audio.melgram import MelgramSettings
+from audio_utils.data import preproc
 from audio_utils.data.clips import Clips, one_hot
+from audio_utils.runtime.errors import UserError
 from audio_utils.training.augmentation import Augmenter
 from audio_utils.training.feeding import DeviceFeed, HostFeed
 
@@ -37,9 +42,9 @@ def augmenter(**constants):
     return Augmenter(Namespace(**OFF | constants), np.arange(1.0, 4), np.zeros(3, np.float32))
 
 
-def train(losses, members=None, indices=((4, 1), (0, 3))):
+def train(losses, members=None, indices=((4, 1), (0, 3)), on_disk=None):
     recorder = Recorder(losses)
-    feed = HostFeed(clips(), augmenter(), members)
+    feed = HostFeed(on_disk or clips(), augmenter(), members)
     result = feed.train(recorder, [np.array(each) for each in indices], np.random.default_rng(1), recorder)
     return result, recorder
 
@@ -58,6 +63,22 @@ def test_a_loss_that_is_not_finite_ends_the_epoch_immediately():
     assert np.isnan(result).all()
     assert len(recorder.batches) == 1
     assert recorder.events == [0.0]
+
+
+def test_a_melgram_that_can_not_be_read_ends_the_epoch_in_its_turn_and_all_threads(tmp_path):
+    settings = MelgramSettings(sample_rate=8000, clip_samples=150, channels=1, mels=3, window=20, fft=20, hop=50)
+    for name, melgram in zip(clips().names, clips().melgrams, strict=True):
+        path = preproc.melgram_path(tmp_path, "Train", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        preproc.write_melgram(path, melgram)
+    on_disk, _ = preproc.load(tmp_path, "Train", settings, max_bytes=0)
+    _, recorder = train([1.0] * 3, indices=[[0, 1], [5, 2], [3, 3]], on_disk=on_disk)
+    assert all(np.array_equal(batch, clips().melgrams[indices]) for (batch, _), indices in
+               zip(recorder.batches, ([0, 1], [5, 2], [3, 3]), strict=True))
+    path.unlink()
+    with pytest.raises(UserError, match="a/5.npy: can't be read any more"):
+        train([1.0] * 3, indices=[[0, 1], [5, 2], [3, 3]], on_disk=on_disk)
+    assert not [each for each in threading.enumerate() if each.name.startswith("prefetch")]
 
 
 def test_each_member_of_an_ensemble_gets_the_targets():

@@ -42,6 +42,22 @@ def test_new_removed_and_replaced_sounds_are_counted(save, capsys, now, replaced
     assert capsys.readouterr().out == says
 
 
+@pytest.mark.parametrize(("ended", "says"), [
+    (True, "2 sounds have another class since training ended: --fresh starts anew, --continue trains on.\n"),
+    (False, "2 sounds have another class since epoch 3; the new one is used from now on.\n")])
+def test_relabeled_sounds_are_neither_new_nor_gone(save, capsys, ended, says):
+    def named(letters, *names):
+        return Clips(clips(letters).melgrams, None, list(names), ["a", "b"])
+
+    path = save(clips("abc"))
+    known_clips.report_changes(path, named("abc", "b/a.wav", "b/b.wav", "a/c.wav"), 3, ended)
+    assert capsys.readouterr().out == says
+    known_clips.report_changes(path, named("abb", "a/a.wav", "a/b.wav", "b/b.wav"), 3, ended)
+    said = capsys.readouterr().out  # a copy in another class is new
+    assert "1 sound is new" in said
+    assert "another class" not in said
+
+
 def test_an_older_file_says_nothing(tmp_path, capsys):
     with h5py.File(tmp_path / "weights.hdf5", "w") as file:
         file.create_group("panotti")

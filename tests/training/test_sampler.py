@@ -1,12 +1,14 @@
 """The order of the clips in an epoch."""
 
 import numpy as np
+import pytest
 
 from audio_utils.training.sampler import Sampler
 
 
-def batches(count, epoch_clips=1, batch_size=4, seed=1):
-    return Sampler(epoch_clips, batch_size).batches(np.arange(100, 100 + count), np.random.default_rng(seed))
+def batches(count, epoch_clips=1, batch_size=4, seed=1, max_epoch_clips=None):
+    sampler = Sampler(epoch_clips, batch_size, max_epoch_clips)
+    return sampler.batches(np.arange(100, 100 + count), np.random.default_rng(seed))
 
 
 def test_each_clip_is_in_one_batch_and_all_batches_have_one_size():
@@ -35,3 +37,25 @@ def test_fewer_clips_than_a_batch_are_one_batch():
 def test_the_order_depends_on_the_random_state_alone():
     assert np.array_equal(batches(12), batches(12))
     assert not np.array_equal(batches(12), batches(12, seed=2))
+
+
+def test_a_maximum_draws_another_part_in_each_epoch_and_no_clip_twice():
+    epochs = [batches(100, max_epoch_clips=12, seed=seed) for seed in (1, 1, 2)]
+    assert [len(batch) for batch in epochs[0]] == [4, 4, 4]
+    first, again, second = (set(np.concatenate(epoch)) for epoch in epochs)
+    assert len(first) == 12
+    assert first == again != second
+
+
+@pytest.mark.parametrize(("epoch_clips", "maximum", "count", "sizes", "description"), [
+    (1, None, 10, [4, 4], ""), (1, 10, 10, [4, 4], ""), (1, 11, 10, [4, 4], ""), (1, 3, 10, [3], ", 3 drawn per epoch"),
+    (25, None, 10, [4] * 7, ", 3 times per epoch"), (25, 15, 10, [4] * 3, ", 15 drawn per epoch"),
+    (25, 6, 10, [4], ", 6 drawn per epoch"), (25, 20, 10, [4] * 5, ", 2 times per epoch"),
+    (1000, 2000, 3000, [4] * 500, ", 2,000 drawn per epoch")])
+def test_a_maximum_limits_the_clips_of_an_epoch(epoch_clips, maximum, count, sizes, description):
+    assert [len(batch) for batch in batches(count, epoch_clips, max_epoch_clips=maximum)] == sizes
+    assert Sampler(epoch_clips, 4, maximum).describe(count) == description
+
+
+def test_a_maximum_that_is_not_reached_changes_nothing():
+    assert np.array_equal(batches(12, 40), batches(12, 40, max_epoch_clips=48))

@@ -13,6 +13,7 @@ import preprocess_data
 from audio_utils.audio.melgram import MelgramSettings
 from audio_utils.data import labelled_folder
 from audio_utils.data.clips import Clips
+from audio_utils.data.dataset import Dataset
 from audio_utils.data.standardization import Standardization
 from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference.checkpoint import Checkpoint
@@ -112,8 +113,23 @@ def test_test_sounds_that_were_in_train_are_reported(preprocess, capsys):
     assert found.grouping is not None
     assert capsys.readouterr().out == found.trained_on.warning + "\n"
     assert found.trained_on.warning == (f"1 sound is in Test and was in Train before, such as "
-                                        f"{found.trained_on.names[0]}, so the score is too high; delete duplicates if "
-                                        "there are any, and use --fresh.")
+                                        f"{found.trained_on.names[0]}, so the score is too high; use --fresh.")
+
+
+def test_test_sounds_that_sound_like_train_sounds_were_not_in_train_before(capsys):
+    def clips(*levels):
+        melgrams = [np.random.default_rng(level).normal(-40, 15, (32, 4, 1)) for level in levels]
+        return Clips(np.array(melgrams, np.float32), None, [f"low/{level}.wav" for level in levels], ["low"])
+
+    train, test = clips(1, 2), clips(3, 2, 4)
+    with h5py.File("net.hdf5", "w") as file:
+        checkpoints.write(file, CHECKPOINT, clips=known_clips.hashes(None, clips(1, 2, 4)))
+    data = Dataset(SETTINGS, {}, lambda _split, _class_names: (train, []), None)
+    found = scored_clips._report_trained("net.hdf5", test, data)
+    assert found == (["low/2.wav", "low/4.wav"], True, capsys.readouterr().out.strip().replace("\n", " "))
+    assert found.warning == (
+        "1 of 3 Test sounds is the same as a Train sound, such as low/2.wav, so the score is too high. "
+        "1 sound is in Test and was in Train before, such as low/4.wav, so the score is too high; use --fresh.")
 
 
 def test_a_renamed_class_is_named_once(preprocess, capsys):
