@@ -67,6 +67,7 @@ import numpy as np
 
 def convert(path):
     audio, rate = librosa.load(path, sr=None, mono=False)
+    audio -= audio.mean(axis=-1, keepdims=True, dtype=np.float64).astype(np.float32)
     power = librosa.feature.melspectrogram(y=audio, sr=rate, n_fft=2048, hop_length=512, n_mels=96)
     np.save(f"Plain/{path.name}.npy", librosa.power_to_db(power, ref=1.0, top_db=80))
 
@@ -194,7 +195,8 @@ def print_stages(folders, seconds, options):
 def measure_stages(folder, count, rounds):
     """Variant → ms per clip of each of _STAGES, all in this process."""
     whole = plan.make_plan(command_line.constants(preprocess_data, {}), folder / "Samples")
-    profiled = whole._replace(stale=whole.stale[:count])
+    entries = dict(list(whole.entries.items())[:count])  # all are stale
+    profiled = whole._replace(entries=entries, clips=list(entries))
     profiled.settings.tables  # noqa: B018  computed before the measurement
     spent = instrument()
     results = medians({"ours": lambda: our_stages(profiled, folder / "Stages", spent),
@@ -232,7 +234,7 @@ def our_stages(profiled, folder, spent):
     rmtree(folder, ignore_errors=True)  # replacing a file takes ten times as long as creating one
     folder.mkdir()
     spent.clear()
-    compute.compute(profiled, folder, overwrite=False, jobs=1)
+    compute.compute(profiled, folder, jobs=1, prune=False)
     return (spent["of_file"] - spent["melgram"], spent["FFT"], spent["melgram"] - spent["FFT"] - spent["dB"],
             spent["dB"], spent["write"])
 
