@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from audio_utils.data.checks import named
 from audio_utils.data.sounds import SAMPLES, visible
 
 _SPLIT_FOLDERS = {"train", "test", "val", "valid", "validation"}
-_MAX_NAMES = 3
 
 
 def renamed_classes(class_names: Iterable[str], samples: Path = SAMPLES, melgrams: Path | None = None) -> str:
@@ -23,7 +23,7 @@ def renamed_classes(class_names: Iterable[str], samples: Path = SAMPLES, melgram
     new, gone = sorted(now - before - _names(melgrams)), sorted(before - now)
     if not new or not gone:
         return ""
-    return (f"{samples}/: has {_listed(new)} instead of {_listed(gone)}; run preprocess_data.py, then train_network.py "
+    return (f"{samples}/: has {named(new)} instead of {named(gone)}; run preprocess_data.py, then train_network.py "
             "--fresh.")
 
 
@@ -41,8 +41,3 @@ def _has_entries(folder: Path) -> bool:
     with suppress(OSError):
         return bool(visible(folder))
     return True
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - _MAX_NAMES
-    return ", ".join(names[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -76,7 +76,6 @@ COLUMNS = ("path", "split", "status", "size", "mtime_ns", "ctime_ns", "inode", "
            "copy_of", "recording")
 _SPLITS, _STATUSES = ({each: each for each in names} for names in (SPLITS, (USED, LEFT_OUT, MOVED)))  # one object each
 _OLD_COLUMNS = 11  # in a row of an older version, without the recording
-UNKNOWN_STAT = Stat(-1, -1, -1, -1)  # of a melgram without an entry, from an older version
 UNKNOWN_CONTENT = Content("", "")  # of a sound that has not been read completely
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from audio_utils.data.checks import named
 from audio_utils.evaluation.metrics import Evaluation, precision_recall_f1
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.errors import UserError
@@ -132,17 +133,12 @@ def describe(min_probability: float | str, thresholds: dict[str, Any]) -> list[s
     few = [name for name in uncertain_classes(thresholds) if name not in without]
     sentences = [f"Thresholds from {thresholds['source']}, {thresholds['clips']:,} clips."]
     if few:
-        sentences.append(f"Uncertain, with fewer than {FEW_POSITIVES} clips: {_named(few)}; {remedy(thresholds)}.")
+        sentences.append(f"Uncertain, with fewer than {FEW_POSITIVES} clips: {named(few)}; {remedy(thresholds)}.")
     if without:
         reason = "Predicted with any probability, without a threshold" if min_probability == "auto" else \
             f"Never predicted, because no threshold has a precision of {PRECISION:.0%}"
-        sentences.append(f"{reason}: {_named(without)}.")
+        sentences.append(f"{reason}: {named(without)}.")
     return sentences
-
-
-def _named(names: list[str]) -> str:
-    """Up to three names, and the number of the others."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def check(thresholds: dict[str, Any], class_names: list[str]) -> None:

@@ -139,7 +139,7 @@ def test_only_melgrams_of_the_index_are_used(folder):
     current = index.settings_id(SETTINGS)
 
     def entry(name, split="Train", status=index.USED, settings=current):
-        return index.Entry(name, split, status, index.UNKNOWN_STAT, index.UNKNOWN_CONTENT, settings)
+        return index.Entry(name, split, status, index.Stat(-1, -1, -1, -1), index.UNKNOWN_CONTENT, settings)
 
     index.write(folder, [entry("a/1"), entry("a/3", "Test"), entry("b/1", status=index.LEFT_OUT),
                          entry("c/1", settings="other"), entry("c/9")])

@@ -124,7 +124,7 @@ def test_clips_of_equal_names_in_two_folders_of_the_users_split_belong_to_two_re
 
 
 def test_a_series_stays_one_when_clips_are_deleted_relabelled_or_added_but_not_when_they_are_renamed(tmp_path):
-    entry = Entry("", "Train", index.USED, index.UNKNOWN_STAT, Content("", ""), "", recording="a/x")
+    entry = Entry("", "Train", index.USED, index.Stat(-1, -1, -1, -1), Content("", ""), "", recording="a/x")
     put(tmp_path, "a/x_s1.wav", "a/x_s3.wav", "b/x_s2.wav", "b/renamed.wav", "a/y_s2.wav")
     entries = dict.fromkeys(["a/x_s1.wav", "a/x_s3.wav", "b/x_s2.wav", "b/renamed.wav", "a/y_s2.wav"], entry)
     assert found_in(tmp_path, entries) == dict.fromkeys(["a/x_s1.wav", "a/x_s3.wav", "b/x_s2.wav"], "a/x")
@@ -136,7 +136,7 @@ def test_headers_of_a_known_series_are_not_read_again(tmp_path, monkeypatch):
     put(tmp_path, "a/x_s1.wav", "a/x_s2.wav")
     monkeypatch.setattr(audio_io, "info", None)
     sounds, _ = find_sounds(tmp_path)
-    entry = Entry("", "Train", index.USED, index.UNKNOWN_STAT, Content("", ""), "", recording="a/x")
+    entry = Entry("", "Train", index.USED, index.Stat(-1, -1, -1, -1), Content("", ""), "", recording="a/x")
     assert len(recordings.find_recordings(sounds, dict.fromkeys(sounds, entry), {})) == 2
     with pytest.raises(TypeError):
         recordings.find_recordings(sounds, {}, {})
