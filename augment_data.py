@@ -45,12 +45,13 @@ SHIFT = (-0.2, 0.2)             # circular time shift as a fraction of the lengt
 SEED = 1                        # random seed; another one gives different copies
 MAX_DELAY_MS = 5.0              # milliseconds; maximum delay between two channels (0.8 between two ears)
 OVERWRITE = False               # True: replace existing copies
-JOBS = None                     # processes; None: one per core
+JOBS = None                     # processes; None: one per core; or the address of a Dask scheduler
+                                # ("tcp://host:8786"), whose workers share this folder: see audio_utils/README.md
 
 _RANGE_LIMITS = {"speed": (0.5, 2), "pitch_semitones": (-12, 12), "tempo": (0.5, 2),
                  "level_db": (-60, 60), "noise": (0, 1), "shift": (-1, 1)}
 _LIMITS = {"N": Limits(int, 1), "SEED": Limits(int, 0), "MAX_DELAY_MS": Limits(float, 0, 10),
-           "JOBS": Limits(int, 1, optional=True)}
+           "JOBS": Limits(int, 1, optional=True, address=True)}
 _MIN_PARALLEL = 4  # files; with fewer, one process is faster
 
 

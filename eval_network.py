@@ -40,7 +40,7 @@ from audio_utils.evaluation import class_table, learning_curve_fit, metrics, pan
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference.checkpoint import Checkpoint
-from audio_utils.runtime import command_line, safe_files, signals, tables
+from audio_utils.runtime import command_line, parallel, safe_files, signals, tables
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.console import say, warn
 from audio_utils.runtime.errors import UserError
@@ -94,7 +94,8 @@ def output_folder(samples: str) -> Path:
 def load(options: Namespace, checkpoint: Checkpoint) -> ScoredClips:
     """The clips of Test, or of SAMPLES."""
     if options.samples:
-        return scored_clips.of_folder(Path(options.samples), checkpoint, options.weights, preprocess_data.JOBS)
+        return scored_clips.of_folder(Path(options.samples), checkpoint, options.weights,
+                                       parallel.on_this_machine(preprocess_data.JOBS))
     return scored_clips.of_test(command_line.constants(preprocess_data, checkpoint.preprocessing_constants), checkpoint,
                                 options.weights)
 

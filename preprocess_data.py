@@ -54,14 +54,15 @@ GROUP_BY = ""            # regular expression; files whose names differ only in 
 SPLIT_ANEW = False       # True: assign all sounds to Train and Test again
 OVERWRITE = False        # True: compute everything again, even with other settings
 PRUNE = False            # True: delete the melgrams of sounds that were removed or can't be used
-JOBS = None              # processes; None: one per core
+JOBS = None              # processes; None: one per core; or the address of a Dask scheduler
+                         # ("tcp://host:8786"), whose workers share this folder: see audio_utils/README.md
 
 _LIMITS = {
     "SAMPLE_RATE": Limits(int, 100, audio_io.HIGHEST_RATE, optional=True),
     "CLIP_SECONDS": Limits(float, 0.01, 86_400, optional=True),
     "MELS": Limits(int, *melgram.LIMITS["mels"]), "WINDOW_MS": Limits(float, 0.1, 10_000),
     "HOP_MS": Limits(float, 0.1, 10_000), "TEST_FRACTION": Limits(float, 0, 0.9), "SEED": Limits(int),
-    "JOBS": Limits(int, 1, optional=True)}
+    "JOBS": Limits(int, 1, optional=True, address=True)}
 
 
 def main() -> None:

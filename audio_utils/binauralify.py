@@ -32,10 +32,11 @@ HRTF = hrtf.KEMAR    # SOFA file of the head-related impulse responses
 ELEVATION_DEG = 0.0  # degrees above the horizontal plane
 TOLERANCE_DEG = 5.0  # degrees; maximum angle between a direction and the nearest measured one
 OVERWRITE = False    # True: replace existing files
-JOBS = None          # processes; None: one per core
+JOBS = None          # processes; None: one per core; or the address of a Dask scheduler
+                     # ("tcp://host:8786"), whose workers share this folder: see audio_utils/README.md
 
 _LIMITS = {"N_AZ": Limits(int, 1, 3600), "ELEVATION_DEG": Limits(float, -90, 90),
-           "TOLERANCE_DEG": Limits(float, 0.1, 180), "JOBS": Limits(int, 1, optional=True)}
+           "TOLERANCE_DEG": Limits(float, 0.1, 180), "JOBS": Limits(int, 1, optional=True, address=True)}
 _MIN_PARALLEL = 2  # files; with fewer, one process is faster
 
 

@@ -28,12 +28,13 @@ from audio_utils.runtime import command_line, parallel, signals
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.errors import UserError
 from audio_utils.runtime.parallel import Done
-from audio_utils.runtime.safe_files import replacing
+from audio_utils.runtime.safe_files import is_of_lost_attempt, replacing
 
 OVERWRITE = False  # True: replace an existing recording
-JOBS = None        # processes; None: one per core
+JOBS = None        # processes; None: one per core; or the address of a Dask scheduler
+                   # ("tcp://host:8786"), whose workers share this folder: see audio_utils/README.md
 
-_LIMITS = {"JOBS": Limits(int, 1, optional=True)}
+_LIMITS = {"JOBS": Limits(int, 1, optional=True, address=True)}
 _MIN_PARALLEL = 8  # recordings; with fewer, one process is faster
 _CLIP = re.compile(r"(.+)_s0*([1-9][0-9]*)")
 
@@ -61,7 +62,7 @@ def join(recording_and_clips: tuple[Path, list[Path]], overwrite: bool) -> Done:
     """Write one recording."""
     recording, clips = recording_and_clips
     clips = in_order(clips)
-    if recording.exists() and not overwrite:
+    if recording.exists() and not overwrite and not is_of_lost_attempt(recording):
         raise UserError(f"{recording}: already exists; rename it or add --overwrite.")
     header = common_header(clips)
     subtype = audio_io.wav_subtype(header.subtype)

@@ -36,10 +36,11 @@ from audio_utils.runtime.errors import UserError
 SILENT_DB = -60.0    # dBFS; a sound that never exceeds it is silent (about the noise of a quiet room)
 NEARLY_EMPTY = 0.05  # fraction of the class's median duration without silence; a sound below it is nearly empty
 CLIPPED = 0.001      # fraction of a sound's samples; with more of them clipped, it is audibly distorted
-JOBS = None          # processes; None: one per core
+JOBS = None          # processes; None: one per core; or the address of a Dask scheduler
+                     # ("tcp://host:8786"), whose workers share this folder: see audio_utils/README.md
 
 _LIMITS = {"SILENT_DB": Limits(float, -140, 0), "NEARLY_EMPTY": Limits(float, 0, 1), "CLIPPED": Limits(float, 0, 1),
-           "JOBS": Limits(int, 1, optional=True)}
+           "JOBS": Limits(int, 1, optional=True, address=True)}
 _PLOT = Path("samples.png")
 
 

@@ -32,13 +32,14 @@ from audio_utils.runtime import command_line, parallel, signals
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.errors import UserError
 from audio_utils.runtime.parallel import Done
-from audio_utils.runtime.safe_files import replacing
+from audio_utils.runtime.safe_files import is_of_lost_attempt, replacing
 
 REMOVE = False     # True: remove each original after all its clips are written
 OVERWRITE = False  # True: replace existing clips
-JOBS = None        # processes; None: one per core
+JOBS = None        # processes; None: one per core; or the address of a Dask scheduler
+                   # ("tcp://host:8786"), whose workers share this folder: see audio_utils/README.md
 
-_LIMITS = {"SECONDS": Limits(float, 0.001, 86400), "JOBS": Limits(int, 1, optional=True)}
+_LIMITS = {"SECONDS": Limits(float, 0.001, 86400), "JOBS": Limits(int, 1, optional=True, address=True)}
 _MAX_CLIPS = 1_000_000  # of a file; a header that is damaged may give any length
 _MIN_PARALLEL = 8  # files; with fewer, one process is faster
 
@@ -92,7 +93,7 @@ def clip_paths(path: Path, count: int) -> list[Path]:
 def check_existing(path: Path, clips: list[Path], overwrite: bool) -> None:
     """Raise UserError if clips would be overwritten, or mixed with those of an earlier split."""
     is_clip = re.compile(re.escape(path.stem) + r"_s\d+\.wav")
-    existing = {each for each in path.parent.iterdir() if is_clip.fullmatch(each.name)}
+    existing = {each for each in path.parent.iterdir() if is_clip.fullmatch(each.name) and not is_of_lost_attempt(each)}
     if overwrite:
         existing -= set(clips)
     if existing:

@@ -15,6 +15,7 @@ import numpy as np
 
 from audio_utils.audio import audio_io, tags
 from audio_utils.audio.resampling import fix_length
+from audio_utils.runtime import safe_files
 from audio_utils.runtime.errors import UserError
 
 Ranges = dict[str, tuple[float, float]]  # transformation → (lowest, highest)
@@ -37,7 +38,7 @@ def write_copies(path: Path, count: int, ranges: Ranges, seed: int, max_delay_ms
     copies = {number: path.parent / f"{path.stem}_aug{number}{path.suffix}" for number in range(1, count + 1)}
     if len(os.fsencode(copies[count].name)) > _MAX_NAME_BYTES:
         raise UserError(f"{path}: the name is too long to append _aug{count}; shorten it.")
-    existing = {number for number, copy in copies.items() if copy.exists()}
+    existing = {number for number, copy in copies.items() if copy.exists() and not safe_files.is_of_lost_attempt(copy)}
     missing = [number for number in copies if overwrite or number not in existing]
     if not missing:
         return Counter(kept=count)

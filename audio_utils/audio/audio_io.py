@@ -19,7 +19,7 @@ import soundfile
 from audio_utils.audio.formats import HEAD, AudioError, conversion, unreadable
 from audio_utils.audio.parts_file import UNKNOWN_SAMPLES, PartsFile, open_sound
 from audio_utils.audio.quiet import silenced
-from audio_utils.runtime.errors import UNFINISHED, UserError
+from audio_utils.runtime.errors import UserError, without_prefix
 from audio_utils.runtime.safe_files import replacing
 
 BLOCK = 1 << 18  # samples of each channel decoded at a time, so that memory depends on the sound, not on its header
@@ -278,7 +278,7 @@ def _encoding(path: str | Path) -> Iterator[None]:
     try:
         yield
     except (soundfile.LibsndfileError, AssertionError, TypeError, ValueError) as error:
-        name = str(path).replace(UNFINISHED, "")
+        name = without_prefix(path)
         if isinstance(error, AssertionError) or getattr(error, "code", None) == _SYSTEM_ERROR:  # incomplete write
             raise UserError(f"{name}: the disk is full; make room and run the same command again.") from None
         raise UserError(f"{name}: can't be written ({_reason(error)}); choose another format or rate.") from None

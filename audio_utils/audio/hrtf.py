@@ -20,7 +20,7 @@ from audio_utils.audio.melgram import cancels, mix_powers
 from audio_utils.audio.resampling import resample
 from audio_utils.runtime.errors import UserError
 from audio_utils.runtime.parallel import Done
-from audio_utils.runtime.safe_files import replacing
+from audio_utils.runtime.safe_files import is_of_lost_attempt, replacing
 
 if TYPE_CHECKING:
     import h5py
@@ -175,7 +175,7 @@ def binauralize(path: Path, collisions: dict[Path, Path], folders: list[str], re
         raise UserError(f"{path}: its output files would have the same names as those of {collisions[path]}; "
                         "rename it.")
     outputs = [Path(folder) / f"{path.stem}_{folder}.wav" for folder in folders]
-    existing = [output for output in outputs if output.exists()]
+    existing = [output for output in outputs if output.exists() and not is_of_lost_attempt(output)]
     if existing and not overwrite:
         raise UserError(f"{existing[0]}: already exists; remove it or add --overwrite.")
     header = audio_io.info(path)

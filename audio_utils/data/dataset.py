@@ -15,7 +15,7 @@ from audio_utils.data.plan import make_plan
 from audio_utils.data.preproc import PREPROC
 from audio_utils.data.sounds import SAMPLES
 from audio_utils.data.split import Grouping
-from audio_utils.runtime import memory
+from audio_utils.runtime import memory, parallel
 from audio_utils.runtime.console import say, warn
 from audio_utils.runtime.errors import UserError
 
@@ -65,6 +65,7 @@ def open_dataset(options: Namespace, settings: MelgramSettings | None = None,
 
 def _open_samples(options: Namespace, settings: MelgramSettings | None) -> Dataset:
     split.check_group_by(options.group_by)
+    options.jobs = parallel.on_this_machine(options.jobs)
     plan = make_plan(options, SAMPLES, settings=settings)
     return Dataset(plan.settings, plan.record, functools.partial(compute.compute_in_memory, plan, jobs=options.jobs),
                    plan.grouping)

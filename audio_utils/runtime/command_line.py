@@ -19,6 +19,8 @@ from audio_utils.runtime import help_format
 from audio_utils.runtime.console import warn
 from audio_utils.runtime.errors import UserError
 
+_ADDRESS = re.compile(r"(tcp|tls)://(\[[^\s\]]+\]|[^\s:/\[\]]+):[0-9]{1,5}")  # of a Dask scheduler
+
 File = TypeVar("File", str, Path)
 
 
@@ -29,10 +31,13 @@ class Limits(NamedTuple):
     highest: float | None = None
     optional: bool = False  # None is allowed
     words: tuple[str, ...] = ()  # allowed instead of a number
+    address: bool = False  # that of a Dask scheduler is allowed too
 
     def check(self, name: str, value: Any) -> None:
         """Raise UserError unless the value is such a number, or one of the words."""
         if (self.optional and value is None) or (isinstance(value, str) and value in self.words):
+            return
+        if self.address and isinstance(value, str) and _ADDRESS.fullmatch(value):
             return
         valid = isinstance(value, (int, self.kind)) and not isinstance(value, bool)
         valid = valid and (isinstance(value, int) or math.isfinite(value))
@@ -43,6 +48,7 @@ class Limits(NamedTuple):
                                   (("at least", self.lowest), ("at most", self.highest)) if bound is not None)
             comma = self.kind is float and isinstance(value, tuple) and len(value) == 2  # Python reads 2,5 as (2, 5)
             hint = "; write {}.{}".format(*value) if comma else ""
+            hint += ", or to the address of a Dask scheduler, such as tcp://host:8786" if self.address else ""
             raise UserError(f"{name} is {value!r}; set it to {wanted}{' of ' + bounds if bounds else ''}{hint}.")
 
 
@@ -92,8 +98,9 @@ def parse(constants: dict[str, Any], limits: dict[str, Limits] | None = None,
         flags = [(short or {}).get(name), "--" + name.lower().replace("_", "-")]
         text = f"{comment} (default: {_shown(value)})".replace("%", "%%")
         allowed = (limits or {}).get(name)
+        word = help_format.metavar(name, value, allowed and allowed.kind)
         kind = {"action": argparse.BooleanOptionalAction} if isinstance(value, bool) else \
-            {"type": _reader(value, allowed), "metavar": help_format.metavar(name, value, allowed and allowed.kind)}
+            {"type": _reader(value, allowed), "metavar": word + "|ADDRESS" * bool(allowed and allowed.address)}
         parser.add_argument(*filter(None, flags), default=argparse.SUPPRESS, help=text, **kind)
     given = parser.parse_args(_with_dashes(sys.argv[1:] if argv is None else argv))
     return Options({name.lower(): constants[name] for name, _ in commented}, vars(given), limits or {})
@@ -161,6 +168,8 @@ def _reader(default: Any, limits: Limits | None) -> Callable[[str], Any]:
             return None
         if isinstance(default, tuple):
             return _numbers(text, default)
+        if limits and limits.address and re.search("[a-z:]", text, re.IGNORECASE):
+            return text  # checked with the constants
         if limits:
             return text.lower() if text.lower() in limits.words else _number(text, limits.kind, limits.words)
         return text if default_type is str else _number(text, default_type)

@@ -1,9 +1,10 @@
 """Errors that a user can act on."""
 
 import errno
+import re
 
 UNFINISHED = ".unfinished-"  # prefix of the name of a file while it is being written
-
+_PREFIX = re.compile(re.escape(UNFINISHED) + r"(@[^@/]*@\d+@)?")  # on a Dask worker, with its host and process
 
 _DISK_FULL = "the disk is full; make room and run the same command again"
 _NO_PERMISSION = "permission denied; give yourself access to it or to its folder (chmod u+rwX)"
@@ -21,8 +22,13 @@ class UserError(Exception):
 
 def describe_os_error(error: OSError) -> str:
     """One sentence about an error of the operating system."""
-    where = f"{error.filename}: ".replace(UNFINISHED, "") if error.filename else ""
+    where = f"{without_prefix(error.filename)}: " if error.filename else ""
     return f"{where}{_SENTENCES.get(error.errno) or error.strerror or error}."
+
+
+def without_prefix(path: object) -> str:
+    """The path of a file, also while it is being written."""
+    return _PREFIX.sub("", str(path))
 
 
 def sentence(error: Exception) -> str:

@@ -4,20 +4,56 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import re
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from audio_utils.runtime.console import warn
-from audio_utils.runtime.errors import UNFINISHED, UserError
+from audio_utils.runtime.errors import UNFINISHED, UserError, without_prefix
 
 LONGEST_JSON = 1 << 24  # bytes; a larger file is not one of ours
 _SHORTEST_MAX_NAME = 143  # bytes, in eCryptfs; most file systems allow 255
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EBADF)
-_being_written = set()
+_ABANDONED_SECONDS = 86_400  # since its last change; then the process on another host is taken for dead
+_being_written = set()  # files and folders
 _said = set()
+
+
+class Writer(NamedTuple):
+    """The role of this process, if several may write the same file, as after a crash."""
+    tag: str = ""  # of the host and the process, in the names of unfinished files
+    repeated_since_ns: int | None = None  # its items were begun by a process that died; when the run began
+    note: Callable[[Path], None] = lambda _: None  # called with the path of each file before it is written
+    is_wanted: Callable[[], bool] = lambda: True  # False: the run has ended, so no file may be replaced
+
+
+_writer = Writer()
+
+
+def write_as(writer: Writer) -> None:
+    """Set the role of this process."""
+    global _writer
+    _writer = writer
+
+
+def tag() -> str:
+    """The host and the process, for names of files: two processes never write the same unfinished file."""
+    return f"@{re.sub(r'[^A-Za-z0-9.-]', '_', socket.gethostname())[:40]}@{os.getpid()}@"
+
+
+def is_of_lost_attempt(path: Path) -> bool:
+    """Whether a file was written in this run by a process that then died, or whose result was lost.
+
+    It is not a file that the user wants to keep: the item is processed again.
+    """
+    since_ns = _writer.repeated_since_ns
+    return since_ns is not None and path.exists() and path.stat().st_mtime_ns >= since_ns
 
 
 @contextmanager
@@ -25,15 +61,18 @@ def replacing(path: str | Path, durable: bool = False) -> Iterator[Path]:
     """Yield a path beside `path` to write to; at the end of the block it replaces `path` in one step.
 
     If the block fails, the new file is removed and the old one is left unchanged. The unfinished file always has the
-    same name, so the next run overwrites what a killed run left.
+    same name, so the next run overwrites what a killed run left; except on Dask workers (`Writer`).
     durable: wait until the bytes and the new name are on the disk, so that a power failure can't leave an empty or an
     older file.
     """
     path = Path(path)
-    unfinished = path.with_name(_unfinished_name(path.name))
+    unfinished = path.with_name(_unfinished_name(_writer.tag + path.name))
+    _writer.note(unfinished)
     _being_written.add(unfinished)
     try:
         yield unfinished
+        if not _writer.is_wanted():
+            raise UserError(f"{path}: is not written, because its run has ended.")
         if durable:
             with open(unfinished, "rb+") as file:
                 os.fsync(file.fileno())
@@ -45,7 +84,7 @@ def replacing(path: str | Path, durable: bool = False) -> Iterator[Path]:
             error.filename = str(path)
         raise
     except UserError as error:
-        raise type(error)(str(error).replace(unfinished.name.removeprefix(UNFINISHED), path.name)) from None
+        raise type(error)(str(error).replace(without_prefix(unfinished.name), path.name)) from None
     finally:
         with suppress(FileNotFoundError):
             unfinished.unlink()
@@ -107,18 +146,67 @@ def _lock(fcntl: ModuleType, descriptor: int, folder: str) -> None:
 
 
 def sweep(folder: str | Path) -> None:
-    """Remove the unfinished files of a killed run from a folder; the folder must be locked."""
+    """Remove the unfinished files of killed runs from a folder, which must be locked; those of Dask workers stay while
+
+    the process runs, or may run on another host.
+    """
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in list(entries):
-            if entry.name.startswith(UNFINISHED):
-                os.unlink(entry)
+            if entry.name.startswith(UNFINISHED) and not _may_be_in_use(entry):
+                _remove(Path(entry))
+
+
+def _may_be_in_use(entry: os.DirEntry) -> bool:
+    """Whether the host and process in the name of an unfinished file may still write it."""
+    owner = re.match(re.escape(UNFINISHED) + "(@[^@]*@)([0-9]+)@", entry.name)
+    with suppress(FileNotFoundError):
+        if not owner or time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_SECONDS:
+            return False
+        return os.name != "posix" or not tag().startswith(owner[1]) or _is_running(int(owner[2]))
+    return False
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _remove(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+@contextmanager
+def temporary_folder(parent: str | Path, name: str) -> Iterator[Path]:
+    """Create a folder that is removed at the end, also by ^C; its name has the host and the process."""
+    folder = Path(parent, f"{UNFINISHED}{tag()}{name}")
+    _remove(folder)
+    folder.mkdir()
+    _being_written.add(folder)
+    try:
+        yield folder
+    finally:
+        _discard(folder)
+
+
+def _discard(path: Path) -> None:
+    """Remove an unfinished file or folder. A folder is first renamed, so that no worker can add a file to it."""
+    with suppress(OSError):
+        if path.is_dir():
+            path = path.rename(f"{path}-")
+        _remove(path)
+    _being_written.discard(path)
 
 
 def discard_unfinished() -> None:
     """Remove the files that this process is writing; for a process that is about to end."""
     for path in list(_being_written):
-        with suppress(OSError):
-            path.unlink()
+        _discard(path)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
