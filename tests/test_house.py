@@ -26,7 +26,7 @@ MAY_IMPORT = {"preprocess_data": ("train_network.py", "eval_network.py", "audio_
 NOT_TESTED_ALONE = {"__init__.py", "console.py", "drawing.py",  # tested by the plots that are drawn with it, and by
                     "trainer.py", "checkpointing.py", "cross_validation.py"}  # test_train_network.py
 KERAS = {"keras", "tensorflow", "jax", "torch"}
-HEAVY = KERAS | {"librosa", "sklearn", "scipy", "matplotlib"}
+HEAVY = KERAS | {"librosa", "sklearn", "scipy", "matplotlib", "dask", "distributed"}
 MODULES = [*COMMANDS, "panotti_models.py", *sorted(str(path.relative_to(ROOT)) for package in PACKAGES
                                                    for path in ROOT.glob(f"audio_utils/{package}/*.py"))]
 

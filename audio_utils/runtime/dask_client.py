@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10
 WORKER_SECONDS = 20  # without any worker
+PROBE_SECONDS = 5  # until a file that another host has written is seen in a network file system
 _COMPARED = ("dask", "distributed", "msgpack", "cloudpickle")  # packages that client, scheduler and workers share
 _LOGGERS = ("batched", "client", "comm", "comm.tcp", "core", "protocol", "utils", "utils_comm")
 
@@ -107,6 +108,7 @@ def describe_no_workers(address: str) -> str:
 
 def begin(items: list, folders: ExitStack) -> Run:
     """Create a folder with a probe in each file system that is used."""
+    safe_files.sweep(".", "*@dask*")
     token = secrets.token_hex(16)
     probed = []
     for parent in _file_systems(items):
@@ -138,10 +140,12 @@ def check_workers(client: "Client", address: str, run: Run) -> None:
         if sentence:
             raise UserError(sentence)
     for folder in run.probed:
-        answers = [path.read_text() for path in Path(folder).glob("@*")]
-        if answers.count(run.token) < len(found):
-            raise UserError(f"{Path(folder).parent}/: a Dask worker sees another folder at this path; mount the same "
-                            "one on all hosts.")
+        deadline = time.monotonic() + PROBE_SECONDS
+        while [path.read_text() for path in Path(folder).glob("@*")].count(run.token) < len(found):
+            if time.monotonic() > deadline:
+                raise UserError(f"{Path(folder).parent}/: a Dask worker sees another folder at this path; mount the "
+                                "same one on all hosts.")
+            time.sleep(0.1)
 
 
 def remote(name: str) -> Callable[..., Any]:

@@ -60,7 +60,8 @@ class _Chunks:
         self.work = client.submit(lambda: data, key=f"work-{self.id}", pure=False)  # Dask repeats it where it is lost
         self.item_seconds = None  # of work for an item; None: not known yet
         self.workers, self.refreshed, self.last_seen = 1, -math.inf, time.monotonic()
-        self.crashes = 0
+        self.crashes = 0  # of items that are alone
+        self.losses = 0  # chunks that were lost before they were begun, since the last one that is done
 
     def results(self, items: list) -> Iterator[tuple[Any, Any]]:
         """Yield (item, result)."""
@@ -107,9 +108,7 @@ class _Chunks:
     def _finished(self) -> Iterator[tuple[_Part, list, bool]]:
         """Wait for chunks; yield the part, the results of its first items, and whether the next one was in progress."""
         futures = self._wait()
-        good = [future for future in futures if future.status == "finished"]
-        found = dask_client.asked(self.address, self.client.gather, good)
-        values = dict(zip([future.key for future in good], found, strict=True))
+        values = self._gathered([future for future in futures if future.status == "finished"])
         for future in futures:
             _, number, part = self.running.pop(future.key)
             value = values.get(future.key) or self._failed(future)
@@ -119,10 +118,21 @@ class _Chunks:
             if value[0] == "done":
                 results, _ = dask_worker.read_journal(value[2])
                 self._learn(value[1] / len(results))
+                self.losses = 0
                 yield part, results, False
             else:
                 yield part, *self._recovered(journal)
             journal.unlink(missing_ok=True)
+
+    def _gathered(self, futures: list["Future"]) -> dict[str, tuple]:
+        """Key → value; none if some are lost, and can't be computed again: the journals have all of them."""
+        try:
+            values = dask_client.asked(self.address, self.client.gather, futures)
+        except Exception as error:
+            if not _is_killed_worker(error):
+                raise
+            return {}
+        return dict(zip([future.key for future in futures], values, strict=True))
 
     def _wait(self) -> list["Future"]:
         """The futures that are done, at least one. Raises UserError if the scheduler or all workers are gone."""
@@ -152,7 +162,7 @@ class _Chunks:
     def _failed(self, future: "Future") -> tuple:
         """The value of a future without one: its workers died, or the data are lost. Raises other errors."""
         error = future.exception() if future.status == "error" else None
-        if error is not None and type(error).__name__ != "KilledWorker":
+        if error is not None and not _is_killed_worker(error):
             raise error
         return ("begun",)
 
@@ -161,7 +171,9 @@ class _Chunks:
         try:
             results, files = dask_worker.read_journal(journal.read_bytes())
         except FileNotFoundError:  # all workers that held the chunk died before they began it
-            self._count_crash()
+            self.losses += 1
+            if self.losses > MAX_CRASHES * self._window():
+                raise UserError(_describe_dying(self.address)) from None
             return [], False
         journal.unlink()  # first: a worker that is taken for dead replaces no file from now on
         for file in files:
@@ -171,10 +183,19 @@ class _Chunks:
     def _count_crash(self) -> None:
         self.crashes += 1
         if self.crashes > MAX_CRASHES:
-            raise UserError(f"{self.address}: Dask workers keep being killed (out of memory?); start fewer workers on "
-                            "a host, and run the same command again.")
+            raise UserError(_describe_dying(self.address))
 
     def _learn(self, seconds: float) -> None:
         """Update the duration of an item; the first ones include imports."""
         known = self.item_seconds
         self.item_seconds = seconds if known is None else min(seconds, (known + seconds) / 2)
+
+
+def _is_killed_worker(error: Exception) -> bool:
+    """Whether Dask has given a task up, because several workers that held it died."""
+    return type(error).__name__ == "KilledWorker"
+
+
+def _describe_dying(address: str) -> str:
+    return (f"{address}: Dask workers keep being killed (out of memory?); start fewer workers on a host, and run the "
+            "same command again.")

@@ -11,6 +11,7 @@ import io
 import os
 import pickle
 import platform
+import secrets
 import socket
 import threading
 import time
@@ -92,7 +93,7 @@ def _sees(folder: str, token: str) -> bool:
     """Read the client's probe and write one for it."""
     try:
         found = Path(folder, PROBE).read_text()
-        Path(folder, safe_files.tag()).write_text(token)
+        Path(folder, f"{safe_files.tag()}{secrets.token_hex(4)}").write_text(token)
     except OSError:
         return False
     return found == token
@@ -165,7 +166,7 @@ class Journal:
 
     def is_wanted(self) -> bool:
         """False after the client removed the journal: the run has ended, or this worker is taken for dead."""
-        return os.fstat(self._file.fileno()).st_nlink > 0
+        return os.path.exists(self._file.name)
 
     def add_result(self, result: Any) -> None:
         """The result of the next item."""

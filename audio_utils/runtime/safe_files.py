@@ -1,6 +1,7 @@
 """Atomic files and locks: a file is written beside its final path and renamed, so it is never half-written."""
 
 import errno
+import fnmatch
 import hashlib
 import json
 import os
@@ -145,14 +146,15 @@ def _lock(fcntl: ModuleType, descriptor: int, folder: str) -> None:
         _said.add("locks")
 
 
-def sweep(folder: str | Path) -> None:
-    """Remove the unfinished files of killed runs from a folder, which must be locked; those of Dask workers stay while
+def sweep(folder: str | Path, pattern: str = "*") -> None:
+    """Remove the unfinished files of killed runs from a folder, which must be locked.
 
-    the process runs, or may run on another host.
+    Those with a host and a process in their names stay while the process runs, or may run on another host; only these
+    match the pattern "*@*", which needs no lock.
     """
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in list(entries):
-            if entry.name.startswith(UNFINISHED) and not _may_be_in_use(entry):
+            if fnmatch.fnmatchcase(entry.name, UNFINISHED + pattern) and not _may_be_in_use(entry):
                 _remove(Path(entry))
 
 

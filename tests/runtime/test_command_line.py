@@ -234,3 +234,21 @@ def test_patterns_are_expanded_where_no_shell_did_it(tmp_path, monkeypatch):
 def test_name_collisions_name_the_earlier_file():
     assert command_line.name_collisions(["a.wav", "b.wav", "a.mp3", "a.ogg"], lambda file: file[0]) == {
         "a.mp3": "a.wav", "a.ogg": "a.wav"}
+
+
+# --- addresses -------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("value", ["tcp://host:8786", "tcp://10.0.0.1:80", "tls://[::1]:8786"])
+def test_a_number_of_processes_may_be_the_address_of_a_scheduler(constants, value):
+    limits = {"STEP_COUNT": Limits(int, 1, address=True)}
+    assert command_line.parse(constants, limits, argv=["--step-count", value]).step_count == value
+    assert command_line.parse(constants, limits, argv=["--step-count", "8"]).step_count == 8
+
+
+@pytest.mark.parametrize("value", ["host:8786", "tcp://host", "http://host:8786", "tcp://host:8786/x", "tcp://a b:1"])
+def test_any_other_text_is_one_sentence(constants, value):
+    limits = {"STEP_COUNT": Limits(int, 1, address=True)}
+    with pytest.raises(UserError) as refused:
+        command_line.parse(constants, limits, argv=["--step-count", value])
+    assert str(refused.value) == (f"STEP_COUNT is {value!r}; set it to a whole number of at least 1, or to the address "
+                                  "of a Dask scheduler, such as tcp://host:8786.")

@@ -1,17 +1,12 @@
-"""One function over many files: every item has its result, and a crash costs its own file only."""
+"""One function over many files: every item has its result; the report."""
 
 import os
-import signal
-import time
-from pathlib import Path
 
 import pytest
 
 from audio_utils.runtime import parallel
 from audio_utils.runtime.errors import UserError
 from audio_utils.runtime.parallel import Done
-
-needs_signals = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
 
 def work(item, offset=0):
@@ -70,52 +65,9 @@ def test_of_many_files_problems_and_a_summary_are_printed(capsys):
     assert capsys.readouterr().out == ""
 
 
-# --- crashes ---------------------------------------------------------------------------------------------------------
-
-def crash_at(item, culprits, once):
-    """For a worker: crash as a library does; if `once` names a file, the first time only."""
-    if item in culprits and not (once and Path(once).exists()):
-        if once:
-            Path(once).touch()
-        os.kill(os.getpid(), signal.SIGSEGV)
-    return -item
+def test_an_address_is_the_number_of_cores_for_large_results():
+    assert [parallel.on_this_machine(jobs) for jobs in (None, 3, "tcp://host:8786")] == [None, 3, None]
 
 
-@needs_signals
-@pytest.mark.slow
-def test_a_file_that_crashes_a_library_is_named_and_the_others_are_done():
-    results = dict(parallel.each(crash_at, list(range(200)), "Working", 2, ([50, 51, 199], "")))
-    failed = {item: str(result) for item, result in results.items() if result != -item}
-    assert failed == {item: f"{item}: crashes the process that works on it; replace or remove it."
-                      for item in (50, 51, 199)}
-    assert len(results) == 200
-
-
-@needs_signals
-@pytest.mark.slow
-def test_a_worker_killed_once_costs_nothing(tmp_path):
-    results = dict(parallel.each(crash_at, list(range(100)), "Working", 2, ([7], str(tmp_path / "killed"))))
-    assert results == {item: -item for item in range(100)}
-
-
-@needs_signals
-@pytest.mark.slow
-def test_workers_that_all_die_are_reported():
-    with pytest.raises(UserError, match="Worker processes keep being killed from outside"):
-        list(parallel.each(crash_at, list(range(100)), "Working", 2, (range(100), "")))
-
-
-@needs_signals
-@pytest.mark.slow
-def test_a_consumer_that_stops_early_leaves_no_worker(tmp_path):
-    results = parallel.each(process_of, list(range(200)), "Working", 2)
-    _, worker = next(results)
-    results.close()
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        try:
-            os.kill(worker, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.01)
-    pytest.fail(f"process {worker} is still there")
+def test_dask_is_not_imported_without_items():
+    assert not list(parallel.each(work, [], "Working", "tcp://127.0.0.1:1"))

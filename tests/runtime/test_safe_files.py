@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -14,6 +15,7 @@ from conftest import ROOT, tones
 import preprocess_data
 from audio_utils.runtime import safe_files
 from audio_utils.runtime.errors import UNFINISHED, UserError, sentence
+from audio_utils.runtime.safe_files import Writer
 
 
 @pytest.mark.parametrize("durable", [False, True])
@@ -62,6 +64,59 @@ def test_sweep_removes_the_unfinished_files_of_a_killed_run(tmp_path):
     safe_files.sweep(tmp_path)
     assert os.listdir(tmp_path) == ["y.txt"]
     safe_files.sweep(tmp_path / "does not exist")
+
+
+def test_workers_on_all_hosts_write_differently_named_unfinished_files(tmp_path):
+    safe_files.write_as(Writer(safe_files.tag()))
+    try:
+        with safe_files.replacing(tmp_path / "x.txt") as unfinished:
+            assert unfinished.name == f"{UNFINISHED}@{socket.gethostname()}@{os.getpid()}@x.txt"
+            unfinished.touch()
+            error = OSError(5, "I/O", str(unfinished))
+    finally:
+        safe_files.write_as(Writer())
+    assert os.listdir(tmp_path) == ["x.txt"]
+    assert sentence(error) == f"{tmp_path}/x.txt: input/output error; check the disk."
+
+
+def test_a_file_that_nobody_wants_any_more_is_not_replaced(tmp_path):
+    noted = []
+    safe_files.write_as(Writer(note=noted.append, is_wanted=lambda: False))
+    try:
+        with pytest.raises(UserError, match="x.txt: is not written, because its run has ended."):
+            safe_files.write_text(tmp_path / "x.txt", "new")
+    finally:
+        safe_files.write_as(Writer())
+    assert noted == [tmp_path / f"{UNFINISHED}x.txt"]
+    assert not os.listdir(tmp_path)
+
+
+def test_sweep_keeps_the_unfinished_files_of_workers_that_may_be_running(tmp_path):
+    host, dead = socket.gethostname(), subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    kept = [f"{UNFINISHED}@{host}@{os.getpid()}@x.npy", f"{UNFINISHED}@other@{dead.pid}@x.npy", "x.npy"]
+    old = [f"{UNFINISHED}@other@1@old.npy", f"{UNFINISHED}@{host}@{os.getpid()}@old.npy"]
+    for name in [*kept, *old, f"{UNFINISHED}@{host}@{dead.pid}@x.npy", f"{UNFINISHED}@x.npy"]:
+        (tmp_path / name).touch()
+    for name in old:
+        os.utime(tmp_path / name, (1, 1))
+    (tmp_path / f"{UNFINISHED}@{host}@{dead.pid}@dask" / "journals").mkdir(parents=True)
+    before = set(os.listdir(tmp_path))
+    safe_files.sweep(tmp_path, "*@dask*")
+    assert before - set(os.listdir(tmp_path)) == {f"{UNFINISHED}@{host}@{dead.pid}@dask"}
+    safe_files.sweep(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted(kept)
+
+
+def test_a_temporary_folder_is_removed_at_the_end_or_by_an_interrupt(tmp_path):
+    with safe_files.temporary_folder(tmp_path, "dask") as folder:
+        (folder / "1").touch()
+        (folder / "a").mkdir()
+    assert not os.listdir(tmp_path)
+    with safe_files.temporary_folder(tmp_path, "dask") as folder:
+        (folder / "1").touch()
+        safe_files.discard_unfinished()
+        assert not os.listdir(tmp_path)
 
 
 LOCK = "import sys; from audio_utils.runtime import safe_files\nwith safe_files.locked(*sys.argv[1:]): print('locked')"
