@@ -5,7 +5,6 @@
 """
 
 import fnmatch
-import json
 import os
 import shutil
 import signal
@@ -13,11 +12,11 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, sine, write
+from dask_cluster import Cluster, wait_until
 
 from audio_utils.runtime import parallel
 from audio_utils.runtime.errors import UNFINISHED
@@ -28,66 +27,6 @@ MAX_SECONDS = 35  # until the sentence about a scheduler that is gone
 
 
 # --- the cluster -----------------------------------------------------------------------------------------------------
-
-class Cluster:
-    """A scheduler and its workers, on this machine."""
-
-    def __init__(self, folder, workers=2):
-        self.folder, self.processes = folder, []
-        file = folder / "scheduler.json"
-        self.scheduler = self.start("scheduler", "--host", "127.0.0.1", "--port", 0, "--scheduler-file", file)
-        wait_until(file.exists)
-        wait_until(lambda: read_address(file))
-        self.address = read_address(file)
-        if workers:
-            self.add_workers(workers)
-
-    def add_workers(self, count):
-        return self.start("worker", self.address, "--nworkers", count, "--nthreads", 1, "--local-directory",
-                          self.folder)
-
-    def start(self, kind, *arguments):
-        command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *map(str, arguments), "--no-dashboard"]
-        with open(self.folder / f"{kind}.log", "w") as log:
-            self.processes.append(subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log,
-                                                   start_new_session=True,
-                                                   env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)}))
-        return self.processes[-1]
-
-    def workers(self):
-        """The ids of the worker processes: children of a nanny that import distributed."""
-        return [int(child) for process in self.processes[1:] for child in children(process.pid)
-                if "spawn_main" in read_text(f"/proc/{child}/cmdline")]
-
-    def stop(self):
-        for process in self.processes:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def read_address(file):
-    with suppress(OSError, ValueError):
-        return json.loads(file.read_text())["address"]
-
-
-def read_text(path):
-    with suppress(OSError):
-        return Path(path).read_text()
-    return ""
-
-
-def children(process):
-    return [child for task in Path(f"/proc/{process}/task").glob("*")
-            for child in read_text(task / "children").split()]
-
-
-def wait_until(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
@@ -234,6 +173,23 @@ def test_a_killed_worker_changes_nothing(own_cluster, tmp_path, work, with_nanny
     else:
         os.kill(cluster.workers()[0], signal.SIGKILL)
     assert SUMMARIES[pattern] in assert_finished(process, folder, pattern, expected)
+
+
+@pytest.mark.long
+def test_a_worker_that_is_taken_for_dead_and_then_continues_changes_nothing(own_cluster, tmp_path, work):
+    pattern, before, expected = work
+    folder = shutil.copytree(before, tmp_path / "work")
+    cluster = own_cluster(workers=1, DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL="3s")
+    stopped = cluster.add_workers(1, "--no-nanny")
+    wait_until(lambda: cluster.log("scheduler").count("Register worker") == 2)
+    process = start(folder, pattern, cluster.address)
+    time.sleep(0.2)
+    stopped.send_signal(signal.SIGSTOP)
+    assert SUMMARIES[pattern] in assert_finished(process, folder, pattern, expected)
+    stopped.send_signal(signal.SIGCONT)
+    time.sleep(3)
+    assert made(folder, pattern) == expected
+    assert not unfinished(folder)
 
 
 def crash_at(item, culprits, once=""):
