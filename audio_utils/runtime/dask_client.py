@@ -56,15 +56,29 @@ def _client(address: str) -> "Client":
                         f"    {sys.executable} -m pip install dask distributed") from None
     for name in _LOGGERS:
         logging.getLogger(f"distributed.{name}").disabled = True
+    _require_encryption(address)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about versions, which are compared below
             client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-    except Exception as error:  # of any kind, if TLS is configured wrongly
-        reason = "" if isinstance(error, OSError) else f" ({' '.join(str(error).split())[:150]})"
-        raise UserError(f"{address}: no Dask scheduler answers{reason}; start one, or correct JOBS.") from None
+    except OSError:
+        raise UserError(f"{address}: no Dask scheduler answers; start one, or correct JOBS.") from None
     _require_same_versions(address, asked(address, client.get_versions))
     return client
+
+
+def _require_encryption(address: str) -> None:
+    """Raise UserError unless Dask's configuration of TLS fits the address; the client would not end cleanly."""
+    from distributed import Security
+    try:
+        settings = Security().get_connection_args("client")
+    except OSError as error:  # also if ssl can't read the file
+        raise UserError(f"{address}: Dask's configuration names a certificate or key that can't be read "
+                        f"({error.strerror or error}); correct distributed.comm.tls.") from None
+    if address.startswith("tls:") and settings.get("ssl_context") is None:
+        raise UserError(f"{address}: needs a certificate and a key; set distributed.comm.tls in Dask's configuration.")
+    if address.startswith("tcp:") and settings.get("require_encryption"):
+        raise UserError(f"{address}: is not encrypted, as Dask's configuration requires; write tls:// in JOBS.")
 
 
 def _require_same_versions(address: str, found: dict) -> None:

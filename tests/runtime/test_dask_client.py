@@ -135,3 +135,17 @@ def test_a_lost_connection_is_one_sentence():
     with pytest.raises(UserError) as refused:
         dask_client.asked(ADDRESS, fail)
     assert str(refused.value) == dask_client.describe_lost(ADDRESS)
+
+
+@pytest.mark.parametrize(("address", "settings", "sentence"), [
+    ("tls://host:1", {}, "needs a certificate and a key; set distributed.comm.tls in Dask's configuration."),
+    ("tls://host:1", {"distributed.comm.tls.ca-file": "none.pem", "distributed.comm.tls.client.cert": "none.pem"},
+     "Dask's configuration names a certificate or key that can't be read (No such file or directory); correct "
+     "distributed.comm.tls."),
+    ("tcp://host:1", {"distributed.comm.require-encryption": True},
+     "is not encrypted, as Dask's configuration requires; write tls:// in JOBS.")])
+def test_an_address_that_does_not_fit_the_configuration_of_tls_is_one_sentence(address, settings, sentence):
+    dask = pytest.importorskip("dask")
+    with dask.config.set(settings), pytest.raises(UserError) as refused:
+        dask_client._require_encryption(address)
+    assert str(refused.value) == f"{address}: {sentence}"
