@@ -203,7 +203,8 @@ def other(folder):
 
 
 @pytest.mark.usefixtures("without_keras")
-def test_a_folder_of_sounds_is_scored_into_a_folder_of_its_own(call, folder, other, capsys):
+def test_a_folder_of_sounds_is_scored_into_a_folder_of_its_own(call, folder, other, capsys, monkeypatch):
+    monkeypatch.setattr(preprocess_data, "JOBS", "tcp://127.0.0.1:1")  # for other scripts; melgrams are computed here
     shutil.rmtree(folder / "Preproc")
     out = call(eval_network, folder, "--samples", other)
     assert names(folder) == ["Samples", "eval_my sounds é", "my sounds é", "weights.hdf5"]

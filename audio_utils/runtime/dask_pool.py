@@ -33,10 +33,15 @@ _REFRESH_SECONDS = 5  # between questions for the number of workers, each of whi
 def each(function: Callable[..., Any], items: list, shared: tuple, address: str) -> Iterator[tuple[Any, Any]]:
     """Yield (item, result), in any order."""
     client = dask_client.connected(address)
-    with ExitStack() as folders:
-        run = dask_client.begin(items, folders)
-        dask_client.check_workers(client, address, run)
-        yield from _Chunks(client, address, run, (function, shared)).results(items)
+    try:
+        with ExitStack() as folders:
+            run = dask_client.begin(items, folders)
+            dask_client.check_workers(client, address, run)
+            yield from _Chunks(client, address, run, (function, shared)).results(items)
+    except Exception as error:
+        if isinstance(error, UserError) or client.status == "running":
+            raise
+        raise UserError(dask_client.describe_lost(address)) from None
 
 
 class _Part(NamedTuple):

@@ -187,9 +187,14 @@ def _remove(path: Path) -> None:
 def temporary_folder(parent: str | Path, name: str) -> Iterator[Path]:
     """Create a folder that is removed at the end, also by ^C; its name has the host and the process."""
     folder = Path(parent, f"{UNFINISHED}{tag()}{name}")
-    _remove(folder)
-    folder.mkdir()
     _being_written.add(folder)
+    try:
+        _remove(folder)
+        folder.mkdir()
+    except OSError as error:
+        _being_written.discard(folder)
+        error.filename = str(parent)
+        raise
     try:
         yield folder
     finally:
@@ -198,10 +203,12 @@ def temporary_folder(parent: str | Path, name: str) -> Iterator[Path]:
 
 def _discard(path: Path) -> None:
     """Remove an unfinished file or folder. A folder is first renamed, so that no worker can add a file to it."""
+    renamed = path
     with suppress(OSError):
         if path.is_dir():
-            path = path.rename(f"{path}-")
-        _remove(path)
+            renamed = path.rename(f"{path}-{time.time_ns()}")
+    with suppress(OSError):
+        _remove(renamed)
     _being_written.discard(path)
 
 

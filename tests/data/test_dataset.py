@@ -46,6 +46,10 @@ def test_preproc_is_used_if_it_exists(preprocessed, capsys):
     assert data.load("Test", ["low", "x"]).class_names == ["low", "x"]
 
 
+def test_melgrams_in_memory_are_computed_on_this_machine_even_if_jobs_is_an_address():
+    assert len(dataset.open_dataset(options(JOBS="tcp://127.0.0.1:1")).load("Train")) == 16
+
+
 @pytest.mark.parametrize(("memory_gb", "available", "limit"), [
     (0, None, "0.0"), (1e-6, None, "0.0"), (None, 1000, "0.0"), (None, 10 ** 8, None), (None, None, None),
     (1, 0, None), (math.inf, 0, None)])

@@ -152,6 +152,17 @@ def test_a_lost_scheduler_is_one_sentence(client):
     assert str(lost.value) == dask_client.describe_lost(ADDRESS)
 
 
+def test_a_scheduler_that_is_lost_while_a_chunk_is_sent_is_one_sentence(client, monkeypatch):
+    def fail(*_arguments, **_keywords):
+        client.status = "closed"
+        raise RuntimeError("closed")
+
+    monkeypatch.setattr(client, "submit", fail)
+    with pytest.raises(UserError) as lost:
+        results([1])
+    assert str(lost.value) == dask_client.describe_lost(ADDRESS)
+
+
 def test_workers_that_are_gone_are_one_sentence(client, monkeypatch):
     monkeypatch.setattr(dask_pool, "_REFRESH_SECONDS", 0)
     monkeypatch.setattr(dask_client, "WORKER_SECONDS", 0.01)

@@ -117,6 +117,9 @@ def test_a_temporary_folder_is_removed_at_the_end_or_by_an_interrupt(tmp_path):
         (folder / "1").touch()
         safe_files.discard_unfinished()
         assert not os.listdir(tmp_path)
+    with pytest.raises(FileNotFoundError) as refused, safe_files.temporary_folder(tmp_path / "none", "dask"):
+        pass
+    assert refused.value.filename == str(tmp_path / "none")
 
 
 LOCK = "import sys; from audio_utils.runtime import safe_files\nwith safe_files.locked(*sys.argv[1:]): print('locked')"
