@@ -20,13 +20,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from audio_utils.runtime import installation, safe_files
+from audio_utils.runtime import safe_files
 from audio_utils.runtime.attempts import attempt, keep_memory
 from audio_utils.runtime.safe_files import Writer
 
 SUITE = Path(__file__).resolve().parents[2]
 PROBE = "probe"  # a file in each of a run's folders
-_BACKENDS = ("keras", "tensorflow")  # no worker needs them
+_PACKAGES = ("dask", "distributed", "numpy", "scipy", "soundfile", "soxr", "python-stretch")  # results depend on these
 _busy = threading.Lock()
 
 
@@ -57,14 +57,13 @@ def suite_digest() -> str:
 
 @functools.cache
 def package_versions() -> tuple[str, ...]:
-    """Python and the packages of requirements.txt, with their versions, "numpy 2.1.0"; of Python the minor version."""
+    """Python and the packages that results depend on, as "numpy 2.1.0"; of Python only the minor version."""
     import importlib.metadata
     found = {"Python": ".".join(platform.python_version_tuple()[:2])}
-    for name in installation.packages():
-        if name not in _BACKENDS:
-            found[name] = "missing"
-            with suppress(importlib.metadata.PackageNotFoundError):
-                found[name] = importlib.metadata.version(name)
+    for name in _PACKAGES:
+        found[name] = "missing"
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
     return tuple(f"{name} {version}" for name, version in found.items())
 
 

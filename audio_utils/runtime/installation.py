@@ -24,11 +24,6 @@ def describe_missing_module(error: ModuleNotFoundError) -> str | None:
     return describe_missing([*missing.values()]) if module in missing else None
 
 
-def packages() -> list[str]:
-    """The names in requirements.txt."""
-    return [name for name, _, _ in _requirements()]
-
-
 def describe_missing(packages: list[str]) -> str:
     """One sentence: the packages and the Python that lacks them; then the command, on its own line to be copied."""
     if not _is_supported():
