@@ -3,7 +3,7 @@
 import errno
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,16 +28,17 @@ def compute(plan: Plan, folder: Path, jobs: int | None, prune: bool) -> list[Ent
     """
     _require_space(folder, len(plan.stale) * plan.settings.bytes)
     entries = {entry.path: entry for entry in [*plan.gone, *plan.entries.values()]}
-    changed = bool(plan.stale or plan.moved) or entries != plan.before
-    if changed:
+    missing = [(clip, entry) for clip, entry in plan.entries.items()
+               if not entry.settings or entry.content == index.UNKNOWN_CONTENT]
+    changed = bool(missing or plan.moved) or entries != plan.before or not preproc.is_complete(folder)
+    if changed:  # or the last run was killed, perhaps before it replaced the index
         preproc.mark_incomplete(folder)
         index.write(folder, [*entries.values(), *(entry._replace(status=index.MOVED) for entry in plan.moved)])
         preproc.write_settings(folder, plan.record | {"complete": False})  # last: old melgrams have the old settings
     for name in _folders(plan):
         safe_files.sweep(folder / name)
-    for entry in plan.moved:
-        preproc.melgram_path(folder, entry.split, entry.name).unlink(missing_ok=True)
-    entries |= {entry.path: entry for entry in _compute_stale(plan, folder, jobs)}
+    _delete_moved(plan.moved, entries.values(), folder)
+    entries |= {entry.path: entry for entry in _compute_missing(missing, plan, folder, jobs)}
     if prune:
         entries |= {entry.path: entry for entry in _prune(plan.gone, folder)}
     if changed or entries != plan.before:
@@ -66,10 +67,17 @@ def _require_space(folder: Path, needed: int) -> None:
                         "make room, or shorten the clips (CLIP_SECONDS).")
 
 
-def _compute_stale(plan: Plan, folder: Path, jobs: int | None) -> Iterator[Entry]:
+def _delete_moved(moved: list[Entry], entries: Iterable[Entry], folder: Path) -> None:
+    """Delete the melgrams of moved sounds, except where a run that was killed has written that of another sound."""
+    current = {(entry.split, entry.name) for entry in entries if entry.settings} if moved else set()
+    for entry in moved:
+        if (entry.split, entry.name) not in current:
+            preproc.melgram_path(folder, entry.split, entry.name).unlink(missing_ok=True)
+
+
+def _compute_missing(missing: list[tuple[PlannedClip, Entry]], plan: Plan, folder: Path,
+                     jobs: int | None) -> Iterator[Entry]:
     """Compute missing melgrams and hashes, append them to the index, yield the entries; report unusable sounds."""
-    missing = [(clip, entry) for clip, entry in plan.entries.items()
-               if not entry.settings or entry.content == index.UNKNOWN_CONTENT]
     if not missing:
         return
     for name in _folders(plan):

@@ -1,7 +1,8 @@
 """Preproc/index.csv: the content and the split of each sound, and the settings of its melgram.
 
 The file is replaced atomically at the beginning and at the end of preprocessing; in between, a row is appended for each
-completed melgram. A killed run loses nothing: an incomplete last row is ignored, and its melgram is computed again.
+completed melgram. A killed run loses nothing: an incomplete last row is ignored, and its melgram is computed again. The
+next run replaces the file, even if only that was missing.
 """
 
 import csv

@@ -70,6 +70,12 @@ def write_settings(preproc: str | Path, values: dict) -> None:
         safe_files.write_json(path, values)
 
 
+def is_complete(preproc: str | Path) -> bool:
+    """Whether the last run of preprocessing has finished."""
+    usable = usable_settings(preproc)
+    return bool(usable and usable[1].get("complete"))
+
+
 def mark_incomplete(preproc: str | Path) -> None:
     """Record that the melgrams do not match the settings yet; does nothing if settings.json can't be used."""
     if usable := usable_settings(preproc):

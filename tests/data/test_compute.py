@@ -14,7 +14,7 @@ from conftest import sine, tones, write
 
 import preprocess_data
 from audio_utils.audio import melgram
-from audio_utils.data import compute, plan, preproc
+from audio_utils.data import compute, index, plan, preproc
 from audio_utils.runtime import command_line
 from audio_utils.runtime.errors import UNFINISHED, UserError
 
@@ -108,6 +108,11 @@ def used(folder):
 def preprocess(samples, folder, prune=False, **changes):
     options = command_line.constants(preprocess_data, {"PRUNE": prune} | changes)
     return compute.compute(plan.make_plan(options, samples, folder), folder, 1, prune)
+
+
+def tree(folder):
+    """{path: content} of all files."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def files(folder):
@@ -214,18 +219,78 @@ def test_dates_need_not_be_settable(samples, folder, monkeypatch):
     assert len(preprocess(samples, folder)) == 20
 
 
-def test_a_run_killed_at_any_write_is_completed_by_the_next(samples, folder, monkeypatch, tmp_path):
-    """Relabeling and pruning, stopped at each replacement or deletion of a file: Samples/ is never touched."""
-    preprocess(samples, folder)
+# --- kills -----------------------------------------------------------------------------------------------------------
+
+def test_an_index_that_a_killed_run_did_not_replace_at_its_end_is_replaced_by_the_next(samples, folder, monkeypatch):
+    def write_once(*arguments, before=index.write):
+        before(*arguments)
+        monkeypatch.setattr(index, "write", interrupt)
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(index, "write", write_once)
+    with pytest.raises(KeyboardInterrupt):
+        preprocess(samples, folder)
+    monkeypatch.undo()
+    assert len((folder / "index.csv").read_text().splitlines()) == 1 + 20 + 20  # planned, and completed
+    assert len(preprocess(samples, folder)) == 20
+    uninterrupted = folder.with_name("uninterrupted")
+    uninterrupted.mkdir()
+    preprocess(samples, uninterrupted)
+    assert tree(folder) == tree(uninterrupted)
+    before = {path: path.stat() for path in folder.iterdir() if path.is_file()}
+    preprocess(samples, folder)  # nothing to do
+    for path, stat in before.items():
+        assert (path.stat().st_ino, path.stat().st_mtime_ns) == (stat.st_ino, stat.st_mtime_ns), path
+
+
+def relabel_and_remove(samples):
     for i in range(2):
         (samples / f"low/{i}.wav").rename(samples / f"high/moved{i}.wav")
-    (samples / "low/9.wav").unlink()
-    content = {path: path.read_bytes() for path in samples.rglob("*.wav")}
+    (samples / "low/4.wav").unlink()
+
+
+def swap_names(samples):
+    for i in range(5):
+        (samples / f"low/{i}.wav").rename(samples / "low/x")
+        (samples / f"high/{i}.wav").rename(samples / f"low/{i}.wav")
+        (samples / "low/x").rename(samples / f"high/{i}.wav")
+
+
+def add_and_replace(samples):
+    for i in range(2):
+        write(samples / f"low/recording_s{i + 1}.wav", sine(500 + i, 0.1))
+    write(samples / "high/0.wav", sine(700, 0.1))
+    shutil.copy(samples / "low/1.wav", samples / "low/1_aug1.wav")
+
+
+CHANGES = {  # name → (change of Samples/, change of Preproc/, options)
+    "first run": (None, shutil.rmtree, {}), "index lost": (None, lambda folder: (folder / "index.csv").unlink(), {}),
+    "relabeled and removed": (relabel_and_remove, None, {}), "pruned": (relabel_and_remove, None, {"prune": True}),
+    "swapped": (swap_names, None, {}), "new and replaced": (add_and_replace, None, {}),
+    "split anew": (None, None, {"SPLIT_ANEW": True, "SEED": 2}),
+    "other settings": (None, None, {"OVERWRITE": True, "MELS": 30})}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_run_killed_at_any_write_is_completed_by_the_next(folder, tmp_path, change):
+    """Stopped at each replacement or deletion of a file and at each new row of the index: Samples/ is never touched."""
+    change_samples, change_preproc, options = CHANGES[change]
+    samples = tones(tmp_path, files=5, seconds=0.1) / "Samples"
+    preprocess(samples, folder)
+    if change_samples:
+        change_samples(samples)
+    if change_preproc:
+        change_preproc(folder)
+        folder.mkdir(exist_ok=True)
+    content = tree(samples)
     whole = shutil.copytree(folder, tmp_path / "whole")
-    preprocess(samples, whole, prune=True)
-    expected = {str(path.relative_to(whole)): path.read_bytes() for path in whole.rglob("*.*")}
-    for stop_at in range(100):
-        broken, count = shutil.copytree(folder, tmp_path / f"broken{stop_at}"), 0
+    preprocess(samples, whole, **options)
+    expected = tree(whole)
+    for stop_at in range(200):
+        broken, count = shutil.copytree(folder, tmp_path / "broken"), 0
 
         def stop(original):
             def call(*arguments, **keywords):
@@ -237,16 +302,16 @@ def test_a_run_killed_at_any_write_is_completed_by_the_next(samples, folder, mon
             return call
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(os, "replace", stop(os.replace))
-            patch.setattr(Path, "unlink", stop(Path.unlink))
+            for owner, name in ((os, "replace"), (Path, "unlink"), (index.Appender, "add")):
+                patch.setattr(owner, name, stop(getattr(owner, name)))
             with suppress(KeyboardInterrupt):
-                preprocess(samples, broken, prune=True)
+                preprocess(samples, broken, **options)
                 break
-        preprocess(samples, broken, prune=True)
-        assert {str(path.relative_to(broken)): path.read_bytes() for path in broken.rglob("*.*")} == expected
-        assert {path: path.read_bytes() for path in samples.rglob("*.wav")} == content
+        preprocess(samples, broken, **options)
+        assert tree(broken) == expected, stop_at
+        assert tree(samples) == content
         shutil.rmtree(broken)
-    assert 5 < stop_at < 99
+    assert 5 < stop_at < 199
 
 
 # --- format versions -------------------------------------------------------------------------------------------------
