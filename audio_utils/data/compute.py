@@ -24,7 +24,7 @@ from audio_utils.runtime.errors import UserError, sentence
 def compute(plan: Plan, folder: Path, jobs: int | None, prune: bool) -> list[Entry]:
     """Bring the melgrams and the index in `folder` up to date; returns the entries whose melgrams are used.
 
-    prune: delete the melgrams of sounds that are gone.
+    prune: delete the melgrams of sounds that are gone or can't be used.
     """
     _require_space(folder, len(plan.stale) * plan.settings.bytes)
     entries = {entry.path: entry for entry in [*plan.gone, *plan.entries.values()]}
@@ -37,10 +37,12 @@ def compute(plan: Plan, folder: Path, jobs: int | None, prune: bool) -> list[Ent
         preproc.write_settings(folder, plan.record | {"complete": False})  # last: old melgrams have the old settings
     for name in _folders(plan):
         safe_files.sweep(folder / name)
-    _delete_moved(plan.moved, entries.values(), folder)
+    _delete(plan.moved, entries.values(), folder)
     entries |= {entry.path: entry for entry in _compute_missing(missing, plan, folder, jobs)}
     if prune:
-        entries |= {entry.path: entry for entry in _prune(plan.gone, folder)}
+        entries |= {entry.path: entry._replace(status=index.LEFT_OUT, settings="") for entry in plan.gone}
+        for path in _delete([entry for entry in entries.values() if not entry.settings], entries.values(), folder):
+            say(f"{path}: removed.")
     if changed or entries != plan.before:
         index.write(folder, entries.values())
     preproc.write_skipped(folder, plan.skipped + checks.list_duplicates(_equal_sounds(plan, entries)))
@@ -67,12 +69,18 @@ def _require_space(folder: Path, needed: int) -> None:
                         "make room, or shorten the clips (CLIP_SECONDS).")
 
 
-def _delete_moved(moved: list[Entry], entries: Iterable[Entry], folder: Path) -> None:
-    """Delete the melgrams of moved sounds, except where a run that was killed has written that of another sound."""
-    current = {(entry.split, entry.name) for entry in entries if entry.settings} if moved else set()
-    for entry in moved:
-        if (entry.split, entry.name) not in current:
-            preproc.melgram_path(folder, entry.split, entry.name).unlink(missing_ok=True)
+def _delete(former: list[Entry], entries: Iterable[Entry], folder: Path) -> list[Path]:
+    """Delete the melgrams of former entries, except where that of another sound has been written; returns the paths.
+
+    entries: all of the index; those with settings have a melgram.
+    """
+    current = {(entry.split, entry.name) for entry in entries if entry.settings} if former else set()
+    paths = [preproc.melgram_path(folder, entry.split, entry.name) for entry in former
+             if (entry.split, entry.name) not in current]
+    deleted = [path for path in paths if path.exists()]
+    for path in deleted:
+        path.unlink(missing_ok=True)
+    return deleted
 
 
 def _compute_missing(missing: list[tuple[PlannedClip, Entry]], plan: Plan, folder: Path,
@@ -108,16 +116,6 @@ def _update(job: tuple[PlannedClip, Entry], folder: Path, settings: MelgramSetti
         result, warning = melgram.of_file(clip.path, settings)
         preproc.write_melgram(preproc.melgram_path(folder, clip.split, clip.name), result)
     return entry._replace(content=content, settings=index.settings_id(settings)), warning
-
-
-def _prune(gone: list[Entry], folder: Path) -> Iterator[Entry]:
-    """Delete the melgrams of entries without a sound; the entries, and so the split, are kept."""
-    for entry in gone:
-        path = preproc.melgram_path(folder, entry.split, entry.name)
-        if path.exists():
-            path.unlink()
-            say(f"{path}: removed.")
-        yield entry._replace(status=index.LEFT_OUT, settings="")
 
 
 # --- memory ---------------------------------------------------------------------------------------------------------

@@ -55,7 +55,9 @@ def match(sounds: list[Sound], samples: Path, entries: dict[str, Entry], jobs: i
     present |= {entries[path].content.digest for path in unchanged} - {""} if rest else set()
     gone = [entry for entry in rest if entry.content.digest not in present]
     moved += [entry for entry in rest if entry.content.digest in present]
-    return Matched(known, moved, *_decide(gone, entries))
+    prefixes = {sound.split: path.removesuffix(sound.name) for sound, path in zip(sounds, paths, strict=True)} \
+        if gone else {}
+    return Matched(known, moved, *_decide(gone, entries, prefixes))
 
 
 def describe_relabeled(matched: Matched, entries: dict[str, Entry]) -> str:
@@ -139,8 +141,17 @@ def _best(candidates: list[Entry], sound: Sound) -> Entry:
     return best
 
 
-def _decide(gone: list[Entry], entries: dict[str, Entry]) -> tuple[list[Entry], int]:
-    """Leave out entries without a sound, unless too many are gone since the last run (a disk may be missing)."""
+def _decide(gone: list[Entry], entries: dict[str, Entry], prefixes: dict[str | None, str]) -> tuple[list[Entry], int]:
+    """Leave out entries without a sound, unless too many are gone since the last run (a disk may be missing).
+
+    prefixes: split, or None, → the beginning of its sounds' paths. Entries with another one are always left out: the
+    class folders have become the user's own split, or the reverse, so the sounds can't be on a missing disk.
+    """
+    def is_elsewhere(entry: Entry) -> bool:
+        prefix = entry.path.removesuffix(entry.name)
+        return prefixes.get(None if None in prefixes else entry.split, prefix) != prefix
+
+    gone = [entry._replace(status=LEFT_OUT) if is_elsewhere(entry) else entry for entry in gone]
     used = Counter(class_of(entry.name) for entry in entries.values() if entry.status == USED)
     since = Counter(class_of(entry.name) for entry in gone if entry.status == USED)
     if since.total() > _MAX_GONE * used.total() or any(since[name] == used[name] for name in since):

@@ -48,7 +48,8 @@ class Plan(NamedTuple):
     record: dict  # the content of settings.json
     clips: list[PlannedClip]
     entries: dict[PlannedClip, Entry]  # of the index; with settings "" if the melgram must be computed
-    gone: list[Entry]  # those without a sound, and those of sounds that are left out
+    gone: list[Entry]  # those without a sound, and those of sounds that are left out; with settings "" if a clip has
+    #                    the same split and name, and so the file of their melgram
     moved: list[Entry]  # former entries of sounds that now have another path or split; their melgrams must be deleted
     before: dict[str, Entry]  # the index as it was read
     skipped: list[Skipped]  # files that are not used
@@ -93,7 +94,7 @@ def make_plan(options: Options, samples: str | Path, folder: str | Path | None =
         say(relabeled)
     previous = clip_settings.previous(options, folder, matched.missing) if folder else settings
     current = current_sounds(matched, previous, melgrams)
-    gone = [entry.path for entry in matched.gone if (entry.split, entry.name) in melgrams]
+    gone = [entry for entry in matched.gone if (entry.split, entry.name) in melgrams]
     del melgrams  # a fifth of the memory
     found = sounds
     sounds, headers, equal = usable_sounds(found, current, matched.entries, skipped, options)
@@ -105,11 +106,14 @@ def make_plan(options: Options, samples: str | Path, folder: str | Path | None =
     clips = split_clips(sounds, grouping, matched, options)
     skipped += [Skipped(sound.path, "is an augmented copy of a held-out sound")
                 for sound in (sorted({*sounds} - {clip.sound for clip in clips}) if len(clips) < len(sounds) else ())]
-    warn_of_gone(gone, matched, entries, options.prune, index.settings_id(settings))
+    names = {(clip.split, clip.name) for clip in clips} if matched.gone else set()
+    warn_of_gone([entry.path for entry in gone if (entry.split, entry.name) not in names], matched, entries,
+                 options.prune, index.settings_id(settings))
     planned = {clip: planned_entry(clip, matched.entries.get(clip.sound), path_of(clip.sound.file, prefix),
                                    clip.sound in current, recordings) for clip in clips}
     reassigned, left_out = former_entries(sounds, clips, matched)
-    return Plan(settings, clip_settings.record_of(settings, options), clips, planned, matched.gone + left_out,
+    gone = [entry._replace(settings="") if (entry.split, entry.name) in names else entry for entry in matched.gone]
+    return Plan(settings, clip_settings.record_of(settings, options), clips, planned, gone + left_out,
                 moved + matched.moved + reassigned, before, skipped, grouping)
 
 
@@ -153,12 +157,13 @@ def adopted(folder: str | Path, melgrams: dict[tuple[str, str], int], entries: d
 
 def current_sounds(matched: Matched, settings: MelgramSettings | None,
                    melgrams: dict[tuple[str, str], int]) -> set[Sound]:
-    """The sounds whose melgram exists and has these settings."""
+    """The sounds whose melgram exists and has these settings; an older version may have replaced it by another's."""
     if not settings:
         return set()
     settings_id, size = index.settings_id(settings), preproc.melgram_file_bytes(settings)
-    return {sound for sound, entry in matched.entries.items()
-            if entry.settings == settings_id and melgrams.get((entry.split, entry.name)) == size}
+    others = {(entry.split, entry.name) for entry in matched.gone + matched.moved if entry.settings}
+    return {sound for sound, entry in matched.entries.items() if entry.settings == settings_id
+            and melgrams.get((entry.split, entry.name)) == size and (entry.split, entry.name) not in others}
 
 
 def planned_entry(clip: PlannedClip, known: Entry | None, path: str, current: bool,

@@ -139,7 +139,8 @@ def used_melgrams(preproc: str | Path, split: str, settings: MelgramSettings) ->
     names = [name for found_split, name in find_melgrams(preproc) if found_split == split]
     if not index.exists(preproc):
         return names, []
-    entries = {entry.name: entry for entry in index.read(preproc)[0].values() if entry.split == split}
+    entries = sorted(index.read(preproc)[0].values(), key=lambda entry: entry.status == index.USED)  # it has priority
+    entries = {entry.name: entry for entry in entries if entry.split == split}
     settings_id = index.settings_id(settings)
     gone = [name for name in names if name in entries and entries[name].status == index.LEFT_OUT]
     used = [name for name in names if name in entries and index.is_used(entries[name], settings_id)]
@@ -158,10 +159,11 @@ def grouping(preproc: str | Path, group_by: str) -> Grouping:
     """The groups that preprocessing kept in one split: by GROUP_BY, and by the copies and recordings in the index."""
     if not index.exists(preproc):
         return Grouping(group_by)
-    entries = sorted(index.read(preproc)[0].values(), key=lambda entry: entry.split == "Train")  # Train has priority
+    entries = [entry for entry in index.read(preproc)[0].values() if entry.status == index.USED]
+    entries.sort(key=lambda entry: entry.split == "Train")  # it has priority
     return Grouping(group_by, {entry.name: entry.copy_of for entry in entries if entry.copy_of},
                     {entry.name: entry.recording for entry in entries if entry.recording}
-                    ).relaxed({entry.name for entry in entries if entry.status == index.USED})[0]
+                    ).relaxed({entry.name for entry in entries})[0]
 
 
 def write_skipped(preproc: str | Path, skipped: list[Skipped]) -> None:

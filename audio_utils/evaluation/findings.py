@@ -71,7 +71,7 @@ def find_shared(findings: Findings, sounds: list[Sound], training: list[str], pr
     """Whether clips of one recording are, or may be, among both the test and the training files."""
     if findings.source:
         return next_steps.Shared()
-    entries = index.read(preproc)[0].values() if index.exists(preproc) else ()
+    entries = [entry for entry in index.read(preproc)[0].values() if entry.status == index.USED]
     known = {split: {each.name: each.recording for each in (*sounds, *entries)
                      if each.recording and each.split in (split, None)} for split in ("Train", "Test")}
     pairs = [(findings.evaluation.names, training)] if not findings.folds else [

@@ -219,6 +219,98 @@ def test_dates_need_not_be_settable(samples, folder, monkeypatch):
     assert len(preprocess(samples, folder)) == 20
 
 
+# --- a change to the user's own split, and back ----------------------------------------------------------------------
+
+def melgrams(folder):
+    """(split, name) → content, of the melgrams that are used."""
+    return {found: preproc.melgram_path(folder, *found).read_bytes() for found in used(folder)}
+
+
+def other_own_split(samples):
+    """Replace class folders by a split with the same names, one of them in the other split, and other contents."""
+    for i, path in enumerate(sorted(samples.glob("*/*.wav"))):
+        split = "Test" if path.stem in "12" else "Train"
+        write(samples.parent / "own" / split / path.parent.name / path.name, sine(700 + 10 * i, 0.1))
+    shutil.rmtree(samples)
+    (samples.parent / "own").rename(samples)
+
+
+@pytest.mark.parametrize("prune", [False, True])
+@pytest.mark.parametrize("begin_with_own", [False, True])
+def test_after_a_change_of_the_split_folders_each_melgram_is_that_of_its_sound(samples, folder, prune, begin_with_own):
+    """The files keep their dates and inodes, so they are taken for unchanged when they return."""
+    stored = [shutil.copytree(samples, samples.parent / "flat"), samples.parent / "other"]
+    other_own_split(samples)
+    samples.rename(stored[1])
+    if begin_with_own:
+        stored.reverse()
+    for step in range(4):
+        is_own = begin_with_own == (step % 2 == 0)
+        stored[step % 2].rename(samples)
+        entries = preprocess(samples, folder, prune)
+        fresh = samples.parent / f"fresh{step}"
+        fresh.mkdir()
+        preprocess(samples, fresh)
+        found, expected = melgrams(folder), melgrams(fresh)
+        assert len(entries) == len(found) == 20
+        if is_own or not begin_with_own:  # otherwise names keep the split that the user gave them
+            assert found == expected
+        assert {name: content for (_, name), content in found.items()} == {
+            name: content for (_, name), content in expected.items()}
+        if prune:
+            assert files(folder) == {f"{split}/{name}.npy" for split, name in found}
+        samples.rename(stored[step % 2])
+
+
+def test_after_the_users_own_split_split_anew_assigns_all_sounds_again(samples, folder):
+    flat, fresh = shutil.copytree(samples, samples.parent / "flat"), samples.parent / "fresh"
+    other_own_split(samples)
+    preprocess(samples, folder)
+    shutil.rmtree(samples)
+    flat.rename(samples)
+    preprocess(samples, folder, SPLIT_ANEW=True)
+    fresh.mkdir()
+    preprocess(samples, fresh)
+    assert melgrams(folder) == melgrams(fresh)
+
+
+def test_a_melgram_that_an_older_version_replaced_is_computed_again(samples, folder):
+    """It left the settings in the entry of the sound that was gone."""
+    first = preprocess(samples, folder)[0]
+    expected = melgrams(folder)
+    other = first._replace(path=f"{first.split}/{first.path}", content=index.Content("s", "d"))
+    index.write(folder, [*index.read(folder)[0].values(), other])
+    preproc.write_melgram(preproc.melgram_path(folder, first.split, first.name),
+                          np.zeros(preproc.read_settings(folder)[0].shape, np.float32))
+    assert [clip.name for clip in plan.make_plan(OPTIONS, samples, folder).stale] == [first.name]
+    assert len(preprocess(samples, folder)) == 20
+    assert melgrams(folder) == expected
+
+
+def test_only_melgrams_without_a_sound_are_reported_as_gone(samples, folder, capsys):
+    preprocess(samples, folder)
+    (samples / "low/9.wav").rename(samples.parent / "9.wav")
+    other_own_split(samples)
+    capsys.readouterr()
+    preprocess(samples, folder)
+    gone = files(folder) - {f"{split}/{name}.npy" for split, name in used(folder)}
+    assert 3 < len(gone) < 20
+    assert f" and {len(gone) - 3} more: the sound is gone, so the melgram is left out;" in capsys.readouterr().err
+    preprocess(samples, folder, prune=True)
+    assert capsys.readouterr().out.count(": removed.\n") == len(gone)
+
+
+def test_prune_deletes_the_former_melgram_of_a_sound_that_can_not_be_used_any_more(samples, folder):
+    [clip] = [entry for entry in preprocess(samples, folder) if entry.name == "low/3.wav"]
+    write(samples / "low/3.wav", sine(seconds=0.1) * np.nan, subtype="FLOAT")
+    preprocess(samples, folder)
+    assert f"{clip.split}/low/3.wav.npy" in files(folder)
+    assert (clip.split, clip.name) not in used(folder)
+    preprocess(samples, folder, prune=True)
+    assert f"{clip.split}/low/3.wav.npy" not in files(folder)
+    assert len(files(folder)) == 19
+
+
 # --- kills -----------------------------------------------------------------------------------------------------------
 
 def test_an_index_that_a_killed_run_did_not_replace_at_its_end_is_replaced_by_the_next(samples, folder, monkeypatch):
@@ -268,6 +360,7 @@ def add_and_replace(samples):
 CHANGES = {  # name → (change of Samples/, change of Preproc/, options)
     "first run": (None, shutil.rmtree, {}), "index lost": (None, lambda folder: (folder / "index.csv").unlink(), {}),
     "relabeled and removed": (relabel_and_remove, None, {}), "pruned": (relabel_and_remove, None, {"prune": True}),
+    "own split": (other_own_split, None, {}), "own split, pruned": (other_own_split, None, {"prune": True}),
     "swapped": (swap_names, None, {}), "new and replaced": (add_and_replace, None, {}),
     "split anew": (None, None, {"SPLIT_ANEW": True, "SEED": 2}),
     "other settings": (None, None, {"OVERWRITE": True, "MELS": 30})}

@@ -204,6 +204,14 @@ def test_a_whole_class_or_more_than_a_tenth_stays_in_use(folder, removed):
     assert (moved, gone, missing) == ([], dict.fromkeys(removed, USED), len(removed))
 
 
+def test_all_sounds_are_left_out_if_their_folders_have_become_the_users_own_split(folder):
+    shutil.rmtree(folder.samples)
+    folder.put("Train/a/0.wav", b"new")
+    [path] = folder.samples.glob("*/*/*")
+    matched = folder.matched([Sound("a", str(path), "Train", stat=index.Stat.of(path))])
+    assert ({entry.status for entry in matched.gone}, len(matched.gone), matched.missing) == ({LEFT_OUT}, 40, 0)
+
+
 def test_sounds_gone_earlier_are_not_counted_again(folder):
     for i in range(1, 5):
         folder.entries[f"a/{i}.wav"] = folder.entries[f"a/{i}.wav"]._replace(status=LEFT_OUT)

@@ -151,6 +151,19 @@ def test_only_melgrams_of_the_index_are_used(folder):
     assert len(warnings) == 2
 
 
+def test_a_sound_that_is_gone_does_not_hide_one_of_its_name_in_the_users_own_split(folder):
+    current = index.settings_id(SETTINGS)
+
+    def entry(path, *fields):
+        return index.Entry(path, "Train", fields[0], index.Stat(-1, -1, -1, -1), index.UNKNOWN_CONTENT, *fields[1:])
+
+    index.write(folder, [entry("Train/a/1", index.USED, current),
+                         entry("a/1", index.LEFT_OUT, "", "a/0", "a/recording")])  # is written after it
+    assert preproc.used_melgrams(folder, "Train", SETTINGS)[0] == ["a/1"]
+    grouping = preproc.grouping(folder, "")
+    assert (grouping.is_copy("a/1"), grouping.of("a/1")) == (False, "a/1")
+
+
 def test_only_melgrams_are_found(folder):
     for name in ("Train/a/.hidden.npy", "Train/a/notes.txt", "Train/x.npy"):
         (folder / name).touch()
