@@ -31,6 +31,7 @@ _CHUNK, _MAX_CHUNKS = 1 << 20, 64  # bytes read at a time, and how often, to fin
 _SYSTEM_ERROR = 2  # libsndfile's code for an error of the operating system
 _BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "ALAC_16": 16}  # the subtypes whose rounding errors are audible
 _WAV_SAMPLE_BYTES = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
+_ADD_PEAK_CHUNK = 0x1050  # libsndfile's SFC_SET_ADD_PEAK_CHUNK
 _WAV_BYTES = (1 << 32) - (1 << 16)  # a plain wav file has 32-bit sizes; 64 KiB are left for the header
 _WAV_SUBTYPES = {name: name for name in _WAV_SAMPLE_BYTES} | {
     "PCM_S8": "PCM_U8", "ALAC_16": "PCM_16", "ALAC_20": "PCM_24", "ALAC_24": "PCM_24", "ALAC_32": "PCM_32"}
@@ -250,6 +251,8 @@ def writing(path: str | Path, rate: int, channels: int, subtype: str | None = No
     open(path, "wb").close()  # if this fails, Python gives the reason; libsndfile would not
     with _encoding(path):
         file = soundfile.SoundFile(_name(path), "w", rate, channels, subtype, format=format)
+    with suppress(AttributeError):  # a later soundfile may have other private names
+        soundfile._snd.sf_command(file._file, _ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)  # it would contain the time
     if comment:
         with suppress(soundfile.LibsndfileError):  # the format has none
             file.comment = comment

@@ -109,6 +109,13 @@ def test_a_truncated_flac_is_refused_as_damaged(tmp_path):
         audio_io.read(path)
 
 
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE", "PCM_24"])
+def test_the_bytes_of_a_file_do_not_depend_on_the_time(tmp_path, subtype):
+    audio_io.write(tmp_path / "a.wav", sine(), 8000, subtype, comment="a")
+    assert b"PEAK" not in (tmp_path / "a.wav").read_bytes()  # of version 1, and seconds since 1970
+    assert audio_io.info(tmp_path / "a.wav").subtype == subtype
+
+
 def test_written_samples_are_read_back_and_no_other_file_is_left(tmp_path):
     audio_io.write(tmp_path / "x.wav", sine(channels=3), 8000, subtype="FLOAT")
     assert np.array_equal(audio_io.read(tmp_path / "x.wav")[0], sine(channels=3))
