@@ -8,8 +8,8 @@ Writes  <file>_s1.wav, <file>_s2.wav … beside each; _s01 … if there are ten 
 
 The last clip, or a file shorter than one clip, is padded with silence. Samples are preserved exactly: clips have
 the sample type of their file, or FLOAT for lossy compression (mp3, ogg). Either all clips of a file are written, or
-none. Files that are already clips of this length are skipped. A tag in the comment of each clip names its recording, so
-that preprocess_data.py keeps the clips of a recording in one split.
+none; after a crash, the same command completes them. Files that are already clips of this length are skipped. A tag in
+the comment of each clip names its recording, so that preprocess_data.py keeps the clips of a recording in one split.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from audio_utils.runtime import command_line, parallel, signals
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.errors import UserError
 from audio_utils.runtime.parallel import Done
-from audio_utils.runtime.safe_files import is_of_lost_attempt, replacing
+from audio_utils.runtime.safe_files import have_same_bytes, is_of_lost_attempt, replacing
 
 REMOVE = False     # True: remove each original after all its clips are written
 OVERWRITE = False  # True: replace existing clips
@@ -42,6 +42,7 @@ JOBS = None        # processes; None: one per core; or the address of a Dask sch
 _LIMITS = {"SECONDS": Limits(float, 0.001, 86400), "JOBS": Limits(int, 1, optional=True, address=True)}
 _MAX_CLIPS = 1_000_000  # of a file; a header that is damaged may give any length
 _MIN_PARALLEL = 8  # files; with fewer, one process is faster
+_REMEDY = "remove such clips or add --overwrite"
 
 
 def main() -> int:
@@ -71,9 +72,9 @@ def split(path: Path, collisions: dict[Path, Path], options: argparse.Namespace)
         if count > _MAX_CLIPS:
             raise UserError(f"{path}: would become {count} clips; give more seconds, or remove it if it is damaged.")
         clips = clip_paths(path, count)
-        check_existing(path, clips, options.overwrite)
+        existing = check_existing(path, clips, options)
         comment = tags.text(tags.steps_from(tags.SPLIT, path))
-        found = write_clips(clips, blocks, clip_samples, header, comment, options.remove)
+        found = write_clips(clips, blocks, clip_samples, header, comment, options.remove, existing)
     complete = found == header.samples and not header.cut_short
     if options.remove and complete:
         path.unlink()
@@ -90,21 +91,28 @@ def clip_paths(path: Path, count: int) -> list[Path]:
     return [path.with_name(f"{path.stem}_s{number:0{len(str(count))}}.wav") for number in range(1, count + 1)]
 
 
-def check_existing(path: Path, clips: list[Path], overwrite: bool) -> None:
-    """Raise UserError if clips would be overwritten, or mixed with those of an earlier split."""
+def check_existing(path: Path, clips: list[Path], options: argparse.Namespace) -> set[Path]:
+    """Raise UserError if clips would be overwritten, or mixed with those of an earlier split.
+
+    Returns the clips that exist; they may be those of a run that was killed before it had written the others.
+    """
     is_clip = re.compile(re.escape(path.stem) + r"_s\d+\.wav")
     existing = {each for each in path.parent.iterdir() if is_clip.fullmatch(each.name) and not is_of_lost_attempt(each)}
-    if overwrite:
+    if options.overwrite:
         existing -= set(clips)
-    if existing:
-        remedy = "it belongs to another split; remove it" if overwrite else "remove such clips or add --overwrite"
+    if not existing <= set(clips):
+        remedy = "it belongs to another split; remove it" if options.overwrite else _REMEDY
         raise UserError(f"{path}: {min(existing).name} already exists; {remedy}.")
+    return existing
 
 
 def write_clips(clips: list[Path], blocks: Callable[[int], Iterator[np.ndarray]], samples: int, header: AudioInfo,
-                comment: str, durable: bool) -> int:
-    """Write clips of `samples` each: all or, on failure, none. Returns the number of samples in the file."""
-    found = 0
+                comment: str, durable: bool, existing: set[Path]) -> int:
+    """Write clips of `samples` each: all or, on failure, none. Returns the number of samples in the file.
+
+    existing: clips that are replaced only by the same bytes; otherwise a UserError is raised.
+    """
+    found, others = 0, set(existing)
     with ExitStack() as finished:
         for clip in clips:
             pieces = blocks(samples)
@@ -113,6 +121,12 @@ def write_clips(clips: list[Path], blocks: Callable[[int], Iterator[np.ndarray]]
                 break
             unfinished = finished.enter_context(replacing(clip, durable))
             found += write_clip(unfinished, chain([first], pieces), samples, header, comment)
+            if clip in others:
+                if not have_same_bytes(unfinished, clip):
+                    break
+                others.remove(clip)
+        if others:
+            raise UserError(f"{min(others)}: already exists; {_REMEDY}.")
     return found
 
 

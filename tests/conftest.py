@@ -177,6 +177,26 @@ def full_scale_noise(samples, channels, dtype):
 
 
 @contextmanager
+def killed_at(write):
+    """Within, the process stops at this renaming or deletion of a file, counted from 0, and does none after it."""
+    count = 0
+
+    def stop(original):
+        def call(*arguments, **keywords):
+            nonlocal count
+            count += 1
+            if count > write:
+                raise KeyboardInterrupt
+            return original(*arguments, **keywords)
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in ((os, "replace"), (Path, "unlink")):
+            patch.setattr(owner, name, stop(getattr(owner, name)))
+        yield
+
+
+@contextmanager
 def spoil(value, at="end"):
     """Within, each epoch of training starts, or ends, with this bias of the first class.
 

@@ -1,6 +1,7 @@
 """binauralify.py: the nearer ear is louder and earlier, and no file is lost, overwritten or clipped."""
 
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, sine, write
+from conftest import ROOT, killed_at, sine, write
 
 from audio_utils import binauralify
 from audio_utils.audio import audio_io, tags
@@ -179,6 +180,31 @@ def test_overwrite_replaces_existing_files(binauralize, tmp_path):
         write(tmp_path / "a.wav", noise(0.1, 8000, level))
         assert binauralize(2, "a.wav", "--overwrite")[0] == 0
     assert np.abs(output(0)).max() > 0.02
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_a_run_killed_between_two_outputs_is_completed_by_the_same_command(binauralize, tmp_path, subtype):
+    write(tmp_path / "a.wav", noise(0.1, 8000), subtype=subtype)
+    assert binauralize(3, "a.wav")[0] == 0
+    expected = {name: (tmp_path / name).read_bytes() for name in files(tmp_path) if name.endswith(".wav")}
+    assert len(expected) == 4
+    for write_number in range(1, 5):  # each output is renamed, then its unfinished file is deleted, if it exists
+        for folder in tmp_path.glob("e*"):
+            shutil.rmtree(folder)
+        with killed_at(write_number), pytest.raises(KeyboardInterrupt):
+            binauralize(3, "a.wav")
+        assert len(list(tmp_path.glob("e*/a*.wav"))) in (1, 2)
+        assert binauralize(3, "a.wav")[::2] == (0, "")
+        assert {name: (tmp_path / name).read_bytes() for name in files(tmp_path) if name.endswith(".wav")} == expected
+
+
+def test_an_output_with_other_bytes_is_kept_and_no_other_one_written(binauralize, tmp_path):
+    write(tmp_path / "a.wav", noise(0.1, 8000))
+    write(tmp_path / "e0a0/a_e0a0.wav", noise(0.1, 8000, channels=2))
+    mine = (tmp_path / "e0a0/a_e0a0.wav").read_bytes()
+    assert binauralize(2, "a.wav")[::2] == (1, "e0a0/a_e0a0.wav: already exists; remove it or add --overwrite.\n")
+    assert files(tmp_path) == ["a.wav", "e0a0", "e0a0/a_e0a0.wav"]
+    assert (tmp_path / "e0a0/a_e0a0.wav").read_bytes() == mine
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [

@@ -2,15 +2,17 @@
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tracemalloc
 import warnings
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, full_scale_noise, names, ramp, sine, write
+from conftest import ROOT, full_scale_noise, killed_at, names, ramp, sine, write
 
 from audio_utils import split_audio
 from audio_utils.audio import audio_io, flac, tags
@@ -116,14 +118,56 @@ def test_existing_clips_are_kept_unless_overwrite_and_never_mixed_with_new_ones(
     write(tmp_path / "a_s.wav", sine(seconds=1))
     call_main(split_audio, 0.25, "a.wav")
     before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
-    assert call_main(split_audio, 0.25, "a.wav")[::2] == (1, "a.wav: a_s1.wav already exists; remove such clips or add "
+    assert call_main(split_audio, 0.25, "a.wav")[::2] == (0, "")  # to the same bytes
+    assert call_main(split_audio, 0.26, "a.wav")[::2] == (1, "a_s1.wav: already exists; remove such clips or add "
                                                       "--overwrite.\n")
-    assert call_main(split_audio, 0.05, "a.wav")[0] == 1  # _s01 … would be mixed with _s1 …
+    assert call_main(split_audio, 0.05, "a.wav")[::2] == (  # _s01 … would be mixed with _s1 …
+        1, "a.wav: a_s1.wav already exists; remove such clips or add --overwrite.\n")
     assert call_main(split_audio, 0.5, "a.wav", "--overwrite")[::2] == (
         1, "a.wav: a_s3.wav already exists; it belongs to another split; remove it.\n")
     assert before == {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
     assert call_main(split_audio, 0.3, "a.wav", "--overwrite")[0] == 0
     assert soundfile.info(tmp_path / "a_s4.wav").frames == 2400
+
+
+@pytest.mark.parametrize("name", ["a_s1.wav", "a_s2.wav", "a_s4.wav"])
+def test_where_one_clip_exists_with_other_bytes_none_is_written(call_main, tmp_path, name):
+    write(tmp_path / "a.flac", sine(seconds=1))
+    (tmp_path / name).write_text("mine")
+    assert call_main(split_audio, 0.25, "a.flac", "-r")[::2] == (1, f"{name}: already exists; remove such clips or add "
+                                                                 "--overwrite.\n")
+    assert names(tmp_path) == ["a.flac", name]
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_clip_beyond_the_end_of_a_file_that_is_shorter_than_its_header_says_is_another(tmp_path):
+    header = audio_io.info(write(tmp_path / "a.wav", sine()))
+    clips = [write(tmp_path / "a_s1.wav", sine())]
+    with pytest.raises(UserError, match="a_s1.wav: already exists; remove such clips or add --overwrite."):
+        split_audio.write_clips(clips, lambda samples: iter(()), 8000, header, "", False, set(clips))
+
+
+@pytest.mark.parametrize(("name", "flags"), [("a.wav", ()), ("a.wav", ("-r",)), ("a.mp3", ("-r",))])
+def test_a_run_killed_at_any_write_is_completed_by_the_same_command(call_main, tmp_path, monkeypatch, name, flags):
+    """Stopped at each renaming or deletion of a file."""
+    def content(folder):
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    write(tmp_path / "original" / name, sine(seconds=0.9))
+    shutil.copytree(tmp_path / "original", tmp_path / "whole")
+    monkeypatch.chdir(tmp_path / "whole")
+    call_main(split_audio, 0.25, name, *flags)
+    expected = content(tmp_path / "whole")
+    for stop_at in range(100):
+        broken = shutil.copytree(tmp_path / "original", tmp_path / f"broken{stop_at}")
+        monkeypatch.chdir(broken)
+        with killed_at(stop_at), suppress(KeyboardInterrupt):
+            call_main(split_audio, 0.25, name, *flags)
+            break
+        if name in content(broken):  # a file that was removed is split
+            assert call_main(split_audio, 0.25, name, *flags)[0] == 0
+        assert content(broken) == expected, stop_at
+    assert 3 < stop_at < 99
 
 
 def test_files_that_are_already_clips_are_skipped(call_main, tmp_path):

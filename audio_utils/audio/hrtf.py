@@ -20,7 +20,7 @@ from audio_utils.audio.melgram import cancels, mix_powers
 from audio_utils.audio.resampling import resample
 from audio_utils.runtime.errors import UserError
 from audio_utils.runtime.parallel import Done
-from audio_utils.runtime.safe_files import is_of_lost_attempt, replacing
+from audio_utils.runtime.safe_files import have_same_bytes, is_of_lost_attempt, replacing
 
 if TYPE_CHECKING:
     import h5py
@@ -175,9 +175,10 @@ def binauralize(path: Path, collisions: dict[Path, Path], folders: list[str], re
         raise UserError(f"{path}: its output files would have the same names as those of {collisions[path]}; "
                         "rename it.")
     outputs = [Path(folder) / f"{path.stem}_{folder}.wav" for folder in folders]
-    existing = [output for output in outputs if output.exists() and not is_of_lost_attempt(output)]
-    if existing and not overwrite:
-        raise UserError(f"{existing[0]}: already exists; remove it or add --overwrite.")
+    existing = [] if overwrite else [output for output in outputs
+                                     if output.exists() and not is_of_lost_attempt(output)]
+    if len(existing) == len(outputs):  # otherwise a run may have been killed before it had renamed all
+        raise _already_exists(existing[0])
     header = audio_io.info(path)
     if header.rate < _LOWEST_RATE:
         raise UserError(f"{path}: its sample rate of {header.rate} Hz is too low for directions; leave it out.")
@@ -185,12 +186,16 @@ def binauralize(path: Path, collisions: dict[Path, Path], folders: list[str], re
     peak = max(float(np.abs(block).max(initial=0)) for block in _render(path, responses, response_rate, powers))
     gain = _FULL_SCALE / max(peak, _FULL_SCALE)
     blocks = (block * np.float32(gain) for block in _render(path, responses, response_rate, np.zeros(2)))
-    _write(outputs, blocks, header, tags.text(tags.steps_from(tags.BINAURALIFY, path)))
+    _write(outputs, blocks, header, tags.text(tags.steps_from(tags.BINAURALIFY, path)), existing)
     return Done(f"{path}: {len(outputs)} azimuths"
                 + (f", {header.channels} channels mixed to mono" if header.channels > 1 else "")
                 + (", which cancel each other out: invert or remove one of them" if cancels(*powers) else "")
                 + (f", attenuated by {-20 * math.log10(gain):.1f} dB to prevent clipping" if gain < 1 else "") + ".",
                 len(outputs), cancels(*powers))
+
+
+def _already_exists(output: Path) -> UserError:
+    return UserError(f"{output}: already exists; remove it or add --overwrite.")
 
 
 def _render(path: Path, responses: np.ndarray, response_rate: int, powers: np.ndarray) -> Iterator[np.ndarray]:
@@ -238,15 +243,23 @@ def _convolve(blocks: Iterable[np.ndarray], filters: np.ndarray, lead: int) -> I
         yield output[..., early:]
 
 
-def _write(outputs: list[Path], blocks: Iterable[np.ndarray], header: AudioInfo, comment: str) -> None:
-    """Write blocks (azimuths, 2, n), one file per azimuth: all files or, on failure, none."""
+def _write(outputs: list[Path], blocks: Iterable[np.ndarray], header: AudioInfo, comment: str,
+           existing: list[Path]) -> None:
+    """Write blocks (azimuths, 2, n), one file per azimuth: all files or, on failure, none.
+
+    existing: outputs that are replaced only by the same bytes; otherwise a UserError is raised.
+    """
     subtype = _SUBTYPES.get(header.subtype, "PCM_16")
     for output in outputs:
         output.parent.mkdir(exist_ok=True)
-    with ExitStack() as finished, ExitStack() as files:  # every file is closed before the first is renamed
-        unfinished = [finished.enter_context(replacing(output)) for output in outputs]
-        writers = [files.enter_context(audio_io.writing(each, header.rate, 2, subtype, samples=header.samples,
-                                                        comment=comment)) for each in unfinished]
-        for block in blocks:
-            for write_block, stereo in zip(writers, block, strict=True):
-                write_block(stereo)
+    with ExitStack() as finished:
+        unfinished = {output: finished.enter_context(replacing(output)) for output in outputs}
+        with ExitStack() as files:  # every file is closed before the first is renamed
+            writers = [files.enter_context(audio_io.writing(each, header.rate, 2, subtype, samples=header.samples,
+                                                            comment=comment)) for each in unfinished.values()]
+            for block in blocks:
+                for write_block, stereo in zip(writers, block, strict=True):
+                    write_block(stereo)
+        for output in existing:
+            if not have_same_bytes(unfinished[output], output):
+                raise _already_exists(output)

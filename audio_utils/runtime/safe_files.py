@@ -146,6 +146,15 @@ def _lock(fcntl: ModuleType, descriptor: int, folder: str) -> None:
         _said.add("locks")
 
 
+def have_same_bytes(*paths: str | Path) -> bool:
+    """Whether files have the same content; all of it is read."""
+    digests = set()
+    for path in paths:
+        with open(path, "rb") as file:
+            digests.add(hashlib.file_digest(file, "sha256").digest())
+    return len(digests) == 1
+
+
 def sweep(folder: str | Path, pattern: str = "*") -> None:
     """Remove the unfinished files of killed runs from a folder, which must be locked.
 

@@ -44,6 +44,14 @@ def test_a_failed_write_leaves_the_old_file_only(tmp_path, error):
     assert os.listdir(tmp_path) == ["x.txt"]
 
 
+def test_files_with_the_same_bytes_are_recognized_whatever_their_dates(tmp_path):
+    for name, content in (("a", b"12"), ("b", b"12"), ("c", b"13")):
+        (tmp_path / name).write_bytes(content)
+        os.utime(tmp_path / name, ns=(0, 0))
+    assert safe_files.have_same_bytes(tmp_path / "a", tmp_path / "b")
+    assert not safe_files.have_same_bytes(tmp_path / "a", tmp_path / "c")
+
+
 def test_an_error_of_writing_names_the_file(tmp_path):
     with pytest.raises(OSError, match="No space left") as failed, safe_files.replacing(tmp_path / "x.txt"):
         raise OSError(errno.ENOSPC, "No space left")
