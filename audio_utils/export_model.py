@@ -12,6 +12,7 @@ Writes  export/panotti_saved_model/    TensorFlow's own format, also for TensorF
 
 Each takes melgrams, float32 (clips, mels, frames, channels) in dB, as audio_utils/audio/melgram.py computes them, and
 returns probabilities (clips, classes). An export is written only if its probabilities agree with those of weights.hdf5.
+One that exists is checked and kept, so after ^C or a crash the same command exports the rest.
 """
 
 import sys
@@ -49,7 +50,8 @@ _NOISE_CLIPS = 32  # for the check if there are no Test clips
 def main() -> int:
     options = command_line.parse(globals(), _LIMITS)
     names = chosen_formats(options.formats)
-    signals.on_stop("Stopped. Finished exports are kept; run the same command again for the others.")
+    signals.on_stop("Stopped. Finished exports are kept; run the same command again"
+                    f"{'' if options.overwrite else ' for the others'}.")
     checkpoint = checkpoints.read(WEIGHTS)
     exported = previous_exports(names, options.overwrite)
     possible = [name for name in names if has_packages(name)]
@@ -58,17 +60,23 @@ def main() -> int:
         return status
     melgrams, description = melgrams_to_check(checkpoint)
     model, expected = export.load(WEIGHTS, checkpoint, melgrams, options.batch_size)
+    checked = (melgrams, expected, options.batch_size, options.tolerance)
+    kept = [name for name in possible if export.FORMATS[name].path.exists() and not options.overwrite]
+    exported = {name: each for name, each in exported.items() if name in kept or name not in possible}
+    if _JSON.exists():  # after a crash, it must not describe exports that were replaced
+        write_description(checkpoint, exported)
     for name in possible:
+        path = export.FORMATS[name].path
         try:
-            difference = export.export(name, model, melgrams, expected, options.batch_size, options.tolerance)
+            difference = export.check(name, *checked) if name in kept else export.export(name, model, *checked)
         except UserError as error:
             warn(str(error))
             status = 1
             continue
-        path = export.FORMATS[name].path
         exported[name] = {"file": path.name, "max_difference": difference}
-        safe_files.write_json(_JSON, metadata(checkpoint) | {"formats": exported})
-        say(f"{path}: probabilities of {description} differ by at most {difference:.1g}.")
+        write_description(checkpoint, exported)
+        say(f"{path}: {'already exists; ' * (name in kept)}probabilities of {description} differ by at most "
+            f"{difference:.1g}.")
     return status
 
 
@@ -83,15 +91,15 @@ def chosen_formats(formats: str) -> list[str]:
 def previous_exports(names: list[str], overwrite: bool) -> dict[str, dict]:
     """The formats in panotti.json, if they were exported from the same weights.
 
-    Raises UserError if an export would be replaced without OVERWRITE, or if one of other weights would remain.
+    Raises UserError if an export of other weights would be replaced without OVERWRITE, or would remain.
     """
     before = safe_files.read_json(_JSON, "remove it and run export_model.py again") if _JSON.exists() else {}
     same = before.get("weights_sha256") == weights_sha256()
     for name, path in ((name, each.path) for name, each in export.FORMATS.items() if each.path.exists()):
-        if name in names and not overwrite:
-            raise UserError(f"{path}: already exists; add --overwrite to replace it.")
-        if name not in names and not same:
-            raise UserError(f"{path}: was exported from other weights; remove it, or add {name} to FORMATS.")
+        if name in names and before and not same and not overwrite:
+            raise UserError(f"{path}: was exported from other weights; add --overwrite to replace it.")
+        if name not in names and not (same and name in before.get("formats", {})):
+            raise UserError(f"{path}: may be from other weights; remove it, or add {name} to FORMATS.")
     return before.get("formats", {}) if same else {}
 
 
@@ -121,6 +129,11 @@ def melgrams_to_check(checkpoint: Checkpoint) -> tuple[np.ndarray, str]:
     noise = np.random.default_rng(1).standard_normal((_NOISE_CLIPS, *checkpoint.settings.shape), np.float32)
     mean, variance = (each[:, None, None] for each in checkpoint.standardization)
     return mean + np.sqrt(variance) * noise, f"{_NOISE_CLIPS} clips of noise"
+
+
+def write_description(checkpoint: Checkpoint, formats: dict[str, dict]) -> None:
+    """Write panotti.json."""
+    safe_files.write_json(_JSON, metadata(checkpoint) | {"formats": formats})
 
 
 def metadata(checkpoint: Checkpoint) -> dict[str, Any]:

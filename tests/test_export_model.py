@@ -1,9 +1,13 @@
 """export_model.py: nothing is replaced unasked; panotti.json describes the exports."""
 
 import json
+import shutil
+from contextlib import suppress
+from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import tones
+from conftest import killed_at, tones
 from networks import NAMES, SETTINGS, write_random_network
 
 import panotti_models
@@ -45,13 +49,16 @@ def test_exports_are_described_and_not_replaced_unasked(export, tmp_path):
     assert about["input_shape"] == [None, *SETTINGS.shape]
     assert about["formats"]["saved_model"]["max_difference"] < 1e-5
     before = (tmp_path / "export/panotti_saved_model/saved_model.pb").read_bytes()
-    with pytest.raises(UserError, match="panotti_saved_model: already exists; add --overwrite to replace it."):
-        export("--formats", "saved_model")
+    status, out, _ = export("--formats", "saved_model")
+    assert status == 0
+    assert out.startswith("export/panotti_saved_model: already exists; probabilities of 32 clips of noise differ by")
     assert export("--formats", "tflite")[0] == 0  # beside it
     assert set(json.loads((tmp_path / "export/panotti.json").read_text())["formats"]) == {"saved_model", "tflite"}
     write_random_network(tmp_path, seed=2)
-    with pytest.raises(UserError, match="tflite: was exported from other weights; remove it, or add tflite"):
+    with pytest.raises(UserError, match="tflite: may be from other weights; remove it, or add tflite to FORMATS."):
         export("--formats", "saved_model", "--overwrite")
+    with pytest.raises(UserError, match="_saved_model: was exported from other weights; add --overwrite to replace it"):
+        export("--formats", "saved_model,tflite")
     assert (tmp_path / "export/panotti_saved_model/saved_model.pb").read_bytes() == before
     (tmp_path / "export/panotti.tflite").unlink()
     assert export("--formats", "saved_model", "--overwrite")[0] == 0
@@ -68,6 +75,96 @@ def test_a_format_that_fails_is_named_and_the_others_are_exported(export, tmp_pa
     assert status == 1
     assert "onnx: can't be exported (ValueError: " in err
     assert "panotti_saved_model: probabilities" in out
+
+
+class Model:
+    """Its exports contain its only probability."""
+
+    def __init__(self, probability):
+        self.probability = probability
+
+    def export(self, path, **_):
+        Path(path).write_text(str(self.probability))
+
+    @staticmethod
+    def open(path):
+        probability = float(Path(path).read_text())
+        return lambda melgrams: np.full((len(melgrams), len(NAMES)), probability)
+
+
+@pytest.fixture
+def probability(tmp_path, monkeypatch):
+    """A function that sets the network's probabilities; weights.hdf5 is another one from then on."""
+    write_random_network(tmp_path)
+
+    def set_to(value):
+        with (tmp_path / "weights.hdf5").open("ab") as file:
+            file.write(b"x")
+        monkeypatch.setattr(exports, "load", lambda *_: (Model(value), np.full((32, len(NAMES)), value)))
+
+    for name in exports.FORMATS:
+        path = Path(f"export/panotti.{name}")
+        monkeypatch.setitem(exports.FORMATS, name, exports.Format(path, "", (), Model.open))
+    set_to(0.25)
+    return set_to
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("before", ["nothing", "one of these weights", "other weights", "panotti.json of others"])
+def test_a_run_killed_at_any_write_is_completed_by_the_same_command(export, tmp_path, probability, before):
+    """Stopped at each renaming or deletion of a file."""
+    folder, flags = tmp_path / "export", ["--overwrite"] if before == "other weights" else []
+    folder.mkdir()
+    if before == "one of these weights":
+        export("--formats", "onnx")
+    elif before != "nothing":
+        export()
+        probability(0.75)
+    if before.startswith("panotti.json"):
+        for path in folder.glob("panotti.[!j]*"):
+            path.unlink()
+    first = shutil.copytree(folder, tmp_path / "first")
+    assert export(*flags)[0] == 0
+    expected = content(folder)
+    assert len(expected) == 4
+    for stop_at in range(100):
+        shutil.rmtree(folder)
+        shutil.copytree(first, folder)
+        with killed_at(stop_at), suppress(KeyboardInterrupt):
+            export(*flags)
+            break
+        assert export(*flags)[0] == 0
+        assert content(folder) == expected, stop_at
+    assert 5 < stop_at < 99
+
+
+def test_an_export_with_other_probabilities_is_kept_unless_overwrite(export, tmp_path, probability):
+    (tmp_path / "export").mkdir()
+    for name, mine in (("onnx", "0.75"), ("tflite", "mine")):
+        (tmp_path / f"export/panotti.{name}").write_text(mine)
+    status, out, err = export()
+    assert (status, out.count("\n")) == (1, 1)
+    assert err.splitlines()[-2:] == [
+        f"export/panotti.{name}: already exists, with other probabilities; add --overwrite to replace it."
+        for name in ("onnx", "tflite")]
+    about = json.loads((tmp_path / "export/panotti.json").read_text(encoding="utf-8"))
+    assert set(about["formats"]) == {"saved_model"}
+    assert (tmp_path / "export/panotti.tflite").read_text() == "mine"
+    assert export("--overwrite")[0] == 0
+    assert {content(tmp_path / "export")[f"panotti.{name}"] for name in exports.FORMATS} == {b"0.25"}
+
+
+@pytest.mark.parametrize(("flags", "ending"), [((), "run the same command again for the others."),
+                                               (("--overwrite",), "run the same command again.")])
+def test_after_a_stop_the_sentence_says_what_the_same_command_does(export, monkeypatch, probability, flags, ending):
+    sentences = []
+    monkeypatch.setattr(export_model.signals, "on_stop", sentences.append)
+    export(*flags)
+    assert sentences == [f"Stopped. Finished exports are kept; {ending}"]
 
 
 def test_missing_packages_are_named(export, tmp_path, monkeypatch):

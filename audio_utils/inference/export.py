@@ -6,7 +6,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,16 +110,32 @@ def export(name: str, model: Any, melgrams: np.ndarray, expected: np.ndarray, ba
         try:
             with _quiet():
                 model.export(str(unfinished), format=target.keras_name, verbose=False)
-                predict = target.open(str(unfinished))
-                found = [predict(melgrams[start:start + batch_size]) for start in range(0, len(melgrams), batch_size)]
+            found = difference(target, unfinished, melgrams, expected, batch_size)
         except Exception as error:  # of one of four third-party packages
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise UserError(f"{name}: can't be exported ({reason}); {update}, or remove it from FORMATS.") from error
-        difference = float(np.abs(np.concatenate(found) - expected).max())
-        if not difference <= tolerance:
-            raise UserError(f"{name}: is not exported, because its probabilities differ by {difference:.1g}; {update}, "
+        if not found <= tolerance:
+            raise UserError(f"{name}: is not exported, because its probabilities differ by {found:.1g}; {update}, "
                             "or raise TOLERANCE.")
-    return difference
+    return found
+
+
+def check(name: str, melgrams: np.ndarray, expected: np.ndarray, batch_size: int, tolerance: float) -> float:
+    """The same for a format that exists, which is not changed."""
+    path, found = FORMATS[name].path, np.nan
+    with suppress(Exception):  # of a third-party package: it is damaged, or for melgrams of another shape
+        found = difference(FORMATS[name], path, melgrams, expected, batch_size)
+    if not found <= tolerance:
+        raise UserError(f"{path}: already exists, with other probabilities; add --overwrite to replace it.")
+    return found
+
+
+def difference(target: Format, path: Path, melgrams: np.ndarray, expected: np.ndarray, batch_size: int) -> float:
+    """The maximum difference of the probabilities of an export from the expected ones."""
+    with _quiet():
+        predict = target.open(str(path))
+        found = [predict(melgrams[start:start + batch_size]) for start in range(0, len(melgrams), batch_size)]
+    return float(np.abs(np.concatenate(found) - expected).max())
 
 
 @contextmanager
