@@ -46,31 +46,33 @@ from audio_utils.training import cross_validation, fold_thresholds, learning_cur
 NETWORK = "residual"        # one of panotti_models.NETWORKS
 EPOCHS = 2000               # maximum; training stops earlier when the validation loss no longer improves
 EPOCH_CLIPS = 1000          # minimum per epoch; a smaller data set is repeated
-MAX_EPOCH_CLIPS = None      # maximum per epoch: a random part of a larger data set, different in each epoch, so that
-                            # millions of clips are validated and saved often enough; None: no maximum
+MAX_EPOCH_CLIPS = 4000      # maximum per epoch: a random part of a larger data set, different in each epoch, so that
+                            # it is validated and saved often enough, and stops in time; None: no maximum
 BATCH_SIZE = 16             # clips per step
-LEARNING_RATE = 0.002       # of AdamW, after the warm-up
+OPTIMIZER = "muon"          # or "adamw"
+LEARNING_RATE = 0.004       # after the warm-up
 WARM_UP = 200               # steps over which the learning rate rises to LEARNING_RATE
-WEIGHT_DECAY = 0.1          # of AdamW
+WEIGHT_DECAY = 0.1          # per step, times the learning rate
 EMA_DECAY = 0.9             # of the exponential moving average (EMA) of the weights, which is validated and saved
 EMA_EVERY = 10              # steps between updates of the average
 PATIENCE = 8                # epochs without improvement of the validation loss before the learning rate decays
 MIN_DELTA = 0.001           # nats; a smaller decrease of the validation loss is no improvement
 LOSS_TARGET = 0.001         # nats; a validation loss below this that no longer improves ends training without annealing
 ANNEAL_EPOCHS = 16          # epochs over which the learning rate decays to 0; then training ends
+FIXED_EPOCHS = 32           # epochs with fewer than 50 validation clips, annealing included, because the loss of so few
+                            # clips is too uncertain to show a plateau; 0: stop at a plateau in any case
 VALIDATION_FRACTION = 0.1   # of each class of Train, for validation
 FINISH_ON_ALL = True        # while the learning rate decays, train on the validation clips too, and keep the last
                             # network; False: continue to validate, and keep the best network
 
 # Augmentation, different for a clip in each epoch; 0 switches each of these off.
 TIME_SHIFT = 0.2            # maximum roll in time, as a fraction of the clip
-TIME_MASK = 0.0             # maximum length of a time mask, as a fraction of the clip; 0.15 hurt with few clips of each
-                            # guitar effect, and may help with hundreds
-FREQUENCY_WARP = 0.0        # all frequencies of a clip are multiplied or divided by up to 1 + this; 0.2 for speakers
-                            # not in the training data, but not if the classes differ in pitch
-# These two (0.15 and 0.3) helped with few clips of many different kinds, and hurt on equalizers and new speakers.
-FREQUENCY_MASK = 0.0        # maximum width of a frequency mask, as a fraction of the mel bands
-MIXUP = 0.0                 # mix clips in pairs, with weights from Beta(MIXUP, MIXUP)
+TIME_MASK = 0.15            # maximum length of a time mask, as a fraction of the clip
+FREQUENCY_MASK = 0.15       # maximum width of a frequency mask, as a fraction of the mel bands
+MIXUP = 0.3                 # mix clips in pairs, as sounds mix, with weights from Beta(MIXUP, MIXUP); 1: more mixing
+# These two (0.2) help with speakers not in the training data. They are wrong if the classes differ in tempo or pitch.
+TIME_STRETCH = 0.0          # all clips are played up to 1 + this times as fast or as slowly
+FREQUENCY_WARP = 0.0        # all frequencies of a clip are multiplied or divided by up to 1 + this
 
 FOLDS = ""                  # "5": cross-validation with 5 folds; or a regular expression for the file names: the text
                             # that it matches is the fold (r"^\d"); sounds that it does not match (r"_(ann|bob)_") are
@@ -91,11 +93,12 @@ _LIMITS = {
     "EPOCHS": Limits(int, 1), "EPOCH_CLIPS": Limits(int, 1), "MAX_EPOCH_CLIPS": Limits(int, 1, optional=True),
     "BATCH_SIZE": Limits(int, 1), "PATIENCE": Limits(int, 1), "MEMORY_GB": Limits(float, 0, optional=True),
     "WARM_UP": Limits(int, 0), "ANNEAL_EPOCHS": Limits(int, 0), "EMA_EVERY": Limits(int, 1),
-    "SEED": Limits(int, 0, 2 ** 32 - 1), "LEARNING_RATE": Limits(float, 1e-12), "WEIGHT_DECAY": Limits(float, 0),
+    "FIXED_EPOCHS": Limits(int, 0), "SEED": Limits(int, 0, 2 ** 32 - 1), "LEARNING_RATE": Limits(float, 1e-12),
+    "WEIGHT_DECAY": Limits(float, 0),
     "MIN_DELTA": Limits(float, 0), "LOSS_TARGET": Limits(float, 0), "MIXUP": Limits(float, 0),
     "GPU_CLIPS_GB": Limits(float, 0), "EMA_DECAY": Limits(float, 0, 1), "TIME_SHIFT": Limits(float, 0, 1),
-    "TIME_MASK": Limits(float, 0, 1), "FREQUENCY_WARP": Limits(float, 0, 1), "FREQUENCY_MASK": Limits(float, 0, 1),
-    "VALIDATION_FRACTION": Limits(float, 0.01, 0.9)}
+    "TIME_STRETCH": Limits(float, 0, 1), "TIME_MASK": Limits(float, 0, 1), "FREQUENCY_WARP": Limits(float, 0, 1),
+    "FREQUENCY_MASK": Limits(float, 0, 1), "VALIDATION_FRACTION": Limits(float, 0.01, 0.9)}
 _NOT_RECORDED = ("network", "folds", "learning_curve", "memory_gb", "gpu_clips_gb", "fresh", "continue")
 
 
@@ -117,6 +120,8 @@ def check(options: Namespace) -> None:
     split.check_folds(options.folds)
     if options.precision not in ("auto", "float32", "mixed_bfloat16"):
         raise UserError(f"PRECISION is {options.precision!r}; choose auto, float32 or mixed_bfloat16.")
+    if options.optimizer not in ("muon", "adamw"):
+        raise UserError(f"OPTIMIZER is {options.optimizer!r}; choose muon or adamw.")
     for one, other in (("FRESH", "CONTINUE"), ("LEARNING_CURVE", "FOLDS"), ("LEARNING_CURVE", "CONTINUE")):
         if getattr(options, one.lower()) and getattr(options, other.lower()):
             raise UserError(f"{one} and {other} are both set; choose one of them.")

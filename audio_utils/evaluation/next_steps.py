@@ -180,7 +180,7 @@ def _about_counts(training: dict[str, int]) -> str:
 def _about_precision(evaluation: Evaluation, data: Data) -> Iterator[str]:
     if 0 < data.validation < FEW_VALIDATION:
         yield (f"{_more_validation(data)}: {data.validation} validation clip{'s' * (data.validation > 1)} can hardly "
-               "show which epoch is the best.")
+               "show how good the network is.")
     low, high = evaluation.accuracy_interval
     if high - low > WIDE_INTERVAL:
         count, files = len(evaluation.labels), _files(data)

@@ -5,20 +5,23 @@ keeps the differences between them. `apply` takes `ops`, NumPy or keras.ops, and
 augmentation, write a class here, add it to AUGMENTATIONS, and add its constant to train_network.py.
 """
 
+import math
 from abc import ABC, abstractmethod
 from argparse import Namespace
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
+from audio_utils.audio.melgram import TOP_DB
+
 Parameters = dict[str, np.ndarray]  # a row per clip
+_DB_OF_E = 10 / math.log(10)  # a power ratio of e, in dB
 
 
 class Augmentation(ABC):
     """One augmentation of a batch."""
-    is_linear: ClassVar[bool] = False  # whether it mixes clips; then their targets are mixed too
 
     @classmethod
     @abstractmethod
@@ -36,6 +39,33 @@ class Augmentation(ABC):
     @abstractmethod
     def apply(self, ops: ModuleType, batch: Any, parameters: dict[str, Any]) -> Any:
         """The batch, augmented. ops: numpy, or keras.ops within a graph."""
+
+    def mix_targets(self, targets: np.ndarray, parameters: Parameters) -> np.ndarray:
+        """The targets of the augmented batch, (clips, classes); only an augmentation that mixes clips changes them."""
+        return targets
+
+
+@dataclass(frozen=True)
+class TimeStretch(Augmentation):
+    """Tempo perturbation: play each clip faster or slower, without a change of its frequencies.
+
+    Ko et al., "Audio Augmentation for Speech Recognition", Interspeech 2015, section 2.2; here by linear interpolation
+    between the frames of the melgram. A faster clip begins again at its end.
+    """
+    max_stretch: float  # the factor is from 1 / (1 + max_stretch) to 1 + max_stretch
+
+    @classmethod
+    def of(cls, options: Namespace, band_hz: np.ndarray, fill: np.ndarray) -> "TimeStretch | None":
+        return cls(options.time_stretch) if options.time_stretch else None
+
+    def randomize_parameters(self, rng: np.random.Generator, clips: int, mels: int, frames: int) -> Parameters:
+        source = np.arange(frames) * (1 + self.max_stretch) ** rng.uniform(-1, 1, (clips, 1)) % frames
+        earlier = source.astype(int)
+        return {"earlier_frame": earlier, "later_weight": (source - earlier).astype(np.float32)}
+
+    def apply(self, ops: ModuleType, batch: Any, parameters: dict[str, Any]) -> Any:
+        weight, earlier = parameters["later_weight"][:, None, :, None], parameters["earlier_frame"]
+        return _interpolate(ops, batch, earlier, (earlier + 1) % batch.shape[2], weight, axis=2)
 
 
 @dataclass(frozen=True)
@@ -80,18 +110,19 @@ class FrequencyWarp(Augmentation):
 
     def apply(self, ops: ModuleType, batch: Any, parameters: dict[str, Any]) -> Any:
         weight, lower = parameters["upper_weight"][:, :, None, None], parameters["lower_band"]
-        upper = ops.minimum(lower + 1, batch.shape[1] - 1)
-        return (1 - weight) * _gather(ops, batch, lower, axis=1) + weight * _gather(ops, batch, upper, axis=1)
+        return _interpolate(ops, batch, lower, ops.minimum(lower + 1, batch.shape[1] - 1), weight, axis=1)
 
 
 @dataclass(frozen=True)
 class Mixup(Augmentation):
-    """Average each clip with another of the batch, and their targets with the same weights.
+    """Mix each clip with another of the batch as sounds add up in a room, and their targets with the same weights.
 
-    Zhang et al., ICLR 2018, eq. 1. The clip itself has the larger weight.
+    Mixup (Zhang et al., ICLR 2018, eq. 1) of sounds, after between-class learning (Tokozume et al., "Learning from
+    Between-class Examples for Deep Sound Recognition", ICLR 2018, section 3.2): both clips are brought to the same mean
+    power, and their powers are added with squared weights, because the weights are those of the sound pressures and
+    the phases are random. The clip itself has the larger weight.
     """
     alpha: float  # weights are from Beta(alpha, alpha)
-    is_linear = True
 
     @classmethod
     def of(cls, options: Namespace, band_hz: np.ndarray, fill: np.ndarray) -> "Mixup | None":
@@ -102,8 +133,16 @@ class Mixup(Augmentation):
         return {"weight": np.maximum(weight, 1 - weight), "partner": rng.permutation(clips)}
 
     def apply(self, ops: ModuleType, batch: Any, parameters: dict[str, Any]) -> Any:
-        weight = ops.reshape(parameters["weight"], (-1, *[1] * (len(batch.shape) - 1)))
-        return weight * batch + (1 - weight) * ops.take(batch, parameters["partner"], axis=0)
+        weight, partner = parameters["weight"][:, None, None, None], parameters["partner"]
+        power = ops.exp((batch - _maximum(ops, batch)) / _DB_OF_E)
+        power = power / ops.mean(power, axis=(1, 2, 3), keepdims=True)
+        mixed = weight ** 2 * power + (1 - weight) ** 2 * ops.take(power, partner, axis=0)
+        mixed = _DB_OF_E * ops.log(mixed)
+        return ops.maximum(mixed, ops.max(mixed, axis=(1, 2), keepdims=True) - TOP_DB)  # as in a melgram
+
+    def mix_targets(self, targets: np.ndarray, parameters: Parameters) -> np.ndarray:
+        weight = parameters["weight"][:, None]
+        return weight * targets + (1 - weight) * targets[parameters["partner"]]
 
 
 @dataclass(frozen=True)
@@ -127,8 +166,13 @@ class SpecAugment(Augmentation):
         _, mels, frames, _ = batch.shape
         masked = (_in_range(ops.arange(mels), parameters["masked_bands"])[:, :, None]
                   | _in_range(ops.arange(frames), parameters["masked_frames"])[:, None])
-        fill = ops.max(batch, axis=(1, 2, 3), keepdims=True) + self.fill[:, None, None]
+        fill = _maximum(ops, batch) + self.fill[:, None, None]
         return ops.where(masked[..., None], fill, batch)
+
+
+def _maximum(ops: ModuleType, batch: Any) -> Any:
+    """The maximum of each clip, (clips, 1, 1, 1)."""
+    return ops.max(batch, axis=(1, 2, 3), keepdims=True)
 
 
 def _random_ranges(rng: np.random.Generator, clips: int, size: int, max_fraction: float) -> np.ndarray:
@@ -143,6 +187,11 @@ def _in_range(indices: Any, ranges: Any) -> Any:
     return (indices >= ranges[:, :1]) & (indices < ranges[:, 1:])
 
 
+def _interpolate(ops: ModuleType, batch: Any, lower: Any, upper: Any, upper_weight: Any, axis: int) -> Any:
+    """The weighted mean of the entries at two rows of indices (clips, n), along an axis of the batch."""
+    return (1 - upper_weight) * _gather(ops, batch, lower, axis) + upper_weight * _gather(ops, batch, upper, axis)
+
+
 def _gather(ops: ModuleType, batch: Any, indices: Any, axis: int) -> Any:
     """For each clip, the entries at its row of indices (clips, n), along an axis of the batch."""
     if ops is np:  # several times as fast as np.take_along_axis
@@ -151,7 +200,7 @@ def _gather(ops: ModuleType, batch: Any, indices: Any, axis: int) -> Any:
                                axis=axis)
 
 
-AUGMENTATIONS = (TimeShift, FrequencyWarp, Mixup, SpecAugment)  # in the order of drawing and applying
+AUGMENTATIONS = (TimeStretch, TimeShift, FrequencyWarp, Mixup, SpecAugment)  # in the order of drawing and applying
 
 
 class Augmenter:
@@ -188,5 +237,5 @@ class Augmenter:
         """The targets of the batch, (clips, classes), mixed as its clips are."""
         batch = targets[parameters["index"]]
         for each in self.augmentations:
-            batch = each.apply(np, batch, parameters) if each.is_linear else batch
+            batch = each.mix_targets(batch, parameters)
         return batch

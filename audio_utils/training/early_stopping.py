@@ -6,6 +6,8 @@ from typing import Any
 
 from audio_utils.training.state import TrainingState
 
+MIN_VALIDATION_CLIPS = 50  # the loss of fewer is too uncertain to show a plateau
+
 
 @dataclass(frozen=True)
 class EarlyStopping:
@@ -15,11 +17,19 @@ class EarlyStopping:
     min_delta: float  # nats
     loss_target: float  # nats
     anneal_epochs: int
+    fixed_epochs: int = 0
 
     @classmethod
     def of(cls, options: Namespace) -> "EarlyStopping":
         """From the constants of train_network.py."""
-        return cls(options.epochs, options.patience, options.min_delta, options.loss_target, options.anneal_epochs)
+        return cls(options.epochs, options.patience, options.min_delta, options.loss_target, options.anneal_epochs,
+                   options.fixed_epochs)
+
+    def plan(self, state: TrainingState) -> None:
+        """Before the first epoch: fix the epochs of training if the validation clips are too few to show a plateau."""
+        if self.fixed_epochs and not state.epoch and len(state.validation) < MIN_VALIDATION_CLIPS:
+            state.fixed_epochs = state.decay_end = self.fixed_epochs
+            state.decay_start = max(1, self.fixed_epochs - self.anneal_epochs)
 
     def on_epoch_end(self, state: TrainingState, logs: dict[str, Any]) -> bool:
         """Record an epoch's logs, with the names of state.COLUMNS as keys; True if its network is the one to keep.
@@ -45,7 +55,7 @@ class EarlyStopping:
         return state.epoch - state.plateau_epoch >= self.patience
 
     def _reached_target(self, state: TrainingState) -> bool:
-        return state.best_loss < self.loss_target
+        return state.best_loss < self.loss_target and not state.fixed_epochs
 
     def stop_reason(self, state: TrainingState) -> str:
         """Why training has ended, or "" if it has not."""
@@ -54,6 +64,8 @@ class EarlyStopping:
             reason = f"EPOCHS ({self.epochs}) reached"
         elif self._reached_target(state) and self._on_plateau(state):
             reason = f"the validation loss is below {self.loss_target} (LOSS_TARGET) and no longer improves"
+        elif state.fixed_epochs and state.epoch >= state.fixed_epochs:
+            reason = f"all {state.fixed_epochs} epochs are complete (FIXED_EPOCHS)"
         elif state.decay_end and state.epoch >= state.decay_end:
             validated = state.history[state.decay_start - 1]["val_loss"] is not None
             plateau = "no improvement of the validation loss until" if validated else "constant learning rate until"

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from audio_utils.evaluation import intervals
 from audio_utils.runtime import tables
 from audio_utils.training.state import TrainingState
 
@@ -48,11 +49,16 @@ def beginning(state: TrainingState, epochs: int, ended: bool) -> Iterator[str]:
         best = tables.number(state.best_loss).strip()
         loss = f", the best validation loss is {best}" if math.isfinite(state.best_loss) else ""
         yield f"Continuing after epoch {state.epoch}; epoch {state.best_epoch} is kept so far{loss}."
-    if not (ended or state.decay_end or state.held_out):
-        last = state.first_epoch + epochs
+    if ended or state.held_out or (state.decay_end and not state.fixed_epochs):
+        return
+    last = state.first_epoch + epochs
+    stop = "^C stops it, and the same command continues."
+    if state.fixed_epochs:
+        yield (f"Training ends after epoch {min(state.fixed_epochs, last)}: {len(state.validation)} validation clips "
+               f"are too few to show when it should (FIXED_EPOCHS); {stop}")
+    else:
         limit = f", or after epoch {last} (EPOCHS)" if last - state.epoch < _FEW_EPOCHS else ""
-        yield (f"Training ends when the validation loss no longer improves{limit}; ^C stops it, and the same command "
-               "continues.")
+        yield f"Training ends when the validation loss no longer improves{limit}; {stop}"
 
 
 def annealing(state: TrainingState, on_all: bool) -> str:
@@ -62,15 +68,18 @@ def annealing(state: TrainingState, on_all: bool) -> str:
     return f"The learning rate decays {start}, to 0 in epoch {state.decay_end}{without}."
 
 
-def final_validation(state: TrainingState, source: str) -> str:
+def final_validation(state: TrainingState, source: str, clips: int) -> str:
     """A sentence about the validation of the kept network; source: the number of validation clips, and their origin."""
     kept = state.history[state.best_epoch - 1]
     if kept["val_loss"] is not None:
-        return f"Validation: {_figures(kept)} of {source}."
+        return f"Validation: {_figures(kept, clips)} of {source}."
     last = next((logs for logs in reversed(state.history) if logs["val_loss"] is not None), None)
-    before = f"; before that, in epoch {last['epoch']}: {_figures(last)} of {source}" if last else ""
+    before = f"; before that, in epoch {last['epoch']}: {_figures(last, clips)} of {source}" if last else ""
     return f"Validation: no result, because the kept network was trained on the validation clips too{before}."
 
 
-def _figures(logs: dict[str, Any]) -> str:
-    return f"loss {tables.number(logs['val_loss']).strip()}, accuracy {logs['val_accuracy']:.2%}"
+def _figures(logs: dict[str, Any], clips: int) -> str:
+    accuracy = logs["val_accuracy"]
+    low, high = intervals.wilson(round(accuracy * clips), clips)
+    return (f"loss {tables.number(logs['val_loss']).strip()}, accuracy {accuracy:.2%} (95% interval {low:.1%} to "
+            f"{high:.1%})")

@@ -22,6 +22,7 @@ from audio_utils.training.state import TrainingState
 
 _NO_VALIDATION = "none of the validation clips any more; restore those sounds, or use --fresh to start over."
 _FEW_FOR_VALIDATION = "too few sounds for validation; add more to each class."
+_EARLIER_VERSION = {"OPTIMIZER": "adamw", "TIME_STRETCH": 0.0}  # constants that it did not have, and their equivalents
 _WITHOUT_VALIDATION = (": on all clips, because the validation clips have been trained on; the learning rate is "
                        "constant for PATIENCE epochs and decays for ANNEAL_EPOCHS")
 
@@ -77,6 +78,9 @@ def initial_state(path: Path, checkpoint: Checkpoint | None, options: Namespace,
         say(f"Training had ended after epoch {state.epoch} and continues, for at most {options.epochs} epochs (EPOCHS)"
             f"{_WITHOUT_VALIDATION if state.decay_end else ''}.")
     known_clips.report_changes(path, clips, state.epoch, ended and not continues)
+    if "OPTIMIZER" not in state.constants and state.constants.get("MIXUP"):
+        say(f"MIXUP averaged levels in dB until epoch {state.epoch}; now it adds powers.")
+    state.constants = _EARLIER_VERSION | state.constants
     state.constants = report_changed_constants(state, constants)
     return state
 
@@ -106,8 +110,12 @@ def _not_applied(name: str, state: TrainingState, warm_up: int) -> str:
         return "validation clips stay as they are"
     if name == "SEED":
         return "validation clips and initial weights stay as they are, only the order of the clips changes"
+    if name == "OPTIMIZER":
+        return "the optimizer stays as it is"
     if name == "WARM_UP" and state.step >= warm_up:
         return "the warm-up is over"
+    if name == "FIXED_EPOCHS":
+        return "it applies when training begins"
     if name in ("PATIENCE", "MIN_DELTA", "ANNEAL_EPOCHS") and state.decay_end:
         return f"the learning rate decays to 0 in epoch {state.decay_end} as before"
     if name == "FINISH_ON_ALL" and state.trained_on_validation:

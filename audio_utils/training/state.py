@@ -24,6 +24,7 @@ class TrainingState:
     plateau_epoch: int = 0
     decay_start: int = 0  # the epoch after which the learning rate decays,
     decay_end: int = 0  # and the epoch in which it reaches 0; 0 if the decay has not begun
+    fixed_epochs: int = 0  # epochs of training, if their number does not depend on the validation loss
     held_out: list = field(default_factory=list)  # names of the test clips of this fold
     validation: list = field(default_factory=list)  # names of the validation clips
     own_validation: bool = False  # whether they are from the user's own Val instead of Train
@@ -52,6 +53,11 @@ class TrainingState:
         """Whether the validation clips have been trained on, and so can no longer validate."""
         return any(row["val_loss"] is None for row in self.history)
 
+    @property
+    def annealing(self) -> bool:
+        """Whether the learning rate decays in the current epoch."""
+        return self.decay_end > 0 and self.decay_start <= self.epoch
+
     def continue_training(self, patience: int, anneal_epochs: int) -> None:
         """Train on after the end: with new plateau counters, and a new decay of the learning rate.
 
@@ -60,7 +66,7 @@ class TrainingState:
         """
         self.first_epoch = self.plateau_epoch = self.epoch
         self.plateau_loss = math.inf
-        self.decay_start = self.decay_end = 0
+        self.decay_start = self.decay_end = self.fixed_epochs = 0
         if self.trained_on_validation:
             self.best_loss = math.inf
             self.decay_start = self.epoch + patience

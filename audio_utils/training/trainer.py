@@ -23,7 +23,7 @@ from audio_utils.inference.network import arrays, assign
 from audio_utils.runtime import signals, tables
 from audio_utils.runtime.console import say
 from audio_utils.runtime.errors import UserError
-from audio_utils.training import checkpointing, epoch_table, known_clips, precision, resume
+from audio_utils.training import checkpointing, epoch_table, known_clips, optimizer, precision, resume
 from audio_utils.training.augmentation import Augmenter
 from audio_utils.training.early_stopping import EarlyStopping
 from audio_utils.training.ema import EMA
@@ -70,6 +70,7 @@ class Trainer:
         self.sampler = Sampler(options.epoch_clips, options.batch_size, options.max_epoch_clips)
         self.schedule = LearningRateSchedule(options.learning_rate, options.warm_up)
         self.early_stopping = EarlyStopping.of(options)
+        self.early_stopping.plan(state)
         self._build_model(self._form(checkpoint))
         self._plotted, self._lines = time.monotonic(), 0
         if checkpoint:
@@ -100,11 +101,12 @@ class Trainer:
         members = panotti_models.members(self.model)
         augmenter = Augmenter(options, known.settings.band_hz, known.standardization.mean)
         feed_arguments = self.clips, augmenter, members and members.output_shape[1]
-        on_device = device.on_gpu() and not self.clips.on_disk and (
-            self.clips.melgrams.nbytes <= options.gpu_clips_gb * 1e9)
-        self.feed = DeviceFeed(*feed_arguments, options.ema_every) if on_device else HostFeed(*feed_arguments)
+        fits = not self.clips.on_disk and self.clips.melgrams.nbytes <= options.gpu_clips_gb * 1e9
+        self.feed = (DeviceFeed(*feed_arguments, options.ema_every) if fits and device.on_gpu()
+                     else HostFeed(*feed_arguments))
         self.compiled = self.feed.compiled_model(members or self.model)
-        self.optimizer = keras.optimizers.AdamW(options.learning_rate, weight_decay=options.weight_decay)
+        self.optimizer = optimizer.create(self.state.constants["OPTIMIZER"], self.model, options.learning_rate,
+                                          options.weight_decay)
         self.compiled.compile(self.optimizer, "categorical_crossentropy", metrics=["accuracy"],
                               steps_per_execution=self.feed.steps_per_execution)
         self.optimizer.build(self.model.trainable_variables)
@@ -131,7 +133,7 @@ class Trainer:
 
     def validation_result(self) -> str:
         """A sentence about the validation of the network that is kept."""
-        return epoch_table.final_validation(self.state, self._validation_source)
+        return epoch_table.final_validation(self.state, self._validation_source, self._validation_clips)
 
     def best_network(self) -> keras.Model:
         """The network that is kept, read from weights.hdf5."""
@@ -140,10 +142,14 @@ class Trainer:
     @property
     def _validation_source(self) -> str:
         """The number of validation clips, and their origin if they are the user's own."""
-        state, (clips, indices) = self.state, self.validation
-        count = len(clips if indices is None else indices)
+        state, count = self.state, self._validation_clips
         of_val = state.own_validation and not set(state.validation) <= set(state.held_out)  # a learning curve's are
         return f"{count} validation clip{'s' * (count != 1)}{' of Val (never trained on)' if of_val else ''}"
+
+    @property
+    def _validation_clips(self) -> int:
+        clips, indices = self.validation
+        return len(clips if indices is None else indices)
 
     def _describe(self) -> None:
         mels, frames, channels = self.checkpoint.settings.shape
@@ -164,8 +170,8 @@ class Trainer:
     @property
     def _on_all(self) -> bool:
         """Whether the current epoch is trained on the validation clips too."""
-        return self.state.decay_end > 0 and not self.state.own_validation and (
-            self.options.finish_on_all or self.state.trained_on_validation)
+        return not self.state.own_validation and (self.state.trained_on_validation or (
+            self.options.finish_on_all and self.state.annealing))
 
     @property
     def _epoch_indices(self) -> np.ndarray:
@@ -200,7 +206,6 @@ class Trainer:
         logs |= {"val_loss": found.loss if found else None, "val_accuracy": found.accuracy if found else None}
         self._require_finite_weights()  # training and validation can have a finite loss with NaN in the weights
         logs["learning_rate"] = self.options.learning_rate * self.schedule.decay(self.state, 0)
-        annealing = bool(self.state.decay_end)
         improved = self.early_stopping.on_epoch_end(self.state, logs)
         if improved:
             self.best = self.ema.weights
@@ -212,7 +217,7 @@ class Trainer:
         self._lines += 1
         say(epoch_table.line(self.state, self.options.epochs, improved, clips / seconds, seconds,
                              time.monotonic() - start))
-        if not annealing:
+        if self.state.epoch == self.state.decay_start:
             self._announce_annealing()
 
     def _train_epoch(self) -> tuple[dict[str, Any], int]:

@@ -60,7 +60,7 @@ def age_weights(path):
         about = json.loads(file["panotti/about"][...].tobytes())
         state = about["training_state"]
         state["constants"] = with_old_names(state["constants"], old_names.CONSTANTS)
-        for name in ("EMA_EVERY", "LOSS_TARGET"):
+        for name in ("EMA_EVERY", "LOSS_TARGET", "OPTIMIZER", "TIME_STRETCH", "FIXED_EPOCHS"):
             state["constants"].pop(name, None)
         about["training_state"] = with_old_names(state, old_names.TRAINING_STATE)
         about["preprocessing"]["constants"] = with_old_names(about["preprocessing"]["constants"], old_names.CONSTANTS)
@@ -90,11 +90,12 @@ def test_an_old_training_is_continued_exactly(call, tmp_path, monkeypatch):
     import preprocess_data
     import train_network
     flags = ("--network", "vgg", "--batch-size", 8, "--warm-up", 4, "--epoch-clips", 1, "--time-mask", 0.1,
-             "--precision", "float32")
+             "--mixup", 0.3, "--fixed-epochs", 0, "--precision", "float32")
+    older = ("--optimizer", "adamw")
     folder = tones(tmp_path / "old")
     monkeypatch.setattr(melgram, "FORMAT_VERSION", 1)
     call(preprocess_data, folder, "--group-by", r"(\d)$")
-    call(train_network, folder, *flags, "--epochs", 2)
+    call(train_network, folder, *flags, *older, "--epochs", 2)
     new = shutil.copytree(folder, tmp_path / "new")
     age_settings(folder / "Preproc/settings.json")
     age_weights(folder / "weights.hdf5")
@@ -104,8 +105,10 @@ def test_an_old_training_is_continued_exactly(call, tmp_path, monkeypatch):
     monkeypatch.undo()
     said = call(train_network, folder, *flags, "--epochs", 4, "--time-mask", 0.2)
     assert "TIME_MASK was 0.1 and is now 0.2." in said
+    assert "OPTIMIZER was adamw and is now muon: the optimizer stays as it is; --fresh applies it." in said
+    assert "MIXUP averaged levels in dB until epoch 2; now it adds powers." in said
     assert "Continuing after epoch 2" in said
-    call(train_network, new, *flags, "--epochs", 4, "--time-mask", 0.2)
+    call(train_network, new, *flags, *older, "--epochs", 4, "--time-mask", 0.2)
     assert (folder / "weights.hdf5").read_bytes() == (new / "weights.hdf5").read_bytes()
     assert (folder / "history.csv").read_bytes() == (new / "history.csv").read_bytes()
     call(preprocess_data, folder, "--group-by", r"(\d)$")

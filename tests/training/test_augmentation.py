@@ -4,15 +4,16 @@ from argparse import Namespace
 
 import numpy as np
 import pytest
+import scipy.signal
 
-from audio_utils.audio.melgram import MelgramSettings
+from audio_utils.audio.melgram import MelgramSettings, melgram
 from audio_utils.training import augmentation
 from audio_utils.training.augmentation import Augmenter
 from panotti_models import keras
 
 HZ = MelgramSettings.of(8000, 4000, 2, 20, 46, 12).band_hz
 FILL = np.arange(20, dtype=np.float32) + 100
-OFF = dict.fromkeys(("time_shift", "frequency_warp", "mixup", "frequency_mask", "time_mask"), 0)
+OFF = dict.fromkeys(("time_stretch", "time_shift", "frequency_warp", "mixup", "frequency_mask", "time_mask"), 0)
 
 
 def augmenter(band_hz=HZ, fill=FILL, **constants):
@@ -73,6 +74,24 @@ def test_time_shift_goes_up_to_its_maximum_in_both_directions(augment):
     assert set((-starts + 25) % 50 - 25) == set(range(-10, 11))
 
 
+def test_time_stretch_changes_the_tempo_by_a_factor_per_clip(augment):
+    ramp = np.broadcast_to(np.arange(50, dtype=np.float32)[:, None], (1, 20, 50, 2)).copy()
+    batch, _ = augment(ramp, np.zeros(500, int), time_stretch=0.25)
+    factors = batch[:, :, 1:2]
+    assert np.allclose(batch[:, :, :40], factors * np.arange(40)[:, None], atol=1e-4)  # the first 40 / 1.25 frames
+    assert 0.8 <= factors.min() < 0.81
+    assert 1.24 < factors.max() <= 1.25
+    assert abs(np.log(factors).mean()) < 0.03
+
+
+def test_a_clip_that_is_played_faster_begins_again(augment):
+    ramp = np.broadcast_to(np.arange(50, dtype=np.float32)[:, None], (1, 20, 50, 1)).copy()
+    batch = augment(ramp, np.zeros(50, int), time_stretch=0.25)[0][:, 0, :, 0]
+    fastest = batch[batch[:, 1].argmax()]
+    assert np.allclose(fastest[45:] - fastest[44:-1], fastest[1], atol=1e-3)
+    assert fastest[44] < 10
+
+
 def test_frequency_warp_multiplies_frequencies_by_a_factor_per_clip(augment):
     hz = MelgramSettings.of(8000, 4000, 1, 96, 46, 12).band_hz
     tones = np.random.default_rng(1).uniform(800, 2500, 200)
@@ -91,14 +110,37 @@ def test_frequency_warp_treats_frames_and_channels_alike(melgrams, augment):
     assert not np.allclose(batch[:, :, 0, 0], melgrams[:, :, 0, 0])
 
 
-def test_mixup_mixes_clips_and_targets_with_the_same_weights(melgrams, augment):
-    batch, parameters = augment(melgrams, mixup=0.3)
-    weights = augmenter(mixup=0.3).targets(np.eye(6, dtype=np.float32), parameters)
+def test_mixup_adds_powers_of_equally_loud_clips_with_squared_weights(melgrams, augment):
+    batch, parameters = augment(melgrams, mixup=1)
+    weights = augmenter(mixup=1).targets(np.eye(6, dtype=np.float32), parameters)
     assert np.allclose(weights.sum(axis=1), 1, atol=1e-6)
     assert (weights.diagonal() >= 0.5).all()  # the clip itself has the larger weight
     assert ((weights > 0).sum(axis=1) <= 2).all()
     assert (weights.diagonal() < 0.999).any()
-    assert np.allclose(batch, np.einsum("ij,jmfc->imfc", weights, melgrams), atol=1e-4)
+    powers = 10 ** (melgrams.astype(float) / 10)
+    powers /= powers.mean(axis=(1, 2, 3), keepdims=True)
+    weight, partner = parameters["weight"][:, None, None, None], parameters["partner"]
+    mixed = 10 * np.log10(weight ** 2 * powers + (1 - weight) ** 2 * powers[partner])
+    assert np.allclose(batch, np.maximum(mixed, mixed.max(axis=(1, 2), keepdims=True) - 80), atol=1e-4)
+
+
+def test_mixup_gives_the_spectrum_of_two_sounds_that_are_mixed_at_equal_power(augment):
+    settings = MelgramSettings.of(8000, 40000, 1, 20, 46, 12)
+    rng = np.random.default_rng(0)
+    white, low = rng.normal(0, 0.1, (2, 1, 40000))
+    sounds = np.stack([white, scipy.signal.lfilter([0.01], [1, -0.9], low)])
+    melgrams = np.stack([melgram(sound.astype(np.float32), settings) for sound in sounds])
+    batch, parameters = augment(melgrams, np.arange(2), mixup=1e9)  # equal weights
+    assert np.array_equal(parameters["partner"], [1, 0])
+    pressures = np.sqrt([np.mean(10 ** (each / 10)) for each in melgrams])[:, None, None]
+    mixed = melgram(np.sum(sounds / pressures, axis=0).astype(np.float32), settings)
+    assert np.ptp(mixed.max(axis=(1, 2))) > 10  # dB between the bands
+    difference = spectrum_db(batch[0]) - spectrum_db(mixed)
+    assert np.ptp(difference) < 1  # the level does not matter: the network subtracts the maximum
+
+
+def spectrum_db(melgram):
+    return 10 * np.log10(np.mean(10 ** (melgram / 10), axis=(1, 2)))
 
 
 def test_without_mixup_targets_stay(melgrams, rng):
@@ -127,8 +169,8 @@ def test_spec_augment_masks_a_range_of_bands_and_of_frames_in_all_channels(melgr
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 1, 1, 8), (2, 4, 1, 1), (2, 1, 7, 1), (6, 20, 50, 2)])
 def test_numpy_and_graph_agree_on_every_shape(shape, rng):
     melgrams = rng.normal(-40, 15, shape).astype(np.float32)
-    made = augmenter(np.arange(1.0, 1 + shape[1]), np.zeros(shape[1], np.float32), time_shift=1, frequency_warp=1,
-                     mixup=0.3, frequency_mask=1, time_mask=1)
+    made = augmenter(np.arange(1.0, 1 + shape[1]), np.zeros(shape[1], np.float32), time_stretch=0.5, time_shift=1,
+                     frequency_warp=1, mixup=0.3, frequency_mask=1, time_mask=1)
     parameters = made.randomize_parameters(rng.permutation(shape[0]), *shape[1:3], rng)
     batch = by_numpy(made, melgrams, parameters)
     assert batch.shape == shape

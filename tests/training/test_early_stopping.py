@@ -4,15 +4,16 @@ import math
 
 import pytest
 
-from audio_utils.training.early_stopping import EarlyStopping
+from audio_utils.training.early_stopping import MIN_VALIDATION_CLIPS, EarlyStopping
 from audio_utils.training.state import TrainingState
 
 DEFAULTS = {"epochs": 100, "patience": 2, "min_delta": 0.1, "loss_target": 0.01, "anneal_epochs": 3}
 
 
-def run(losses, **changes):
+def run(losses, clips=MIN_VALIDATION_CLIPS, **changes):
     """(state, kept: the epochs whose network was kept, reason) after epochs with these validation losses."""
-    stopping, state, kept = EarlyStopping(**DEFAULTS | changes), TrainingState({}), []
+    stopping, state, kept = EarlyStopping(**DEFAULTS | changes), TrainingState({}, validation=["a"] * clips), []
+    stopping.plan(state)
     for loss in losses:
         assert not stopping.stop_reason(state)
         if stopping.on_epoch_end(state, {"val_loss": loss}):
@@ -47,6 +48,31 @@ def test_below_the_loss_target_a_plateau_ends_training_without_annealing():
     state, _, reason = run([0.005, 0.005, 0.005])
     assert not state.decay_end
     assert reason == "Done: the validation loss is below 0.01 (LOSS_TARGET) and no longer improves; epoch 1 is kept."
+
+
+@pytest.mark.parametrize("losses", [[1.0] * 8, [0.5 ** epoch for epoch in range(8)], [1e-6] * 8])
+def test_with_few_validation_clips_the_epochs_are_fixed(losses):
+    state, _, reason = run(losses, clips=MIN_VALIDATION_CLIPS - 1, fixed_epochs=8)
+    assert (state.decay_start, state.decay_end) == (5, 8)
+    assert reason.startswith("Done: all 8 epochs are complete (FIXED_EPOCHS); epoch ")
+
+
+def test_with_fixed_epochs_there_is_one_epoch_of_validation_at_least():
+    assert run([], clips=3, fixed_epochs=2)[0].decay_start == 1
+
+
+def test_fixed_epochs_do_not_apply_with_enough_clips_or_after_the_first_epoch():
+    assert run([1.0], fixed_epochs=8)[0].fixed_epochs == 0
+    state = TrainingState({}, epoch=1, validation=["a"])
+    EarlyStopping(**DEFAULTS | {"fixed_epochs": 8}).plan(state)
+    assert state.fixed_epochs == 0
+
+
+def test_a_continued_training_has_no_fixed_epochs():
+    stopping, state = EarlyStopping(**DEFAULTS | {"fixed_epochs": 4}), run([1.0] * 4, clips=3, fixed_epochs=4)[0]
+    assert stopping.stop_reason(state)
+    state.continue_training(stopping.patience, stopping.anneal_epochs)
+    assert not stopping.stop_reason(state)
 
 
 def test_the_maximum_number_of_epochs_ends_training():

@@ -42,7 +42,8 @@ def test_the_time_left_is_shown_if_the_last_epoch_is_near_or_during_the_annealin
 def test_small_losses_keep_the_columns():
     line = epoch_table.line(state_of(12, loss=1.14e-6, val_loss=2.5e-5), 2000, True, 1234.4, 0.81, 1)
     assert line == "epoch   12  1.1e-6  100.00%  2.5e-5  100.00%  2.5e-5*     1234    0.8 s"
-    assert epoch_table.final_validation(state_of(val_loss=2.5e-5), "9 clips").startswith("Validation: loss 2.5e-5, ")
+    assert epoch_table.final_validation(state_of(val_loss=2.5e-5), "9 clips", 9).startswith(
+        "Validation: loss 2.5e-5, ")
 
 
 def test_the_time_left_ends_with_the_last_epoch():
@@ -64,6 +65,10 @@ def test_the_beginning_says_when_training_ends():
         "Continuing after epoch 4; epoch 4 is kept so far, the best validation loss is 0.2500.",
         f"{end}, or after epoch 10 (EPOCHS){stop}"]
     assert len(list(epoch_table.beginning(state_of(4, decay_end=9), 2000, False))) == 1  # the annealing is announced
+    fixed = state_of(0, val_loss=None, fixed_epochs=32, decay_end=32, validation=["a"] * 9)
+    assert list(epoch_table.beginning(fixed, 2000, False)) == [
+        f"Training ends after epoch 32: 9 validation clips are too few to show when it should (FIXED_EPOCHS){stop}"]
+    assert "after epoch 5:" in next(epoch_table.beginning(fixed, 5, False))
     assert list(epoch_table.beginning(state_of(4), 3, True)) == [
         "Training had ended after epoch 4; --continue trains on."]
     assert list(epoch_table.beginning(state_of(4, held_out=["a"]), 3, True)) == ["Training had ended after epoch 4."]
@@ -79,15 +84,16 @@ def test_the_annealing_is_announced():
 def test_the_final_figures_are_those_of_the_kept_network():
     state = state_of(4, best_epoch=2)
     state.history[1] |= {"val_loss": 0.125, "val_accuracy": 0.75}
-    assert epoch_table.final_validation(state, "9 clips") == "Validation: loss 0.1250, accuracy 75.00% of 9 clips."
+    assert epoch_table.final_validation(state, "8 clips", 8) == (
+        "Validation: loss 0.1250, accuracy 75.00% (95% interval 40.9% to 92.9%) of 8 clips.")
 
 
 def test_a_network_that_was_trained_on_all_clips_has_no_figures_of_its_own():
     state = state_of(5)
     for logs in state.history[2:]:
         logs |= {"val_loss": None, "val_accuracy": None}
-    assert epoch_table.final_validation(state, "9 clips") == (
+    assert epoch_table.final_validation(state, "9 clips", 9) == (
         "Validation: no result, because the kept network was trained on the validation clips too; before that, in "
-        "epoch 2: loss 0.2500, accuracy 100.00% of 9 clips.")
+        "epoch 2: loss 0.2500, accuracy 100.00% (95% interval 70.1% to 100.0%) of 9 clips.")
     state = state_of(2, val_loss=None)
-    assert epoch_table.final_validation(state, "9 clips").endswith("trained on the validation clips too.")
+    assert epoch_table.final_validation(state, "9 clips", 9).endswith("trained on the validation clips too.")

@@ -13,7 +13,7 @@ from audio_utils.runtime.errors import UserError
 from audio_utils.training.augmentation import Augmenter
 from audio_utils.training.feeding import DeviceFeed, HostFeed
 
-OFF = dict.fromkeys(("time_shift", "frequency_warp", "mixup", "frequency_mask", "time_mask"), 0)
+OFF = dict.fromkeys(("time_stretch", "time_shift", "frequency_warp", "mixup", "frequency_mask", "time_mask"), 0)
 
 
 class Recorder:
@@ -87,7 +87,8 @@ def test_each_member_of_an_ensemble_gets_the_targets():
 
 
 def test_both_feeds_draw_the_same_parameters_in_the_same_order():
-    constants = {"time_shift": 0.5, "frequency_warp": 0.2, "mixup": 0.3, "frequency_mask": 0.5, "time_mask": 0.5}
+    constants = {"time_stretch": 0.2, "time_shift": 0.5, "frequency_warp": 0.2, "mixup": 0.3, "frequency_mask": 0.5,
+                 "time_mask": 0.5}
     drawn = []
     arguments = clips(), augmenter(**constants), None
     for feed in (HostFeed(*arguments), DeviceFeed(*arguments, steps_per_execution=10)):

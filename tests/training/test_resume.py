@@ -85,7 +85,7 @@ def test_old_files_are_put_away_under_todays_date(tmp_path):
 # --- what a resume can't apply ---------------------------------------------------------------------------------------
 
 BEFORE = {"VALIDATION_FRACTION": 0.1, "SEED": 1, "WARM_UP": 200, "PATIENCE": 8, "ANNEAL_EPOCHS": 16, "BATCH_SIZE": 16,
-          "FINISH_ON_ALL": True}
+          "FINISH_ON_ALL": True, "OPTIMIZER": "adamw", "FIXED_EPOCHS": 32}
 EPOCH = dict.fromkeys(COLUMNS, 0.5)
 
 
@@ -97,6 +97,8 @@ EPOCH = dict.fromkeys(COLUMNS, 0.5)
     ("PATIENCE", 9, {}, ""), ("ANNEAL_EPOCHS", 20, {}, ""), ("BATCH_SIZE", 8, {"decay_end": 7}, ""),
     ("PATIENCE", 9, {"decay_end": 7}, ": the learning rate decays to 0 in epoch 7 as before; --fresh applies it"),
     ("ANNEAL_EPOCHS", 9, {"decay_end": 7}, ": the learning rate decays to 0 in epoch 7 as before; --fresh applies it"),
+    ("OPTIMIZER", "muon", {}, ": the optimizer stays as it is; --fresh applies it"),
+    ("FIXED_EPOCHS", 9, {}, ": it applies when training begins; --fresh applies it"),
     ("FINISH_ON_ALL", False, {"history": [EPOCH]}, ""),
     ("FINISH_ON_ALL", False, {"history": [EPOCH | {"val_loss": None}]},
      ": the validation clips have been trained on already; --fresh applies it")])
