@@ -33,10 +33,11 @@ from audio_utils.training.trainer import Trainer
 
 SCRIPT = "train_network.py"
 QUICK = ("--batch-size", 4, "--warm-up", 0, "--network", "vgg", "--epoch-clips", 1, "--validation-fraction", 0.2,
-         "--fixed-epochs", 0, "--precision", "float32")  # "auto" would check bfloat16 for each network and shape
+         "--fixed-epochs", 0, "--optimizer", "adamw",  # Muon's graphs take longer to trace
+         "--precision", "float32")  # "auto" would check bfloat16 for each network and shape
 TRAINING_CURVES = plots.training_curves
 AUGMENTED = ("--frequency-warp", 0.2, "--time-mask", 0.15, "--frequency-mask", 0.15, "--mixup", 0.3,
-             "--time-stretch", 0.2)
+             "--time-stretch", 0.2, "--optimizer", "muon")
 PLATEAU = ("--min-delta", 1000, "--loss-target", 0, "--learning-rate", 1e-9)  # from epoch 1, on any processor
 SIX_EPOCHS = (*PLATEAU, "--patience", 2, "--anneal-epochs", 3)
 
@@ -137,6 +138,22 @@ def test_after_a_plateau_it_anneals_on_all_clips_keeps_the_last_network_and_stay
     again = call(train_network, folder, *QUICK, *SIX_EPOCHS)
     assert "\nepoch " not in again
     assert "Done" in again
+
+
+@pytest.mark.slow
+def test_with_few_validation_clips_the_epochs_are_fixed_announced_and_resumed(call, folder, tmp_path):
+    flags = (*QUICK, "--fixed-epochs", 3, "--anneal-epochs", 2)
+    interrupted = shutil.copytree(folder, tmp_path / "interrupted")
+    out = call(train_network, folder, *flags)
+    assert ("Training ends after epoch 3: 4 validation clips are too few to show when it should (FIXED_EPOCHS); ^C"
+            in out)
+    assert "The learning rate decays after epoch 1, to 0 in epoch 3.\n" in out
+    assert "The learning rate decays from here on, to 0 in epoch 3; the validation clips are now trained on too" in out
+    assert "Done: all 3 epochs are complete (FIXED_EPOCHS); epoch 3 is kept." in out
+    assert validated(folder) == [True, False, False]
+    for epochs in (1, 2, 2000):
+        call(train_network, interrupted, *flags, "--epochs", epochs)
+    assert (interrupted / "weights.hdf5").read_bytes() == (folder / "weights.hdf5").read_bytes()
 
 
 @pytest.mark.slow
@@ -292,6 +309,7 @@ def rename_class(before, after):
     (lambda: None, ["--fresh", "--network", "lstm"], "NETWORK is 'lstm'; choose one of"),
     (lambda: None, ["--epochs", "0"], "EPOCHS is 0"),
     (lambda: None, ["--precision", "float8"], "PRECISION is 'float8'"),
+    (lambda: None, ["--optimizer", "sgd"], "OPTIMIZER is 'sgd'; choose muon or adamw"),
     (lambda: None, ["--fresh", "--continue"], "FRESH and CONTINUE are both set; choose one of them."),
     (lambda: None, ["--learning-curve", "--folds", "5"], "LEARNING_CURVE and FOLDS are both set; choose one of them."),
     (lambda: None, ["--learning-curve", "--continue"], "LEARNING_CURVE and CONTINUE are both set; choose one of"),
