@@ -59,12 +59,19 @@ class Muon(keras.optimizers.AdamW):
 
 
 def orthogonalized(matrix: Any) -> Any:
-    """The matrix with its singular values replaced by 0.7 to 1.2, by Newton-Schulz iterations."""
+    """The matrix with its singular values replaced by 0.7 to 1.2, by Newton-Schulz iterations.
+
+    Each iteration multiplies the matrix by a polynomial of its Gram matrix. Here, the polynomials are multiplied first:
+    the Gram matrix is smaller, so this takes less than half of the operations.
+    """
     ops, (a, b, c) = keras.ops, _COEFFICIENTS
-    if matrix.shape[0] > matrix.shape[1]:
+    if matrix.shape[0] < matrix.shape[1]:
         return ops.transpose(orthogonalized(ops.transpose(matrix)))
     matrix = matrix / (ops.norm(matrix) + 1e-7)
+    gram = ops.transpose(matrix) @ matrix
+    identity = product = ops.eye(matrix.shape[1], dtype=matrix.dtype)
     for _ in range(_ITERATIONS):
-        gram = matrix @ ops.transpose(matrix)
-        matrix = a * matrix + (b * gram + c * gram @ gram) @ matrix
-    return matrix
+        polynomial = a * identity + b * gram + c * gram @ gram
+        product = product @ polynomial
+        gram = polynomial @ gram @ polynomial
+    return matrix @ product
