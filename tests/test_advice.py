@@ -99,6 +99,7 @@ def test_the_remedy_of_split_audio_writes_the_clips(call_main, tmp_path, monkeyp
         call_main(split_audio, 1, "x.wav", "x.flac")[2]
     (tmp_path / "x.flac").rename(tmp_path / "y.flac")
     assert call_main(split_audio, 1, "y.flac")[0] == 0
+    write(tmp_path / "x_s1.wav", sine(550))
     assert "remove such clips or add --overwrite" in call_main(split_audio, 1, "x.wav")[2]
     assert call_main(split_audio, 1, "x.wav", "--overwrite")[0] == 0
     assert "x_s3.wav already exists; it belongs to another split; remove it" in \

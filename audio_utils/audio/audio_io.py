@@ -251,8 +251,9 @@ def writing(path: str | Path, rate: int, channels: int, subtype: str | None = No
     open(path, "wb").close()  # if this fails, Python gives the reason; libsndfile would not
     with _encoding(path):
         file = soundfile.SoundFile(_name(path), "w", rate, channels, subtype, format=format)
-    with suppress(AttributeError):  # a later soundfile may have other private names
-        soundfile._snd.sf_command(file._file, _ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)  # it would contain the time
+    if file.format.startswith("WAV"):  # AIFF files without this chunk are misread
+        with suppress(AttributeError):  # a later soundfile may have other private names
+            soundfile._snd.sf_command(file._file, _ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)  # it would contain the time
     if comment:
         with suppress(soundfile.LibsndfileError):  # the format has none
             file.comment = comment

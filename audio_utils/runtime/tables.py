@@ -38,7 +38,7 @@ def number(value: float) -> str:
     if 0 < value < 0.0001:
         text = f"{value:.1e}".replace("e-0", "e-")
         return text if len(text) == 6 else f"{value:6.0e}"
-    return f"{value:.4f}" if value < 10 else f"{value:.3f}"
+    return f"{abs(value):.4f}" if value < 10 else f"{value:.3f}"  # abs: the negative zero is 0, too
 
 
 def display_width(text: str) -> int:

@@ -54,6 +54,7 @@ def test_numbers_have_six_characters_and_two_significant_digits():
     numbers = {12.3456: "12.346", 1.23456: "1.2346", 0.00123: "0.0012", 0.000012345: "1.2e-5", 1.1e-6: "1.1e-6",
                3.2e-11: " 3e-11", 0: "0.0000", 0.0001: "0.0001", 0.00009999: "1.0e-4"}
     assert {value: tables.number(value) for value in numbers} == numbers
+    assert tables.number(-0.0) == "0.0000"
 
 
 def test_names_that_differ_in_the_middle_stay_distinct():
