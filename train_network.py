@@ -46,7 +46,7 @@ from audio_utils.training import cross_validation, fold_thresholds, learning_cur
 NETWORK = "residual"        # one of panotti_models.NETWORKS
 EPOCHS = 2000               # maximum; training stops earlier when the validation loss no longer improves
 EPOCH_CLIPS = 1000          # minimum per epoch; a smaller data set is repeated
-MAX_EPOCH_CLIPS = 4000      # maximum per epoch: a random part of a larger data set, different in each epoch, so that
+MAX_EPOCH_CLIPS = 8000      # maximum per epoch: a random part of a larger data set, different in each epoch, so that
                             # it is validated and saved often enough, and stops in time; None: no maximum
 BATCH_SIZE = 16             # clips per step
 OPTIMIZER = "muon"          # or "adamw"
@@ -67,9 +67,10 @@ FINISH_ON_ALL = True        # while the learning rate decays, train on the valid
 
 # Augmentation, different for a clip in each epoch; 0 switches each of these off.
 TIME_SHIFT = 0.2            # maximum roll in time, as a fraction of the clip
-TIME_MASK = 0.15            # maximum length of a time mask, as a fraction of the clip
-FREQUENCY_MASK = 0.15       # maximum width of a frequency mask, as a fraction of the mel bands
-MIXUP = 0.3                 # mix clips in pairs, as sounds mix, with weights from Beta(MIXUP, MIXUP); 1: more mixing
+# These three, if None, are 0.15, 0.15 and 0.3 with fewer than 150 training clips per class, and 0 with more.
+TIME_MASK = None            # maximum length of a time mask, as a fraction of the clip
+FREQUENCY_MASK = None       # maximum width of a frequency mask, as a fraction of the mel bands
+MIXUP = None                # mix clips in pairs, as sounds mix, with weights from Beta(MIXUP, MIXUP)
 # These two (0.2) help with speakers not in the training data. They are wrong if the classes differ in tempo or pitch.
 TIME_STRETCH = 0.0          # all clips are played up to 1 + this times as fast or as slowly
 FREQUENCY_WARP = 0.0        # all frequencies of a clip are multiplied or divided by up to 1 + this
@@ -95,10 +96,10 @@ _LIMITS = {
     "WARM_UP": Limits(int, 0), "ANNEAL_EPOCHS": Limits(int, 0), "EMA_EVERY": Limits(int, 1),
     "FIXED_EPOCHS": Limits(int, 0), "SEED": Limits(int, 0, 2 ** 32 - 1), "LEARNING_RATE": Limits(float, 1e-12),
     "WEIGHT_DECAY": Limits(float, 0),
-    "MIN_DELTA": Limits(float, 0), "LOSS_TARGET": Limits(float, 0), "MIXUP": Limits(float, 0),
+    "MIN_DELTA": Limits(float, 0), "LOSS_TARGET": Limits(float, 0), "MIXUP": Limits(float, 0, optional=True),
     "GPU_CLIPS_GB": Limits(float, 0), "EMA_DECAY": Limits(float, 0, 1), "TIME_SHIFT": Limits(float, 0, 1),
-    "TIME_STRETCH": Limits(float, 0, 1), "TIME_MASK": Limits(float, 0, 1), "FREQUENCY_WARP": Limits(float, 0, 1),
-    "FREQUENCY_MASK": Limits(float, 0, 1), "VALIDATION_FRACTION": Limits(float, 0.01, 0.9)}
+    "TIME_STRETCH": Limits(float, 0, 1), "TIME_MASK": Limits(float, 0, 1, True), "FREQUENCY_WARP": Limits(float, 0, 1),
+    "FREQUENCY_MASK": Limits(float, 0, 1, True), "VALIDATION_FRACTION": Limits(float, 0.01, 0.9)}
 _NOT_RECORDED = ("network", "folds", "learning_curve", "memory_gb", "gpu_clips_gb", "fresh", "continue")
 
 

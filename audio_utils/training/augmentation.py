@@ -16,6 +16,8 @@ import numpy as np
 
 from audio_utils.audio.melgram import TOP_DB
 
+FEW_CLIPS_PER_CLASS = 150  # a constant that is None has its value below with fewer clips, and is 0 with more
+WITH_FEW_CLIPS = {"time_mask": 0.15, "frequency_mask": 0.15, "mixup": 0.3}
 Parameters = dict[str, np.ndarray]  # a row per clip
 _DB_OF_E = 10 / math.log(10)  # a power ratio of e, in dB
 
@@ -204,10 +206,18 @@ AUGMENTATIONS = (TimeStretch, TimeShift, FrequencyWarp, Mixup, SpecAugment)  # i
 
 
 class Augmenter:
-    """All augmentations that train_network.py's constants switch on."""
+    """All augmentations that train_network.py's constants switch on.
 
-    def __init__(self, options: Namespace, band_hz: np.ndarray, fill: np.ndarray) -> None:
-        made = [kind.of(options, band_hz, fill) for kind in AUGMENTATIONS]
+    clips_per_class: of the training clips; it determines the constants that are None. description: a sentence about
+    them, "" if there are none.
+    """
+
+    def __init__(self, options: Namespace, band_hz: np.ndarray, fill: np.ndarray, clips_per_class: float) -> None:
+        few = clips_per_class < FEW_CLIPS_PER_CLASS
+        chosen = {name: value * few for name, value in WITH_FEW_CLIPS.items() if getattr(options, name) is None}
+        self.description = f"{', '.join(f'{name.upper()} {value:g}' for name, value in chosen.items())}: chosen for " \
+            f"{clips_per_class:.0f} training clips per class." if chosen else ""
+        made = [kind.of(Namespace(**vars(options) | chosen), band_hz, fill) for kind in AUGMENTATIONS]
         self.augmentations = [each for each in made if each is not None]
 
     def randomize_parameters(self, indices: np.ndarray, mels: int, frames: int,

@@ -59,6 +59,7 @@ class Trainer:
             clips.names, state, known_clips.names_before(self.weights, clips) if checkpoint else None,
             options.validation_fraction, options.seed, dataset.grouping, own.names)
         self.validation = (own, None) if state.own_validation else (clips, self.split.validation)
+        self._validation_clips = len(own if state.own_validation else self.split.validation)
         self.checkpoint = checkpoint or Checkpoint(
             options.network, clips.class_names, dataset.settings, dataset.preprocessing,
             Standardization.of(clips.melgrams, self.split.training), {}, [])
@@ -99,11 +100,12 @@ class Trainer:
         self.best = arrays(self.model.weights)
         self.ema = EMA(options.ema_decay, options.ema_every, self.best)
         members = panotti_models.members(self.model)
-        augmenter = Augmenter(options, known.settings.band_hz, known.standardization.mean)
-        feed_arguments = self.clips, augmenter, members and members.output_shape[1]
+        self.augmenter = Augmenter(options, known.settings.band_hz, known.standardization.mean,
+                                   len(self.split.all) / len(known.class_names))
+        feed_arguments = self.clips, self.augmenter, members and members.output_shape[1]
         fits = not self.clips.on_disk and self.clips.melgrams.nbytes <= options.gpu_clips_gb * 1e9
-        self.feed = (DeviceFeed(*feed_arguments, options.ema_every) if fits and device.on_gpu()
-                     else HostFeed(*feed_arguments))
+        on_device = fits and device.on_gpu()
+        self.feed = DeviceFeed(*feed_arguments, options.ema_every) if on_device else HostFeed(*feed_arguments)
         self.compiled = self.feed.compiled_model(members or self.model)
         self.optimizer = optimizer.create(self.state.constants["OPTIMIZER"], self.model, options.learning_rate,
                                           options.weight_decay)
@@ -146,11 +148,6 @@ class Trainer:
         of_val = state.own_validation and not set(state.validation) <= set(state.held_out)  # a learning curve's are
         return f"{count} validation clip{'s' * (count != 1)}{' of Val (never trained on)' if of_val else ''}"
 
-    @property
-    def _validation_clips(self) -> int:
-        clips, indices = self.validation
-        return len(clips if indices is None else indices)
-
     def _describe(self) -> None:
         mels, frames, channels = self.checkpoint.settings.shape
         say(f"Network {self.checkpoint.network!r}, {self.model.count_params():,} parameters, on "
@@ -159,7 +156,8 @@ class Trainer:
         say(f"{len(self.split.training)} training clips{drawn}, {self._validation_source}, of {mels} mels, "
             f"{frames} frames, {channels} channel{'s' * (channels > 1)}, in {len(self.clips.class_names)} classes.")
         ended = bool(self.early_stopping.stop_reason(self.state))
-        for sentence in epoch_table.beginning(self.state, self.options.epochs, ended):
+        beginning = epoch_table.beginning(self.state, self.options.epochs, ended)
+        for sentence in filter(None, (self.augmenter.description, *beginning)):
             say(sentence)
         self._announce_annealing()
 

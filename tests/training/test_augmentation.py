@@ -17,7 +17,7 @@ OFF = dict.fromkeys(("time_stretch", "time_shift", "frequency_warp", "mixup", "f
 
 
 def augmenter(band_hz=HZ, fill=FILL, **constants):
-    return Augmenter(Namespace(**OFF | constants), band_hz, fill)
+    return Augmenter(Namespace(**OFF | constants), band_hz, fill, 32)
 
 
 def by_numpy(augmenter, melgrams, parameters):
@@ -58,6 +58,19 @@ def melgrams():
 def test_with_all_constants_0_nothing_changes(melgrams, augment):
     indices = np.array([4, 0, 4, 2])
     assert np.array_equal(augment(melgrams, indices)[0], melgrams[indices])
+
+
+def test_constants_that_are_none_depend_on_the_number_of_clips_per_class(melgrams, rng):
+    options = Namespace(**OFF | {"time_mask": None, "mixup": None})
+    few, many = (Augmenter(options, HZ, FILL, clips) for clips in (149.4, 150))
+    assert few.description == "TIME_MASK 0.15, MIXUP 0.3: chosen for 149 training clips per class."
+    assert many.description == "TIME_MASK 0, MIXUP 0: chosen for 150 training clips per class."
+    parameters = few.randomize_parameters(np.arange(6), 20, 50, rng)
+    assert (parameters["weight"] < 1).any()
+    assert np.ptp(parameters["masked_frames"], axis=1).max() > 0
+    assert np.ptp(parameters["masked_bands"], axis=1).max() == 0  # FREQUENCY_MASK is 0
+    assert np.array_equal(many.batch(melgrams, many.randomize_parameters(np.arange(6), 20, 50, rng)), melgrams)
+    assert augmenter().description == ""
 
 
 def test_time_shift_rolls_each_clip_independently(melgrams, augment):

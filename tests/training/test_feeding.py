@@ -39,7 +39,7 @@ def clips(count=6):
 
 
 def augmenter(**constants):
-    return Augmenter(Namespace(**OFF | constants), np.arange(1.0, 4), np.zeros(3, np.float32))
+    return Augmenter(Namespace(**OFF | constants), np.arange(1.0, 4), np.zeros(3, np.float32), 32)
 
 
 def train(losses, members=None, indices=((4, 1), (0, 3)), on_disk=None):
