@@ -2,6 +2,7 @@
 
 Reads   weights.hdf5, and the given files (any audio, any length) or standard input (-: a wav, possibly endless)
 Writes  <file>.labels.txt beside each file, with LABELS: a label track for Audacity
+        <file>.selections.txt beside each file, with RAVEN: a selection table for Raven
 
     python predict_class.py new/*.wav
     python predict_class.py new                               # a folder: its files, and those of its folders
@@ -46,13 +47,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from audio_utils.audio import streams
+from audio_utils.audio import audio_io, streams
 from audio_utils.audio.audio_io import AudioError
+from audio_utils.data import annotations
+from audio_utils.data.annotations import Label
 from audio_utils.data.sounds import visible
 from audio_utils.evaluation import thresholds
 from audio_utils.inference.classifier import NONE_OF_THESE, Classifier, Result
 from audio_utils.inference.windows import Segment
-from audio_utils.runtime import command_line, safe_files, signals, tables
+from audio_utils.runtime import command_line, signals, tables
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.console import is_terminal, say, warn
 from audio_utils.runtime.errors import UserError, sentence
@@ -66,15 +69,16 @@ HOP_SECONDS = None        # seconds between windows of a long sound; None: half 
 
 JSON = False              # True: one JSON object per line
 CSV = False               # True: a table with a column for each class
-LABELS = False            # True: write a label track beside each file
-OVERWRITE = False         # True: replace existing label tracks
+LABELS = False            # True: write a label track for Audacity beside each file; split_audio.py reads it, too
+RAVEN = False             # True: write a selection table for Raven beside each file; the same applies
+OVERWRITE = False         # True: replace existing label tracks and selection tables
 
 BATCH_SIZE = 64           # clips; affects the memory needed, not the predictions
 JOBS = None               # processes that read files; None: one per core
 
 _LIMITS = {"TOP_K": Limits(int, 1), "MIN_PROBABILITY": thresholds.MIN_PROBABILITY, "BATCH_SIZE": Limits(int, 1),
            "HOP_SECONDS": Limits(float, 0.001, optional=True), "JOBS": Limits(int, 1, optional=True)}
-_INPUT, _INPUT_NAME, _TRACK = "-", "standard input", ".labels.txt"
+_INPUT, _INPUT_NAME, _TRACK, _SELECTIONS = "-", "standard input", ".labels.txt", ".selections.txt"
 _AUDIO_SUFFIXES = set(".aac .aif .aifc .aiff .amr .ape .au .caf .flac .m4a .mka .mp3 .mp4 .mpc .oga .ogg .opus .rf64 "
                       ".snd .spx .w64 .wav .wave .webm .wma .wv".split())
 _BLOCK_SECONDS = 0.1  # of standard input
@@ -106,8 +110,8 @@ def check(options: Namespace) -> None:
         raise UserError("JSON and CSV are both set; choose one of them.")
     if _INPUT not in options.files:
         return
-    if len(options.files) > 1 or options.labels:
-        raise UserError(f"{_INPUT}: {_INPUT_NAME} can't be combined with other files or with LABELS; leave them out.")
+    if len(options.files) > 1 or options.labels or options.raven:
+        raise UserError(f"{_INPUT}: {_INPUT_NAME} can't be combined with other files, LABELS or RAVEN; leave them out.")
     if sys.stdin is None or os.isatty(sys.stdin.fileno()):
         raise UserError(f"{_INPUT_NAME}: is a terminal or closed; send a sound, as in `sox -d -t wav - | python …`.")
 
@@ -146,11 +150,12 @@ def entries_of(folder: Path) -> list[Path]:
 
 
 def refuse_to_replace(file: str, options: Namespace) -> bool:
-    """Whether the file's label track exists and must be kept; prints a message if so."""
-    refused = options.labels and not options.overwrite and os.path.lexists(file + _TRACK)
-    if refused:
-        warn(f"{file}{_TRACK}: already exists; rename it or add --overwrite.")
-    return refused
+    """Whether the file's label track or selection table exists and must be kept; prints a message if so."""
+    wanted = [_TRACK] * options.labels + [_SELECTIONS] * options.raven
+    existing = [each for each in wanted if not options.overwrite and os.path.lexists(file + each)]
+    if existing:
+        warn(f"{file}{existing[0]}: already exists; rename it or add --overwrite.")
+    return bool(existing)
 
 
 def finish(file: str, result: Result | Exception, options: Namespace, write: Callable[..., None]) -> int:
@@ -160,6 +165,8 @@ def finish(file: str, result: Result | Exception, options: Namespace, write: Cal
             raise result
         if options.labels:
             write_labels(file + _TRACK, result.segments)
+        if options.raven:
+            write_selections(file, result.segments)
     except (UserError, OSError) as error:
         result = Result([], sentence(error))
     with tqdm.external_write_mode():  # clears the progress bar
@@ -254,15 +261,24 @@ def clock(seconds: float) -> str:
 
 
 def write_labels(path: str, segments: list[Segment]) -> None:
-    """Write Audacity's label track: start and end in seconds and the label, separated by tabs.
+    """Write a label track.
 
     The label is the status, if any, or the class; adjacent segments with the same label become one.
     """
-    with safe_files.replacing(path) as unfinished, \
-            open(unfinished, "w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        for label, group in itertools.groupby(segments, key=lambda segment: segment.status or segment.name):
-            first, *_, last = [*group] * 2
-            file.write(f"{first.start:.6f}\t{last.end:.6f}\t{' '.join(label.split())}\n")
+    groups = itertools.groupby(segments, key=label_of)
+    annotations.write_track(path, (Label(first.start, last.end, label)
+                                   for label, group in groups for first, *_, last in [[*group] * 2]))
+
+
+def write_selections(file: str, segments: list[Segment]) -> None:
+    """Write the selection table of a file, with a selection for each segment."""
+    labels = [(Label(segment.start, segment.end, label_of(segment)), float(max(segment.probabilities)))
+              for segment in segments]
+    annotations.write_selections(file + _SELECTIONS, labels, audio_io.info(file).rate)
+
+
+def label_of(segment: Segment) -> str:
+    return segment.status or segment.name
 
 
 if __name__ == "__main__":

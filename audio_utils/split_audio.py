@@ -1,22 +1,29 @@
-"""Split long recordings into clips of equal length; concat_audio.py is the inverse.
+"""Split long recordings into clips of equal length, or cut their labels; concat_audio.py is the inverse of the first.
 
 Reads   the given files                any audio; any length, sample rate and channel count
+        with LABELS, the labels beside each: <file>.txt (Audacity), <file>.Table.1.selections.txt (Raven), <file>.csv …
 Writes  <file>_s1.wav, <file>_s2.wav … beside each; _s01 … if there are ten or more, so that they sort by number
+        with LABELS: Samples/<label>/<file>_<start>-<end>.wav
 
     python audio_utils/split_audio.py 2 recording.wav
     python audio_utils/split_audio.py 0.5 e0*/*.wav -r     # remove each original after all its clips are written
+    python audio_utils/split_audio.py 3 night*.wav --labels --background
 
 The last clip, or a file shorter than one clip, is padded with silence. Samples are preserved exactly: clips have
 the sample type of their file, or FLOAT for lossy compression (mp3, ogg). Either all clips of a file are written, or
 none; after a crash, the same command completes them. Files that are already clips of this length are skipped. A tag in
 the comment of each clip names its recording, so that preprocess_data.py keeps the clips of a recording in one split.
+
+With LABELS, each label becomes the number of clips that is nearest to its length, at least one, around its middle. They
+contain the audio beside the label, but at most half of the gap to another one; a clip without room for its full length
+is shorter. Formats and rules: audio_utils/README.md.
 """
 
 import argparse
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import chain
 from pathlib import Path
 
@@ -28,14 +35,18 @@ import numpy as np
 
 from audio_utils.audio import audio_io, tags
 from audio_utils.audio.audio_io import AudioInfo
+from audio_utils.data import label_cutting
 from audio_utils.runtime import command_line, parallel, signals
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.errors import UserError
 from audio_utils.runtime.parallel import Done
 from audio_utils.runtime.safe_files import have_same_bytes, is_of_lost_attempt, replacing
 
+LABELS = False      # True: cut the labels beside each recording into Samples/<label>/
+BACKGROUND = False  # True: with LABELS, cut the rest of each recording into Samples/background/
+CONTEXT = True      # False: clips contain only their label, and are shorter if the label is
 REMOVE = False     # True: remove each original after all its clips are written
-OVERWRITE = False  # True: replace existing clips
+OVERWRITE = False  # True: replace existing clips; with LABELS, also remove clips of earlier labels of a recording
 JOBS = None        # processes; None: one per core; or the address of a Dask scheduler
                    # ("tcp://host:8786"), whose workers share this folder: see audio_utils/README.md
 
@@ -49,12 +60,35 @@ def main() -> int:
     options = command_line.parse(globals(), _LIMITS, short={"REMOVE": "-r"}, positional=[
         ("seconds", {"metavar": "SECONDS", "type": float, "help": "length of a clip; fractions are allowed"}),
         ("files", {"metavar": "FILE", "nargs": "+", "help": "long recordings"})])
+    check(options)
     signals.on_stop("Stopped. Finished files are kept.")
     files = list(dict.fromkeys(map(Path, command_line.expand(options.files))))
+    if options.labels:
+        return cut_labels(files, options)
     collisions = command_line.name_collisions(files, lambda path: path.absolute().with_suffix(""))
     shared = (collisions, options)
     return parallel.report(parallel.each(split, files, "Splitting", options.jobs, shared, _MIN_PARALLEL), len(files),
                            f"clips of {options.seconds:g} s")
+
+
+def check(options: argparse.Namespace) -> None:
+    """Reject invalid combinations of options."""
+    if options.labels and options.remove:
+        raise UserError("LABELS and REMOVE are both set; the rest of each recording would be lost; leave one out.")
+    if not options.labels and (options.background or not options.context):
+        raise UserError("BACKGROUND and CONTEXT need LABELS; set it, or leave them out.")
+
+
+def cut_labels(files: list[Path], options: argparse.Namespace) -> int:
+    """Cut the labels of recordings. Returns the exit status."""
+    recordings = label_cutting.recordings(files, options.background)
+    shared = (command_line.name_collisions(files, lambda path: path.stem), options)
+    results = parallel.each(label_cutting.cut, recordings, "Cutting", options.jobs, shared, _MIN_PARALLEL)
+    status = parallel.report(results, len(files), "clips")
+    for folder in {clip.parent for recording in recordings for clip in recording.earlier}:
+        with suppress(OSError):
+            folder.rmdir()  # if its last clips were replaced by those of other labels
+    return status
 
 
 def split(path: Path, collisions: dict[Path, Path], options: argparse.Namespace) -> Done:

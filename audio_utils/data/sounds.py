@@ -14,12 +14,12 @@ from audio_utils.runtime.errors import UserError
 
 SAMPLES = Path("Samples")
 AUGMENTED = re.compile(r"_aug[1-9]\d*(?=_|$)")  # in the names of the copies that augment_data.py writes
+SYSTEM_NAMES = {"__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "lost+found", "thumbs.db", "ehthumbs.db",
+                "desktop.ini", "icon\r", "system volume information"}  # lower case; of macOS, Windows, Linux and NAS
 
 _FOLDERS = {"train": "Train", "val": "Val", "valid": "Val", "validation": "Val", "test": "Test"}  # in an own split
 _UNREADABLE = "can't be read; change its permissions (chmod -R u+rX)"
 _NO_SOUND = "contains no sound; the class is left out"
-_SYSTEM_NAMES = {"__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "lost+found", "thumbs.db", "ehthumbs.db",
-                 "desktop.ini", "icon\r", "system volume information"}  # lower case; of macOS, Windows, Linux and NAS
 _TEXT_NAMES = {"readme", "license", "licence", "copying", "authors", "changelog", "attribution"}  # without extension
 # Extensions of what lies beside sounds and is none: annotations, text, tables, pictures, caches, programs
 _NOT_AUDIO = {f".{each}" for each in """
@@ -73,7 +73,7 @@ def visible(folder: Path) -> list[Path]:
 def _entries(folder: Path) -> list[os.DirEntry]:
     with os.scandir(folder) as entries:
         return sorted((entry for entry in entries if not entry.name.startswith(".")
-                       and entry.name.lower() not in _SYSTEM_NAMES), key=lambda entry: entry.name)
+                       and entry.name.lower() not in SYSTEM_NAMES), key=lambda entry: entry.name)
 
 
 def _own_split(samples: Path) -> dict[str, Path] | None:
