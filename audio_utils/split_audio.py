@@ -82,9 +82,9 @@ def check(options: argparse.Namespace) -> None:
 def cut_labels(files: list[Path], options: argparse.Namespace) -> int:
     """Cut the labels of recordings. Returns the exit status."""
     recordings = label_cutting.recordings(files, options.background)
-    shared = (command_line.name_collisions(files, lambda path: path.stem), options)
+    shared = (command_line.name_collisions([each.path for each in recordings], lambda path: path.stem), options)
     results = parallel.each(label_cutting.cut, recordings, "Cutting", options.jobs, shared, _MIN_PARALLEL)
-    status = parallel.report(results, len(files), "clips")
+    status = parallel.report(results, len(recordings), "clips")
     for folder in {clip.parent for recording in recordings for clip in recording.earlier}:
         with suppress(OSError):
             folder.rmdir()  # if its last clips were replaced by those of other labels

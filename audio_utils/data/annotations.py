@@ -109,6 +109,9 @@ def _of_table(path: Path, header: list[str], rows: Iterator[tuple[int, list[str]
     columns = _columns(path, header)
     labels = []
     for line, cells in rows:
+        if any(cells[len(header):]):
+            raise UserError(f"{path}: line {line} has more cells than the header; correct it (a label or a number that "
+                            "contains the separator needs quotation marks).")
         cell = {name: cells[i] if i < len(cells) else "" for name, i in columns.items()}
         text = cell["status"] if cell.get("status") in STATUSES else cell["text"]
         label = _label(path, line, cell["start"], cell["end"], text)

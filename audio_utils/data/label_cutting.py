@@ -18,13 +18,15 @@ from audio_utils.data.annotations import STATUSES, Label
 from audio_utils.data.checks import named
 from audio_utils.data.class_folders import LabelFolders
 from audio_utils.data.label_clips import BACKGROUND, Interval, LabelClip
-from audio_utils.data.sounds import SAMPLES, visible
+from audio_utils.data.sounds import SAMPLES, may_be_audio, visible
 from audio_utils.runtime import tables
 from audio_utils.runtime.errors import UserError
 from audio_utils.runtime.parallel import Done
 from audio_utils.runtime.safe_files import have_same_bytes, is_of_lost_attempt, replacing
 
 _UNLABELED = "none of these"  # of predict_class.py: no class is probable enough
+_MAX_CLIPS = 1_000_000  # of a recording; a header that is damaged may give any length
+_MAX_LISTED = 10  # classes
 _CLIP = re.compile(r"(.+)_\d+\.\d{3}-\d+\.\d{3}\.wav")
 
 
@@ -39,13 +41,20 @@ class Recording(NamedTuple):
 # --- all recordings --------------------------------------------------------------------------------------------------
 
 def recordings(files: Iterable[Path], background: bool, samples: Path = SAMPLES) -> list[Recording]:
-    """The recordings with their labels. Raises UserError if clips can't be added to Samples/."""
+    """The recordings with their labels; files that are text or tables by their names are left out.
+
+    Raises UserError if no recording is left, or if clips can't be added to Samples/.
+    """
+    files = list(files)
+    found = [path for path in files if may_be_audio(path.name)]
+    if not found:
+        raise UserError(f"{files[0]}: is not a recording; give the recordings, whose labels are found beside them.")
     folders = LabelFolders(samples)
     earlier = defaultdict(list)
     for clip in _existing_clips(samples):
         earlier[_CLIP.fullmatch(clip.name)[1]].append(clip)
     return [_recording(path, annotated, folders, background, earlier.get(path.stem, []))
-            for path, annotated in annotation_files.find(files).items()]
+            for path, annotated in annotation_files.find(found).items()]
 
 
 def _recording(path: Path, annotated: Annotated | UserError | OSError, folders: LabelFolders, background: bool,
@@ -80,11 +89,15 @@ def cut(recording: Recording, collisions: dict[Path, Path], options: argparse.Na
     path, annotated = recording.path, recording.annotated
     if path in collisions:
         raise UserError(f"{path}: its clips would have the same names as those of {collisions[path]}; rename it.")
+    header = audio_io.info(path)
     if isinstance(annotated, Exception):
         raise annotated
-    header = audio_io.info(path)
     labels, others, skipped = _usable(recording, header)
     clip_samples = max(1, round(options.seconds * header.rate))
+    most = sum((end - start) // clip_samples + 1 for _, (start, end) in labels)
+    if most + header.samples // clip_samples * options.background > _MAX_CLIPS:
+        raise UserError(f"{path}: would become more than {_MAX_CLIPS} clips; give more seconds, or remove it if it is "
+                        "damaged.")
     clips = label_clips.plan(labels, others, header.samples, clip_samples, options.context, options.background)
     targets = {}
     for clip in clips:
@@ -197,7 +210,9 @@ def _count(number: int, noun: str) -> str:
 
 
 def _listed(counts: Counter) -> str:
-    """The number of clips of each class: dog 3, rain 8."""
+    """The number of clips of each class: dog 3, rain 8; only the number of classes if there are many."""
+    if len(counts) > _MAX_LISTED:
+        return f"{len(counts)} classes"
     return ", ".join(f"{name} {counts[name]}" for name in tables.in_natural_order(counts))
 
 
