@@ -22,6 +22,7 @@ import eval_network
 import panotti_models
 import predict_class
 import preprocess_data
+from audio_utils import split_audio
 from audio_utils.audio import audio_io
 from audio_utils.audio.melgram import MelgramSettings
 from audio_utils.data import dataset
@@ -428,29 +429,53 @@ def test_a_long_sound_of_one_class_is_one_line(predict, tmp_path):
 
 # --- labels ---------------------------------------------------------------------------------------------------------
 
-def test_labels_are_a_track_for_audacity_beside_each_file(predict, tmp_path):
+def test_labels_are_a_track_for_audacity_and_selections_a_table_for_raven(predict, tmp_path):
     (tmp_path / "in").mkdir()
     write(tmp_path / "in/a.b.wav", low_then_high())
     write(tmp_path / "in/short.wav", sine(HIGH, 0.2))
-    assert predict("--labels", "in/a.b.wav", "in/short.wav", folder=tmp_path).status == 0
+    result = predict("--labels", "--raven", "--json", "in/a.b.wav", "in/short.wav", folder=tmp_path)
+    assert result.status == 0
     rows = [line.split("\t") for line in (tmp_path / "in/a.b.wav.labels.txt").read_text().splitlines()]
     assert [row[2] for row in rows] == ["low", "high"]
     require_no_gaps([{"start": float(row[0]), "end": float(row[1])} for row in rows], 4)
     assert (tmp_path / "in/short.wav.labels.txt").read_text() == "0.000000\t0.200000\thigh\n"
+    found = list(csv.DictReader((tmp_path / "in/a.b.wav.selections.txt").open(), delimiter="\t"))
+    assert [(each["Begin Time (s)"], each["End Time (s)"], each["Annotation"]) for each in found] == [*map(tuple, rows)]
+    assert {(each["View"], each["Channel"], each["Low Freq (Hz)"], each["High Freq (Hz)"]) for each in found} == {
+        ("Spectrogram 1", "1", "0", "4000")}
+    assert [float(each["Probability"]) for each in found] == pytest.approx(
+        [each["probability"] for each in objects_of(result.out)[:2]])
 
 
-def test_existing_labels_are_kept_without_overwrite(predict, tmp_path):
+def test_predicted_labels_are_cut_into_class_folders(predict, tmp_path, call_main):
+    write(tmp_path / "a.wav", low_then_high())
+    found = []
+    for flag, track in (("--labels", "a.wav.labels.txt"), ("--raven", "a.wav.selections.txt")):
+        predict(flag, "a.wav", folder=tmp_path)
+        status, out, _ = call_main(split_audio, CLIP / RATE, "a.wav", "--labels")
+        assert (status, out.split(" clips ")[1][:len(track) + 12]) == (0, f"from {track} (high ")
+        found.append({path.name: path.read_bytes() for path in (tmp_path / "Samples").glob("*/*.wav")})
+        (tmp_path / track).unlink()
+    assert found[0] == found[1]
+    for name in ("low", "high"):
+        lengths = [audio_io.info(path).samples for path in (tmp_path / f"Samples/{name}").iterdir()]
+        assert lengths == [CLIP] * len(lengths)
+        assert 7 <= len(lengths) <= 8  # of 2 s; a window that contains both is either
+
+
+@pytest.mark.parametrize(("flag", "suffix"), [("--labels", "labels"), ("--raven", "selections")])
+def test_existing_labels_are_kept_without_overwrite(predict, tmp_path, flag, suffix):
     for name in ("a.wav", "b.wav"):
         write(tmp_path / name, sine(LOW, 0.2))
-    track = tmp_path / "a.wav.labels.txt"
+    track = tmp_path / f"a.wav.{suffix}.txt"
     track.write_text("mine")
-    result = predict("--labels", "a.wav", "b.wav", folder=tmp_path)
+    result = predict(flag, "a.wav", "b.wav", folder=tmp_path)
     assert result.status == 1
-    assert result.err == "a.wav.labels.txt: already exists; rename it or add --overwrite.\n"
+    assert result.err == f"a.wav.{suffix}.txt: already exists; rename it or add --overwrite.\n"
     assert track.read_text() == "mine"
-    assert (tmp_path / "b.wav.labels.txt").exists()
-    assert predict("--labels", "--overwrite", "a.wav", folder=tmp_path).status == 0
-    assert track.read_text().endswith("low\n")
+    assert (tmp_path / f"b.wav.{suffix}.txt").exists()
+    assert predict(flag, "--overwrite", "a.wav", folder=tmp_path).status == 0
+    assert "\tlow" in track.read_text()
 
 
 # --- standard input -------------------------------------------------------------------------------------------------
@@ -530,6 +555,7 @@ def test_a_live_sound_is_printed_immediately_until_interrupted(home):
     (["a.wav", "--hop-seconds", "9.5"], "HOP_SECONDS is 9.5; set it to at most 0.25, the length of a window."),
     (["a.wav", "--hop-seconds", "0"], "HOP_SECONDS is 0"), (["a.wav", "--json", "--csv"], "JSON and CSV are both set"),
     (["a.wav", "-"], "-: standard input can't be combined"), (["-", "--labels"], "-: standard input can't be combined"),
+    (["-", "--raven"], "-: standard input can't be combined"),
     (["a.wav", "--weights", "none.hdf5"], "none.hdf5: does not exist; run train_network.py first.")])
 def test_mistakes_are_one_sentence(predict, flags, sentence):
     result = predict(*flags)
