@@ -7,7 +7,6 @@ with a backslash has the frequencies of the label above it
 
 import csv
 import io
-import math
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from audio_utils.runtime.errors import UserError
 from audio_utils.runtime.safe_files import replacing
 
 _MAX_BYTES = 1 << 26  # a larger file is not one of labels
+_MAX_SECONDS = 1e9  # no recording is longer
 _COLUMNS = {  # names in lower case, without the unit; the first one that a table has is used
     "start": ("begin time", "start time", "start", "begin", "onset"),
     "end": ("end time", "end", "stop time", "stop", "offset"),
@@ -154,8 +154,8 @@ def _label(path: Path, line: int, start: str, end: str, text: str) -> Label:
 
 
 def _seconds(path: Path, line: int, cell: str) -> float:
-    """A finite number; the decimal separator may be a comma."""
-    if not _is_number(cell) or not math.isfinite(value := float(cell.replace(",", "."))):
+    """A number; the decimal separator may be a comma."""
+    if not _is_number(cell) or not abs(value := float(cell.replace(",", "."))) <= _MAX_SECONDS:  # also NaN
         raise UserError(f"{path}: line {line}: {cell[:50]!r} is not a number of seconds; correct it.")
     return value
 

@@ -26,7 +26,7 @@ from audio_utils.runtime.safe_files import have_same_bytes, is_of_lost_attempt, 
 
 _UNLABELED = "none of these"  # of predict_class.py: no class is probable enough
 _MAX_CLIPS = 1_000_000  # of a recording; a header that is damaged may give any length
-_MAX_LISTED = 10  # classes
+_MAX_LISTED = 20  # classes
 _CLIP = re.compile(r"(.+)_\d+\.\d{3}-\d+\.\d{3}\.wav")
 
 

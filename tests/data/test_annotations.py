@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from audio_utils.data import annotations
@@ -53,6 +54,7 @@ def test_texts_and_times_are_kept_as_they_are(tmp_path, content, expected):
 
 @pytest.mark.parametrize(("content", "problem"), [
     ("1\t2\ta\n3\t2\tb\n", "line 2: the start 3 is after the end 2"), ("nan\t2\ta\n", "line 1: 'nan' is not a number"),
+    ("0\t1e300\ta\n", "line 1: '1e300' is not"),
     ("1\t2\ta\n1\tinf\ta\n", "line 2: 'inf' is not a number"), ("1\t2\ta\nx\t2\ta\n", "line 2: 'x' is not a number"),
     ("start,end,label\n1,NaN,a\n", "line 2: 'NaN' is not a number"),
     ("1\t2\ta\n1.234,5\t2000\ta\n", "line 2: '1.234,5' is not"),
@@ -96,3 +98,24 @@ def test_what_is_written_is_read_again(tmp_path):
     assert rows[1] == ["1", "Spectrogram 1", "1", "0.000000", "1.500000", "0", "5512.5", 'a "b", c', "1.000000"]
     assert {len(row) for row in rows} == {9}
     assert read(tmp_path, (tmp_path / "x.txt").read_bytes()) == expected
+
+
+def test_a_damaged_file_gives_intervals_or_one_sentence(tmp_path):
+    rng = np.random.default_rng(1)
+    pieces = [b"\t", b",", b";", b'"', b"\\", b"\r", b"\n", b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\xe4", b"nan",
+              b"1e999", b"e99", b"-", b"'", b"9" * 400, "\u2028\u0085".encode()]
+    sentences, intervals = [], []
+    for content in (RAVEN.encode(), b"0.5\t1.25\tred fox\n2\t2\tx\n", b"start,end,label\n0.5,1.25,fox\n1,2,\"a, b\"\n"):
+        for _ in range(100):
+            damaged = bytearray(content)
+            for _ in range(rng.integers(1, 5)):
+                start = rng.integers(len(damaged))
+                damaged[start:start + rng.integers(4)] = pieces[rng.integers(len(pieces))]
+            try:
+                intervals += read(tmp_path, bytes(damaged))
+            except UserError as error:
+                sentences.append(str(error))
+    assert len(sentences) > 50
+    assert len(intervals) > 50
+    assert not [sentence for sentence in sentences if "\n" in sentence]
+    assert all(-1e9 <= start <= end <= 1e9 and text == " ".join(text.split()) for start, end, text in intervals)
