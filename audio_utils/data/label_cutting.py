@@ -86,36 +86,25 @@ def cut(recording: Recording, collisions: dict[Path, Path], options: argparse.Na
 
     collisions: recording → an earlier one whose clips have the same names.
     """
-    path, annotated = recording.path, recording.annotated
+    path = recording.path
     if path in collisions:
         raise UserError(f"{path}: its clips would have the same names as those of {collisions[path]}; rename it.")
     header = audio_io.info(path)
-    if isinstance(annotated, Exception):
-        raise annotated
+    if isinstance(recording.annotated, Exception):
+        raise recording.annotated
     labels, others, skipped = _usable(recording, header)
-    clip_samples = max(1, round(options.seconds * header.rate))
-    most = sum((end - start) // clip_samples + 1 for _, (start, end) in labels)
-    if most + header.samples // clip_samples * options.background > _MAX_CLIPS:
-        raise UserError(f"{path}: would become more than {_MAX_CLIPS} clips; give more seconds, or remove it if it is "
-                        "damaged.")
-    clips = label_clips.plan(labels, others, header.samples, clip_samples, options.context, options.background)
-    targets = {}
-    for clip in clips:
-        targets.setdefault(_target(recording, clip, header), clip)
+    targets = _planned(path, labels, others, header, options)
     steps = tags.steps_from(tags.SPLIT, path)
     existing, replaced = _check_existing(recording, targets, steps, options.overwrite)
     _write(path, targets, existing, header, tags.text(steps))
     for clip in replaced:
         clip.unlink()
-    counts = Counter(target.parent.name for target in targets)
-    shorter = sum(clip.end - clip.start < clip_samples for clip in targets.values())
-    notes = [f"{shorter} of them shorter than {options.seconds:g} s"] * bool(shorter)
-    overlaps = label_clips.overlapping(labels)
-    notes += [f"{_count(overlaps, 'label')} overlap{'s' * (overlaps == 1)} another class"] * bool(overlaps)
-    problems = ["there are no labels in it"] * (not annotated.labels)
+    notes = _notes(labels, targets.values(), options.seconds, header.rate)
+    problems = ["there are no labels in it"] * (not recording.annotated.labels)
     problems += [*_describe(skipped), *_renamed(recording), *["the recording is truncated"] * header.cut_short]
-    return Done(f"{path}: {_count(len(targets), 'clip')} from {annotated.file.name}"
-                + (f" ({_listed(counts)})" if counts else "") + "".join(f"; {note}" for note in notes + problems) + ".",
+    counts = Counter(target.parent.name for target in targets)
+    return Done(f"{path}: {_count(len(targets), 'clip')} from {recording.annotated.file.name}"
+                + (f" ({_listed(counts)})" if counts else "") + "".join(f"; {each}" for each in notes + problems) + ".",
                 len(targets), bool(problems))
 
 
@@ -127,11 +116,12 @@ def _usable(recording: Recording,
         if label.text == _UNLABELED and _UNLABELED not in recording.class_names:
             continue
         start, end = round(label.start * header.rate), round(label.end * header.rate)
-        inside = Interval(min(max(start, 0), header.samples), min(max(end, 0), header.samples))
-        problem = _problem(label, recording, start == end, inside.start == inside.end)
+        is_outside = start >= header.samples or end <= 0
+        inside = Interval(max(start, 0), min(end, header.samples))
+        problem = _problem(label, recording, start == end, is_outside)
         if problem:
             skipped[problem].append(label)
-            others.append(inside)
+            others += [inside] * (not is_outside)
         else:
             labels.append((recording.class_names[label.text], inside))
     return labels, others, skipped
@@ -148,12 +138,29 @@ def _problem(label: Label, recording: Recording, is_point: bool, is_outside: boo
     return "label outside the recording" if is_outside else ""
 
 
-def _target(recording: Recording, clip: LabelClip, header: AudioInfo) -> Path:
+def _planned(path: Path, labels: list[tuple[str, Interval]], others: list[Interval], header: AudioInfo,
+             options: argparse.Namespace) -> dict[Path, LabelClip]:
+    """File → clip. Raises UserError if there are too many."""
+    clip_samples = _clip_samples(options.seconds, header.rate)
+    most = sum((end - start) // clip_samples + 1 for _, (start, end) in labels)
+    if most + header.samples // clip_samples * options.background > _MAX_CLIPS:
+        raise UserError(f"{path}: would become more than {_MAX_CLIPS} clips; give more seconds, or remove it if it is "
+                        "damaged.")
+    targets = {}
+    for clip in label_clips.plan(labels, others, header.samples, clip_samples, options.context, options.background):
+        targets.setdefault(_target(path, clip, header), clip)
+    return targets
+
+
+def _clip_samples(seconds: float, rate: int) -> int:
+    return max(1, round(seconds * rate))
+
+
+def _target(path: Path, clip: LabelClip, header: AudioInfo) -> Path:
     """The file of a clip; times have equally many digits, so that they sort."""
     width = len(str(header.samples // header.rate)) + 4
     start, end = (f"{sample / header.rate:0{width}.3f}" for sample in (clip.start, clip.end))
-    name = recording.class_names[BACKGROUND] if clip.class_name == BACKGROUND else clip.class_name
-    return SAMPLES / name / f"{recording.path.stem}_{start}-{end}.wav"
+    return SAMPLES / clip.class_name / f"{path.stem}_{start}-{end}.wav"
 
 
 def _check_existing(recording: Recording, targets: dict[Path, LabelClip], steps: tuple[tags.Step, ...],
@@ -207,6 +214,14 @@ def _write_clip(file: Path, blocks: Callable[[int], Iterator[np.ndarray]], clip:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _notes(labels: list[tuple[str, Interval]], clips: Iterable[LabelClip], seconds: float, rate: int) -> list[str]:
+    """Phrases about clips that are shorter than others, and about labels that overlap."""
+    shorter = sum(clip.end - clip.start < _clip_samples(seconds, rate) for clip in clips)
+    overlaps = label_clips.overlapping(labels)
+    return ([f"{shorter} of them shorter than {seconds:g} s"] * bool(shorter)
+            + [f"{_count(overlaps, 'label')} overlap{'s' * (overlaps == 1)} another class"] * bool(overlaps))
 
 
 def _listed(counts: Counter) -> str:
