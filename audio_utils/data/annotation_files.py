@@ -39,7 +39,8 @@ def find(recordings: Iterable[Path]) -> dict[Path, Annotated | UserError | OSErr
 
 def _find_in(folder: Path, recordings: list[Path]) -> dict[Path, Annotated | UserError | OSError]:
     try:
-        files = [path for path in visible(folder) if path.suffix.lower() in _EXTENSIONS and not path.is_dir()]
+        files = [path for path in visible(folder) if path.suffix.lower() in _EXTENSIONS
+                 and (path.is_file() or not path.exists())]  # a link to nothing is reported
     except OSError as error:
         return dict.fromkeys(recordings, error)
     by_name = _grouped((key, file) for file in files for key in _keys(file))

@@ -1,5 +1,8 @@
 """annotation_files.py: the file of labels that belongs to a recording is found, and nothing is guessed."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from audio_utils.data import annotation_files
@@ -16,7 +19,7 @@ def found(tmp_path, monkeypatch):
         for name, content in files.items():
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_text(content)
-        paths = [tmp_path.__class__(name) for name in recordings]
+        paths = [Path(name) for name in recordings]
         return {str(path): (result.file.name, [(label.start, label.text) for label in result.labels])
                 if isinstance(result, Annotated) else str(result)
                 for path, result in annotation_files.find(paths).items()}
@@ -75,3 +78,13 @@ def test_a_damaged_file_is_the_error_of_its_recording_only(found):
 
 def test_a_folder_that_does_not_exist_is_an_error_of_its_recordings(found):
     assert "No such file" in found({}, "gone/a.wav")["gone/a.wav"]
+
+
+def test_only_files_hold_labels_and_a_link_to_nothing_is_reported(found, tmp_path):
+    (tmp_path / "a.txt").mkdir()
+    os.mkfifo(tmp_path / "b.txt")  # reading it would wait for ever
+    (tmp_path / "c.txt").symlink_to("gone")
+    result = found({}, "a.wav", "b.wav", "c.wav")
+    assert result["a.wav"] == "a.wav: has no labels; save them beside it as a.txt."
+    assert result["b.wav"] == "b.wav: has no labels; save them beside it as b.txt."
+    assert "No such file" in result["c.wav"]
