@@ -70,7 +70,7 @@ HOP_SECONDS = None        # seconds between windows of a long sound; None: half 
 JSON = False              # True: one JSON object per line
 CSV = False               # True: a table with a column for each class
 LABELS = False            # True: write a label track for Audacity beside each file; split_audio.py reads it, too
-RAVEN = False             # True: write a selection table for Raven beside each file; the same applies
+RAVEN = False             # True: write a selection table for Raven beside each file; split_audio.py reads it, too
 OVERWRITE = False         # True: replace existing label tracks and selection tables
 
 BATCH_SIZE = 64           # clips; affects the memory needed, not the predictions

@@ -1,4 +1,4 @@
-"""Split long recordings into clips of equal length, or cut their labels; concat_audio.py is the inverse of the first.
+"""Split long recordings into clips of equal length (concat_audio.py is the inverse), or into clips of their labels.
 
 Reads   the given files                any audio; any length, sample rate and channel count
         with LABELS, the labels beside each: <file>.txt (Audacity), <file>.Table.1.selections.txt (Raven), <file>.csv …
@@ -45,10 +45,10 @@ from audio_utils.runtime.safe_files import have_same_bytes, is_of_lost_attempt, 
 LABELS = False      # True: cut the labels beside each recording into Samples/<label>/
 BACKGROUND = False  # True: with LABELS, cut the rest of each recording into Samples/background/
 CONTEXT = True      # False: clips contain only their label, and are shorter if the label is
-REMOVE = False     # True: remove each original after all its clips are written
-OVERWRITE = False  # True: replace existing clips; with LABELS, also remove clips of earlier labels of a recording
-JOBS = None        # processes; None: one per core; or the address of a Dask scheduler
-                   # ("tcp://host:8786"), whose workers share this folder: see audio_utils/README.md
+REMOVE = False      # True: remove each original after all its clips are written
+OVERWRITE = False   # True: replace existing clips; with LABELS, also remove clips of earlier labels of a recording
+JOBS = None         # processes; None: one per core; or the address of a Dask scheduler
+                    # ("tcp://host:8786"), whose workers share this folder: see audio_utils/README.md
 
 _LIMITS = {"SECONDS": Limits(float, 0.001, 86400), "JOBS": Limits(int, 1, optional=True, address=True)}
 _MAX_CLIPS = 1_000_000  # of a file; a header that is damaged may give any length

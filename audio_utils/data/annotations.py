@@ -106,9 +106,11 @@ def _of_track(path: Path, separator: str, first: tuple[int, list[str]],
 
 def _of_table(path: Path, header: list[str], rows: Iterator[tuple[int, list[str]]]) -> list[Label]:
     """The labels of a table with a header."""
+    header = list(map(_unquoted, header))
     columns = _columns(path, header)
     labels = []
-    for line, cells in rows:
+    for line, row in rows:
+        cells = list(map(_unquoted, row))
         if any(cells[len(header):]):
             raise UserError(f"{path}: line {line} has more cells than the header; correct it (a label or a number that "
                             "contains the separator needs quotation marks).")
@@ -123,6 +125,11 @@ def _of_table(path: Path, header: list[str], rows: Iterator[tuple[int, list[str]
     if in_sequence and len({label.file for label in labels}) > 1:
         raise UserError(f"{path}: covers several recordings, but has no column File Offset (s); add it in Raven.")
     return labels
+
+
+def _unquoted(cell: str) -> str:
+    """A cell between tabs without quotation marks, which R and spreadsheets add."""
+    return cell[1:-1].replace('""', '"') if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
 
 
 def _columns(path: Path, header: list[str]) -> dict[str, int]:

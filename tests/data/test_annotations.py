@@ -29,6 +29,7 @@ def read(tmp_path, content):
     "Start (s),End (s),Scientific name,Common name,Confidence\n0.5,1.25,Vulpes,red fox,0.9\n",
     "file,start,end,class,probability,p_red fox,status\nx.wav,0.5,1.25,red fox,0.9,0.9,\n",
     "start,end,label,status\n0.5,1.25,red fox,reviewed\n",
+    '"selec"\t"start"\t"end"\t"label"\n"1"\t0.5\t1.25\t"red fox"\n',
     "0.5\t1.25\tred fox\n".encode("utf-16"), "start;end;label\n0,5;1,25;red fox\n".encode("utf-16")])
 def test_all_formats_give_the_same_label(tmp_path, content):
     assert read(tmp_path, content) == [(0.5, 1.25, "red fox")]
@@ -45,6 +46,7 @@ def test_rows_of_a_selection_table_are_read_for_each_view(tmp_path):
     ("1\t2\t\\\n\\\t-1.0\t5.0\n3\t4\t\"b\"\n", [(1, 2, "\\"), (3, 4, '"b"')]),
     ("-1\t2\ta\n", [(-1, 2, "a")]), ("1e1\t2e1\ta\n", [(10, 20, "a")]),
     ("start,end,label\n1,2,\"a, b\"\n3,4\n", [(1, 2, "a, b"), (3, 4, "")]),
+    ('start\tend\tlabel\n1\t2\t"a ""b"""\n3\t4\t5"\n', [(1, 2, 'a "b"'), (3, 4, '5"')]),
     ("start,end,class,status\n1,2,a,silence\n2,3,a,very quiet\n", [(1, 2, "silence"), (2, 3, "very quiet")]),
     ("1\t2\tBläßhuhn 鳥\n", [(1, 2, "Bläßhuhn 鳥")]),
     ("1\t2\tBl\u00e4\u00dfhuhn\n".encode("latin-1"), [(1, 2, "Bläßhuhn")])])
