@@ -84,11 +84,17 @@ def ensemble(x: KerasTensor, classes: int) -> KerasTensor:
 
 
 def _spectrum_features(x: KerasTensor) -> KerasTensor:
-    """64 features of the mean and the maximum over time of each band and channel."""
+    """128 features of the mean and the maximum over time of each band and channel.
+
+    Half of them are from convolutions along frequency, which represent a spectral envelope that moves with the pitch.
+    """
     size = 1, x.shape[2]
     pooled = [pooling(size, dtype="float32")(x)  # float32, because the mean is over many frames
               for pooling in (layers.AveragePooling2D, layers.MaxPooling2D)]
-    return _dense_features(layers.Flatten()(layers.Concatenate()(pooled)))
+    spectrum = envelope = layers.Concatenate()(pooled)
+    for filters in (32, 64, 64):
+        envelope = layers.MaxPooling2D((2, 1), padding="same")(_convolution([envelope], filters, (7, 1)))
+    return layers.Concatenate()([_dense_features(layers.Flatten()(each)) for each in (spectrum, envelope)])
 
 
 def _modulation_features(x: KerasTensor) -> KerasTensor:
@@ -144,8 +150,8 @@ def _subtract_time_mean(x: KerasTensor) -> KerasTensor:
     return layers.Subtract(dtype="float32")([x, mean])
 
 
-def _convolution(inputs: list[KerasTensor], filters: int, size: int, strides: int | tuple[int, int] = 1,
-                 activation: str | None = "relu") -> KerasTensor:
+def _convolution(inputs: list[KerasTensor], filters: int, size: int | tuple[int, int],
+                 strides: int | tuple[int, int] = 1, activation: str | None = "relu") -> KerasTensor:
     """Convolution, batch normalization (with moving averages over about 10 steps, for small data sets), activation.
 
     Each input has its own kernel, and the results are added. This equals the convolution of the concatenated inputs,
