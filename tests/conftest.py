@@ -153,10 +153,23 @@ def folder(prepared, tmp_path):
     return shutil.copytree(prepared, tmp_path / "work")
 
 
+@pytest.fixture(scope="module")
+def small_network():
+    """The network "small", for training in this process: Keras traces it sooner than "vgg"."""
+    import networks
+
+    import panotti_models
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(panotti_models.NETWORKS, "small", networks.small)
+        yield
+
+
 @pytest.fixture
-def without_curves(monkeypatch):
+def without_curves():
     """Training draws no training curves, which takes longer than its epochs in the tests."""
-    monkeypatch.setattr("audio_utils.evaluation.plots.training_curves", lambda path, _history: path.touch())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("audio_utils.evaluation.plots.training_curves", lambda path, _history: path.touch())
+        yield
 
 
 def names(folder):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import killed_at, tones
-from networks import NAMES, SETTINGS, write_random_network
+from conftest import killed_at, names, tones
+from networks import NAMES, SETTINGS, require_same, write_random_network
 
 import panotti_models
 import preprocess_data
@@ -38,7 +38,7 @@ def export(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_exports_are_described_and_not_replaced_unasked(export, tmp_path):
-    write_random_network(tmp_path)
+    model = write_random_network(tmp_path)
     status, out, err = export("--formats", "saved_model")
     assert status == 0
     assert out.startswith("export/panotti_saved_model: probabilities of 32 clips of noise differ by at most ")
@@ -54,6 +54,9 @@ def test_exports_are_described_and_not_replaced_unasked(export, tmp_path):
     assert out.startswith("export/panotti_saved_model: already exists; probabilities of 32 clips of noise differ by")
     assert export("--formats", "tflite")[0] == 0  # beside it
     assert set(json.loads((tmp_path / "export/panotti.json").read_text())["formats"]) == {"saved_model", "tflite"}
+    require_same(model, exports.open_saved_model("export/panotti_saved_model"))
+    require_same(model, exports.open_tflite("export/panotti.tflite"))
+    assert names(tmp_path / "export") == ["panotti.json", "panotti.tflite", "panotti_saved_model"]
     write_random_network(tmp_path, seed=2)
     with pytest.raises(UserError, match="tflite: may be from other weights; remove it, or add tflite to FORMATS."):
         export("--formats", "saved_model", "--overwrite")

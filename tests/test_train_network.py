@@ -32,20 +32,21 @@ from audio_utils.training import cross_validation, learning_curve
 from audio_utils.training.trainer import Trainer
 
 SCRIPT = "train_network.py"
-QUICK = ("--batch-size", 4, "--warm-up", 0, "--network", "vgg", "--epoch-clips", 1, "--validation-fraction", 0.2,
+QUICK = ("--batch-size", 4, "--warm-up", 0, "--network", "small", "--epoch-clips", 1, "--validation-fraction", 0.2,
          "--fixed-epochs", 0, "--optimizer", "adamw",  # Muon's graphs take longer to trace
          "--precision", "float32")  # "auto" would check bfloat16 for each network and shape
+PROCESS = (*QUICK, "--network", "vgg")  # "small" exists only in the process of the tests
 TRAINING_CURVES = plots.training_curves
 AUGMENTED = ("--frequency-warp", 0.2, "--time-mask", 0.15, "--frequency-mask", 0.15, "--mixup", 0.3,
              "--time-stretch", 0.2, "--optimizer", "muon")
 PLATEAU = ("--min-delta", 1000, "--loss-target", 0, "--learning-rate", 1e-9)  # from epoch 1, on any processor
 SIX_EPOCHS = (*PLATEAU, "--patience", 2, "--anneal-epochs", 3)
 
-pytestmark = pytest.mark.usefixtures("without_curves")
+pytestmark = pytest.mark.usefixtures("without_curves", "small_network")
 
 
 @pytest.fixture(scope="module")
-def one_epoch(prepared, tmp_path_factory):
+def one_epoch(small_network, prepared, tmp_path_factory):
     """The same with a network trained for one epoch, to copy from."""
     folder = shutil.copytree(prepared, tmp_path_factory.mktemp("trained") / "work")
     return run_main(train_network, folder, *QUICK, "--epochs", 1)
@@ -303,7 +304,7 @@ def rename_class(before, after):
     (lambda: None, ["--anneal-epochs", -1], "ANNEAL_EPOCHS is -1; set it to a whole number of at least 0"),
     (lambda: rename_class("low", "lower"), [],
      "has the classes high, low; now there are high, lower"),
-    (lambda: None, ["--network", "residual"], "contains the network 'vgg', but NETWORK is 'residual'"),
+    (lambda: None, ["--network", "residual"], "contains the network 'small', but NETWORK is 'residual'"),
     (lambda: shutil.rmtree("Preproc/Train/low"), ["--fresh"], "contains only one class (high)"),
     (lambda: os.remove("Preproc/settings.json"), [], "settings.json: does not exist; run preprocess_data.py first"),
     (lambda: None, ["--fresh", "--network", "lstm"], "NETWORK is 'lstm'; choose one of"),
@@ -470,7 +471,7 @@ TWO_FOLDS = (*QUICK, "--folds", 2)
 
 
 @pytest.fixture(scope="module")
-def cross_validated(prepared, tmp_path_factory):
+def cross_validated(small_network, prepared, tmp_path_factory):
     """A folder with two folds of two epochs, to read and to copy from, and the output of the script."""
     folder = shutil.copytree(prepared, tmp_path_factory.mktemp("cross_validated") / "work")
     with redirect_stdout(io.StringIO()) as out:
@@ -571,7 +572,8 @@ def gpu(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["vgg", pytest.param("pair", marks=pytest.mark.long)])
+@pytest.mark.parametrize("network", ["small", pytest.param("vgg", marks=pytest.mark.long),
+                                     pytest.param("pair", marks=pytest.mark.long)])
 def test_clips_in_gpu_memory_give_the_same_training_and_resume_bit_for_bit(call, folder, tmp_path, gpu, pair,
                                                                            monkeypatch, network):
     flags = (*QUICK, *AUGMENTED, "--network", network, "--epoch-clips", 50, "--learning-rate", 1e-4,
@@ -604,7 +606,7 @@ def test_a_loss_on_a_gpu_that_is_not_finite_stops_training(call, folder, gpu):
 @pytest.mark.parametrize(("number", "status"), [
     (signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)])
 def test_stopped_it_names_what_is_kept(folder, number, status):
-    command = [sys.executable, str(ROOT / SCRIPT), *map(str, QUICK), "--patience", "1000"]
+    command = [sys.executable, str(ROOT / SCRIPT), *map(str, PROCESS), "--patience", "1000"]
     process = subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                start_new_session=True)
     for line in process.stdout:
@@ -627,11 +629,11 @@ def test_stopped_it_names_what_is_kept(folder, number, status):
 def test_other_backends(run, folder, backend):
     if not importlib.util.find_spec(backend):
         pytest.skip(f"{backend} is not installed")
-    out = run(SCRIPT, *QUICK, "--epochs", 3, cwd=folder, KERAS_BACKEND=backend).stdout
+    out = run(SCRIPT, *PROCESS, "--epochs", 3, cwd=folder, KERAS_BACKEND=backend).stdout
     assert f"({backend}, float32)" in out
     assert out.count("\nepoch ") == 3
     assert "accuracy" in run("eval_network.py", cwd=folder, KERAS_BACKEND=backend).stdout
-    resumed = run(SCRIPT, *QUICK, "--epochs", 4, cwd=folder, KERAS_BACKEND=backend).stdout
+    resumed = run(SCRIPT, *PROCESS, "--epochs", 4, cwd=folder, KERAS_BACKEND=backend).stdout
     assert "Continuing after epoch 3" in resumed
 
 
@@ -646,16 +648,17 @@ def test_a_backend_that_does_not_exist_is_one_sentence_in_every_script(run, trai
 
 
 @pytest.mark.slow
-def test_without_a_home_folder_and_with_an_old_keras_json_the_training_is_the_same(run, trained):
-    before = rows(trained)
-    (trained / "keras").mkdir()
-    (trained / "keras/keras.json").write_text(
+def test_without_a_home_folder_and_with_an_old_keras_json_the_training_is_the_same(run, call, folder):
+    call(train_network, folder, *PROCESS, "--epochs", 1)
+    before = rows(folder)
+    (folder / "keras").mkdir()
+    (folder / "keras/keras.json").write_text(
         '{"backend": "theano", "image_data_format": "channels_first", "floatx": "float64", "epsilon": 0.5}')
-    result = run(SCRIPT, *QUICK, "--epochs", 1, "--fresh", cwd=trained, HOME="/nonexistent", KERAS_BACKEND="tensorflow",
-                 KERAS_HOME=trained / "keras")
+    result = run(SCRIPT, *PROCESS, "--epochs", 1, "--fresh", cwd=folder, HOME="/nonexistent",
+                 KERAS_BACKEND="tensorflow", KERAS_HOME=folder / "keras")
     assert result.stderr == ""
     for name in ("loss", "val_loss"):
-        assert float(rows(trained)[0][name]) == pytest.approx(float(before[0][name]), rel=1e-3)
+        assert float(rows(folder)[0][name]) == pytest.approx(float(before[0][name]), rel=1e-3)
 
 
 def test_a_class_that_is_renamed_before_preprocessing_is_named(call, trained, monkeypatch, capsys):

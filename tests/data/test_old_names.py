@@ -86,10 +86,11 @@ def test_an_old_weights_file_has_the_new_names(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("small_network", "without_curves")
 def test_an_old_training_is_continued_exactly(call, tmp_path, monkeypatch):
     import preprocess_data
     import train_network
-    flags = ("--network", "vgg", "--batch-size", 8, "--warm-up", 4, "--epoch-clips", 1, "--time-mask", 0.1,
+    flags = ("--network", "small", "--batch-size", 8, "--warm-up", 4, "--epoch-clips", 1, "--time-mask", 0.1,
              "--mixup", 0.3, "--fixed-epochs", 0, "--precision", "float32")
     older = ("--optimizer", "adamw")
     folder = tones(tmp_path / "old")

@@ -156,8 +156,8 @@ def test_any_file_name_can_be_printed(tmp_path):
 @pytest.mark.slow
 def test_with_all_streams_closed_workers_and_training_write_the_same_files(call, tmp_path):
     folders = [tones(tmp_path / name, files=40, seconds=0.1) for name in ("open", "closed")]
-    for module, flags in ((preprocess_data, "--jobs 2"),
-                          (train_network, "--network vgg --epochs 1 --epoch-clips 1 --precision float32")):
+    training = "--network vgg --epochs 1 --epoch-clips 1 --precision float32 --optimizer adamw"
+    for module, flags in ((preprocess_data, "--jobs 2"), (train_network, training)):
         call(module, folders[0], *flags.split())
         assert run_in_shell(folders[1], "<&- >&- 2>&-", module.__file__, *flags.split()).returncode == 0
     files = [{str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*")
@@ -257,7 +257,7 @@ def interrupt_after(condition):
         os.kill(os.getpid(), signal.SIGINT)
     threading.Thread(target=wait, daemon=True).start()
 
-train = "train_network.py --network vgg --epoch-clips 1 --precision float32"
+train = "train_network.py --network vgg --epoch-clips 1 --precision float32 --optimizer adamw"
 for _ in range(2):
     run("preprocess_data.py --jobs 2")
     run(f"{train} --epochs 2")

@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 from conftest import tones
+from networks import small
 
 import panotti_models
 import preprocess_data
@@ -14,17 +15,10 @@ from audio_utils.inference import checkpoint, device, network
 from audio_utils.runtime.errors import UserError
 from audio_utils.training import precision
 from audio_utils.training.trainer import Trainer
-from panotti_models import layers
 
 FLAGS = ("--network", "small", "--batch-size", 4, "--warm-up", 0, "--epoch-clips", 1, "--validation-fraction", 0.2)
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_curves")]
-
-
-def small(x, classes, filters=4):
-    x = layers.Conv2D(filters, 3, strides=2, padding="same", activation="relu")(x)
-    x = layers.Dropout(0.5)(layers.BatchNormalization()(layers.GlobalAveragePooling2D()(x)))
-    return layers.Dense(classes, activation="softmax", dtype="float32")(x)
 
 
 def other(x, classes):
@@ -38,7 +32,7 @@ def _bfloat16(monkeypatch):
 
 @pytest.fixture
 def define(monkeypatch):
-    """A function that defines the network "small"; at first, it is `small` above."""
+    """A function that defines the network "small"; at first, it is `small`."""
     def define_network(function):
         monkeypatch.setitem(panotti_models.NETWORKS, "small", function)
     define_network(small)
