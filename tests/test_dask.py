@@ -28,7 +28,7 @@ MAX_SECONDS = 35  # until the sentence about a scheduler that is gone
 
 # --- the cluster -----------------------------------------------------------------------------------------------------
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its processes need a tenth of a processor even without work
 def cluster(tmp_path_factory):
     cluster = Cluster(tmp_path_factory.mktemp("dask"))
     yield cluster

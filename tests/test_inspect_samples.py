@@ -68,8 +68,14 @@ PROBLEMS = {
 }
 
 
-@pytest.mark.slow
+@pytest.fixture
+def without_plot(monkeypatch):
+    """The script draws no plot, which takes longer than its checks in the tests."""
+    monkeypatch.setattr(inspect_samples.plots, "samples", lambda *_: None)
+
+
 @pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.usefixtures("without_plot")
 def test_problem_is_found_and_named(call, tmp_path, samples, problem):
     name, audio, sentence = PROBLEMS[problem]
     write(samples / name, audio, 16000 if name.endswith(".flac") else 8000,
@@ -116,6 +122,7 @@ def test_tables_have_80_columns(capsys, monkeypatch, split):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_plot")
 def test_of_200_bad_files_three_are_named(call, tmp_path, samples):
     for i in range(200):
         (samples / f"bird/x{i:03}.wav").touch()
