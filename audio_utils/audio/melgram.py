@@ -152,7 +152,7 @@ class MelgramSettings:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(mels, frames, channels) of every melgram."""
-        return self.mels, 1 + self.clip_samples // self.hop, self.channels
+        return self.mels, 1 + (self.clip_samples - self.fft % 2) // self.hop, self.channels
 
     @property
     def bytes(self) -> int:

@@ -33,6 +33,13 @@ def test_defaults_are_those_of_the_first_panotti():
     assert settings_for(8000).hop == 93  # the same 11.61 ms
 
 
+@pytest.mark.parametrize("fft", [372, 375])
+@pytest.mark.parametrize("samples", [1, 92, 93, 94, 1860])  # 1860 is a multiple of the hop
+def test_the_shape_is_that_of_the_melgram_for_an_odd_fft_too(fft, samples):
+    settings = dataclasses.replace(settings_for(8000), fft=fft, clip_samples=samples)
+    assert melgram.melgram(sine(seconds=samples / 8000), settings).shape == settings.shape
+
+
 @pytest.mark.parametrize("rate", [1000, 2000, 8000, 22050, 44100, 48000, 96000])
 @pytest.mark.parametrize("seconds", [0.002, 0.1, 1.0])
 @pytest.mark.filterwarnings("ignore:n_fft")
