@@ -1,18 +1,23 @@
 """Export the trained network to formats that other programs read, and check that its predictions are the same.
 
-Reads   weights.hdf5 and, for the check, Preproc/Test (or the test files of Samples/ if nothing is preprocessed)
+Reads   weights.hdf5 and, for the check, Preproc/Test (or the test files of Samples/ if nothing is preprocessed); with
+        --input audio, up to 100 sounds of Samples/
 Writes  export/panotti_saved_model/    TensorFlow's own format, also for TensorFlow Serving
-        export/panotti.onnx            ONNX Runtime, for programs in C, C#, Java, JavaScript, Rust …
         export/panotti.tflite          LiteRT, formerly TensorFlow Lite: phones, Raspberry Pi
-        export/panotti.json            class names, and the settings of the melgrams
+        export/panotti.onnx            ONNX Runtime, for programs in C, C#, Java, JavaScript, Rust …
+        export/panotti.json            class names, and the settings of the melgrams; also inside each export
 
     python audio_utils/export_model.py
-    python audio_utils/export_model.py --formats saved_model,tflite
+    python audio_utils/export_model.py --input audio
     pip install onnx tf2onnx onnxruntime          # needed for onnx
+    python audio_utils/export_model.py --formats onnx,tflite
 
 Each takes melgrams, float32 (clips, mels, frames, channels) in dB, as audio_utils/audio/melgram.py computes them, and
-returns probabilities (clips, classes). An export is written only if its probabilities agree with those of weights.hdf5.
-One that exists is checked and kept, so after ^C or a crash the same command exports the rest.
+returns probabilities (clips, classes). With --input audio, the melgram is part of the export, which takes audio at the
+network's sample rate, float32 (clips, channels, samples); audio_utils/README.md has an example.
+
+An export is written only if its probabilities agree with those of weights.hdf5. One that exists is checked and kept, so
+after ^C or a crash the same command exports the rest.
 """
 
 import sys
@@ -23,6 +28,7 @@ from audio_utils.runtime import script
 
 script.guard_imports(__name__)  # ^C or a missing package below prints one sentence, not a traceback
 import hashlib
+from argparse import Namespace
 from typing import Any
 
 import numpy as np
@@ -30,54 +36,75 @@ import numpy as np
 import preprocess_data
 from audio_utils.data import dataset
 from audio_utils.inference import checkpoint as checkpoints
-from audio_utils.inference import export
+from audio_utils.inference import export, export_clips
 from audio_utils.inference.checkpoint import WEIGHTS, Checkpoint
+from audio_utils.inference.export import Reference
+from audio_utils.inference.export_clips import ExportClips
 from audio_utils.runtime import command_line, safe_files, signals
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.console import say, warn
 from audio_utils.runtime.errors import UserError
 
-FORMATS = "saved_model,onnx,tflite"  # any of these, separated by commas
-TOLERANCE = 0.0001                   # maximum difference of the probabilities
-BATCH_SIZE = 64                      # clips; for the check
-OVERWRITE = False                    # True: replace existing exports
+INPUT = "melgram"               # "audio": the exports contain the melgram, and take audio of the length of a clip
+FORMATS = "saved_model,tflite"  # any of saved_model, tflite, onnx, separated by commas
+TOLERANCE = 0.0001              # maximum difference of the probabilities
+BATCH_SIZE = 64                 # melgrams; for the check, in which audio is processed clip by clip
+OVERWRITE = False               # True: replace existing exports
 
 _LIMITS = {"BATCH_SIZE": Limits(int, 1), "TOLERANCE": Limits(float, 0)}
-_JSON = export.EXPORT / "panotti.json"
+_JSON = export.EXPORT / export.METADATA
 _NOISE_CLIPS = 32  # for the check if there are no Test clips
+_INPUTS = {
+    "melgram": "melgrams in dB, float32 (clips, mels, frames, channels): audio_utils/audio/melgram.py",
+    "audio": "audio, float32 (clips, channels, samples), at settings.sample_rate; if a sound is shorter, subtract the "
+             "mean of each channel, then pad it with zeros"}
 
 
 def main() -> int:
     options = command_line.parse(globals(), _LIMITS)
     names = chosen_formats(options.formats)
+    if options.input not in _INPUTS:
+        raise UserError(f"INPUT is {options.input!r}; set it to {' or '.join(_INPUTS)}.")
     signals.on_stop("Stopped. Finished exports are kept; run the same command again"
                     f"{'' if options.overwrite else ' for the others'}.")
     checkpoint = checkpoints.read(WEIGHTS)
-    exported = previous_exports(names, options.overwrite)
+    about = metadata(checkpoint, options.input)
+    exported = previous_exports(names, about, options.overwrite)
     possible = [name for name in names if has_packages(name)]
-    status = int(possible != names)
-    if not possible:
-        return status
-    melgrams, description = melgrams_to_check(checkpoint)
-    model, expected = export.load(WEIGHTS, checkpoint, melgrams, options.batch_size)
-    checked = (melgrams, expected, options.batch_size, options.tolerance)
-    kept = [name for name in possible if export.FORMATS[name].path.exists() and not options.overwrite]
-    exported = {name: each for name, each in exported.items() if name in kept or name not in possible}
+    done = export_all(possible, checkpoint, about, exported, options) if possible else []
+    return int(done != names)
+
+
+def export_all(names: list[str], checkpoint: Checkpoint, about: dict[str, Any], exported: dict[str, dict],
+               options: Namespace) -> list[str]:
+    """Write the formats, or check those that exist; returns the names of those that are in place.
+
+    about: the metadata. exported: those in panotti.json.
+    """
+    takes_audio = options.input == "audio"
+    clips = (export_clips.of_samples(checkpoint.settings, checkpoint.class_names) if takes_audio else
+             melgrams_to_check(checkpoint))
+    model, expected = export.load(WEIGHTS, checkpoint, clips.melgrams, options.batch_size, takes_audio)
+    reference = Reference(clips.inputs, expected, 1 if takes_audio else options.batch_size, options.tolerance)
+    kept = [name for name in names if export.FORMATS[name].path.exists() and not options.overwrite]
+    exported = {name: each for name, each in exported.items() if name in kept or name not in names}
     if _JSON.exists():  # after a crash, it must not describe exports that were replaced
-        write_description(checkpoint, exported)
-    for name in possible:
+        write_description(about, exported)
+    done = []
+    for name in names:
         path = export.FORMATS[name].path
         try:
-            difference = export.check(name, *checked) if name in kept else export.export(name, model, *checked)
+            difference = (export.check(name, reference) if name in kept else
+                          export.export(name, model, about, reference))
         except UserError as error:
             warn(str(error))
-            status = 1
             continue
+        done.append(name)
         exported[name] = {"file": path.name, "max_difference": difference}
-        write_description(checkpoint, exported)
-        say(f"{path}: {'already exists; ' * (name in kept)}probabilities of {description} differ by at most "
+        write_description(about, exported)
+        say(f"{path}: {'already exists; ' * (name in kept)}probabilities of {clips.description} differ by at most "
             f"{difference:.1g}.")
-    return status
+    return done
 
 
 def chosen_formats(formats: str) -> list[str]:
@@ -88,18 +115,20 @@ def chosen_formats(formats: str) -> list[str]:
     return names
 
 
-def previous_exports(names: list[str], overwrite: bool) -> dict[str, dict]:
-    """The formats in panotti.json, if they were exported from the same weights.
+def previous_exports(names: list[str], about: dict[str, Any], overwrite: bool) -> dict[str, dict]:
+    """The formats in panotti.json, if they were exported from the same weights, for the same input.
 
-    Raises UserError if an export of other weights would be replaced without OVERWRITE, or would remain.
+    Raises UserError if another export would be replaced without OVERWRITE, or would remain.
     """
     before = safe_files.read_json(_JSON, "remove it and run export_model.py again") if _JSON.exists() else {}
-    same = before.get("weights_sha256") == weights_sha256()
+    same = all(before.get(key) == about[key] for key in ("weights_sha256", "input_shape"))
     for name, path in ((name, each.path) for name, each in export.FORMATS.items() if each.path.exists()):
         if name in names and before and not same and not overwrite:
-            raise UserError(f"{path}: was exported from other weights; add --overwrite to replace it.")
+            raise UserError(f"{path}: was exported from other weights, or for another input; add --overwrite to "
+                            "replace it.")
         if name not in names and not (same and name in before.get("formats", {})):
-            raise UserError(f"{path}: may be from other weights; remove it, or add {name} to FORMATS.")
+            raise UserError(f"{path}: may be from other weights, or for another input; remove it, or add {name} to "
+                            "FORMATS.")
     return before.get("formats", {}) if same else {}
 
 
@@ -115,8 +144,8 @@ def has_packages(name: str) -> bool:
     return not missing
 
 
-def melgrams_to_check(checkpoint: Checkpoint) -> tuple[np.ndarray, str]:
-    """Melgrams of the Test clips, or of noise if there are none; and a description of them."""
+def melgrams_to_check(checkpoint: Checkpoint) -> ExportClips:
+    """The melgrams of the Test clips, or of noise if there are none."""
     try:
         constants = command_line.constants(preprocess_data, checkpoint.preprocessing_constants)
         clips = dataset.open_dataset(constants, checkpoint.settings).load("Test", checkpoint.class_names)
@@ -124,24 +153,25 @@ def melgrams_to_check(checkpoint: Checkpoint) -> tuple[np.ndarray, str]:
     except UserError as error:
         clips, problem = [], str(error)
     if len(clips):
-        return clips.melgrams, f"{len(clips)} Test clips"
+        return ExportClips(clips.melgrams, clips.melgrams, f"{len(clips)} Test clips")
     warn(f"{problem} The check uses noise instead.")
     noise = np.random.default_rng(1).standard_normal((_NOISE_CLIPS, *checkpoint.settings.shape), np.float32)
     mean, variance = (each[:, None, None] for each in checkpoint.standardization)
-    return mean + np.sqrt(variance) * noise, f"{_NOISE_CLIPS} clips of noise"
+    melgrams = mean + np.sqrt(variance) * noise
+    return ExportClips(melgrams, melgrams, f"{_NOISE_CLIPS} clips of noise")
 
 
-def write_description(checkpoint: Checkpoint, formats: dict[str, dict]) -> None:
+def write_description(about: dict[str, Any], formats: dict[str, dict]) -> None:
     """Write panotti.json."""
-    safe_files.write_json(_JSON, metadata(checkpoint) | {"formats": formats})
+    safe_files.write_json(_JSON, about | {"formats": formats})
 
 
-def metadata(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The content of panotti.json, except for the formats."""
+def metadata(checkpoint: Checkpoint, its_input: str) -> dict[str, Any]:
+    """The content of panotti.json, except for the formats; it is added to each export."""
+    settings = checkpoint.settings
+    shape = settings.shape if its_input == "melgram" else (settings.channels, settings.clip_samples)
     return {"network": checkpoint.network, "class_names": checkpoint.class_names,
-            "settings": checkpoint.settings.to_dict(),
-            "input": "melgrams in dB, float32 (clips, mels, frames, channels): audio_utils/audio/melgram.py",
-            "input_shape": [None, *checkpoint.settings.shape],
+            "settings": settings.to_dict(), "input": _INPUTS[its_input], "input_shape": [None, *shape],
             "output": "probabilities, float32 (clips, classes), in the order of class_names",
             "weights_sha256": weights_sha256()}
 

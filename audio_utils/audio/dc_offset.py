@@ -2,8 +2,8 @@
 
 import numpy as np
 
-_ROUNDING = 2.0 ** -18  # relative to a constant; larger than the rounding errors of float32 and of resampling
-_PCM_STEPS = (2.0 ** -7, 2.0 ** -15, 2.0 ** -23)  # difference of adjacent values of 8, 16 and 24-bit samples
+ROUNDING = 2.0 ** -18  # relative to a constant; larger than the rounding errors of float32 and of resampling
+PCM_STEPS = (2.0 ** -7, 2.0 ** -15, 2.0 ** -23)  # difference of adjacent values of 8, 16 and 24-bit samples
 _ONES = np.ones(512, np.float32)  # sums of so few samples are accurate in float32
 _PROBE_STEP = 997  # in most channels, every 997th sample is enough to see that they are not constant
 
@@ -41,13 +41,13 @@ def is_constant(channel: np.ndarray) -> bool:
     values.
     """
     lowest, highest = _range(channel[::_PROBE_STEP])
-    if highest - lowest > max(_PCM_STEPS[0], _ROUNDING * max(-lowest, highest)):
+    if highest - lowest > max(PCM_STEPS[0], ROUNDING * max(-lowest, highest)):
         return False
     lowest, highest = _range(channel)
     step = highest - lowest
-    if step <= _ROUNDING * max(-lowest, highest):
+    if step <= ROUNDING * max(-lowest, highest):
         return True
-    return step in _PCM_STEPS and lowest * highest > 0 and lowest % step == 0 and bool(
+    return step in PCM_STEPS and lowest * highest > 0 and lowest % step == 0 and bool(
         ((channel == lowest) | (channel == highest)).all())
 
 
