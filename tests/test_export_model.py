@@ -203,7 +203,7 @@ def test_melgrams_are_checked_on_the_test_clips(export, call, tmp_path, probabil
 
 def test_an_export_for_another_input_is_not_replaced_unasked(export, tmp_path, probability):
     export()
-    with pytest.raises(UserError, match="_saved_model: was exported from other weights, or for another input; add --"):
+    with pytest.raises(UserError, match="saved_model: was exported from other weights, or for another input; add --"):
         export("--input", "audio")
     status, out, err = export("--input", "audio", "--overwrite")
     assert status == 0

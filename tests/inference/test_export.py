@@ -49,7 +49,7 @@ def test_exports_that_take_audio_predict_the_same(folder, name, channels):
     audio, melgrams, _ = export_clips.of_samples(settings, NAMES)
     model, expected = export.load("weights.hdf5", checkpoints.read("weights.hdf5"), melgrams, 8, takes_audio=True)
     for each in ("saved_model", "tflite"):
-        assert export.export(each, model, {}, Reference(audio, expected, 3, 1e-4)) < 1e-5
+        assert export.export(each, model, {}, Reference(audio, expected, 3, 1e-4)) < 1e-4
 
 
 @pytest.mark.slow
@@ -62,7 +62,7 @@ def test_onnx_has_one_input_and_predicts_the_same(folder, takes_audio):
     audio, melgrams, _ = export_clips.of_samples(SETTINGS, NAMES)
     model, expected = export.load("weights.hdf5", checkpoints.read("weights.hdf5"), melgrams, 8, takes_audio)
     reference = Reference(audio if takes_audio else melgrams, expected, 3, 1e-4)
-    assert export.export("onnx", model, {"class_names": NAMES}, reference) < 1e-5
+    assert export.export("onnx", model, {"class_names": NAMES}, reference) < 1e-4
     session = onnxruntime.InferenceSession("export/panotti.onnx")
     assert [each.name for each in session.get_inputs()] == ["audio" if takes_audio else "melgrams"]
     assert json.loads(session.get_modelmeta().custom_metadata_map["panotti"]) == {"class_names": NAMES}
