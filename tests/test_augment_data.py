@@ -76,18 +76,32 @@ def samples(folder, count=8, seconds=0.3):
     return folder
 
 
+def noise_folder(folder):
+    write(folder / "noise/rain.wav", white(44100)[None], 16000)
+    write(folder / "noise/far/short.flac", np.stack([white(3000, 1), white(3000, 2)]), 48000)
+    return folder / "noise"
+
+
+def room_folder(folder):
+    for name, channels in (("hall.wav", 1), ("head.wav", 2)):
+        decay = np.exp(-np.arange(4000) / 800, dtype=np.float32)
+        write(folder / "rooms" / name, np.stack([white(4000, channel) * decay for channel in range(channels)]), 32000)
+    return folder / "rooms"
+
+
 @pytest.mark.slow
 def test_the_result_depends_only_on_seed_and_name(tmp_path, run_here):
     first, second = samples(tmp_path / "first"), samples(tmp_path / "elsewhere/second")
-    said = run_here("augment_data.py", 3, *sorted(first.glob("*/*")), "--jobs", 1).stdout
+    folders = "--noise-folder", noise_folder(tmp_path), "--impulse-responses", room_folder(tmp_path)
+    said = run_here("augment_data.py", 3, *sorted(first.glob("*/*")), *folders, "--jobs", 1).stdout
     assert said.startswith("24 copies written in ")
     assert said.endswith("\nNow run preprocess_data.py, then train_network.py --fresh.\n")
     assert "7.2 s of sound" in said
-    run_here("augment_data.py", 1, *sorted(second.glob("*/*"), reverse=True), "--jobs", 2)
-    run_here("augment_data.py", 3, "*/*", "--jobs", 2, cwd=second)  # no shell expands it
+    run_here("augment_data.py", 1, *sorted(second.glob("*/*"), reverse=True), *folders, "--jobs", 2)
+    run_here("augment_data.py", 3, "*/*", *folders, "--jobs", 2, cwd=second)  # no shell expands it
     assert contents(first) == contents(second)
     assert len(contents(first)) == 32
-    run_here("augment_data.py", 3, *sorted(second.glob("*/*")), "--seed", 2, "--overwrite")
+    run_here("augment_data.py", 3, *sorted(second.glob("*/*")), *folders, "--seed", 2, "--overwrite")
     before, after = contents(first), contents(second)
     assert all((before[name] == after[name]) == ("_aug" not in name.name) for name in before)
 
@@ -146,6 +160,21 @@ def test_files_that_differ_only_in_the_extension_get_their_own_copies(tmp_path, 
     (["1", "a.wav", "--noise", "nan,1"], 1, "NOISE is (nan, 1.0); set it to two numbers from 0 to 1"),
     (["1", "a.wav", *(f"--{name.replace('_', '-')}=none" for name in augment_data._RANGE_LIMITS)],
      1, "SPEED, PITCH_SEMITONES, TEMPO, LEVEL_DB, NOISE, SHIFT are all None; give one of them a range."),
+    (["1", "a.wav", "--noise-folder", "none"], 1, "none: does not exist; set NOISE_FOLDER to a folder of audio files."),
+    (["1", "a.wav", "--noise-folder", "a.wav"], 1, "a.wav: is not a folder; set NOISE_FOLDER to a folder"),
+    (["1", "a.wav", "--noise-folder", "folder"], 1, "folder: contains no audio files; set NOISE_FOLDER to a folder"),
+    (["1", "a.wav", "--impulse-responses", "folder"], 1, "folder: contains no audio files; set IMPULSE_RESPONSES to"),
+    (["1", "a.wav", "--noise-folder", "."], 1, "a.wav: in NOISE_FOLDER or IMPULSE_RESPONSES, and no other sounds are "
+                                               "given; set these to folders of other recordings."),
+    (["1", "a.wav", "--noise-folder", "silence"], 1,
+     "silence: contains no usable file (no.wav is silent, so it is no noise; remove it)."),
+    (["1", "a.wav", "--impulse-responses", "silence"], 1, "silence: contains no usable file (no.wav is silent, or one"),
+    (["1", "a.wav", "--snr-db", "0,20"], 1, "SNR_DB has no effect without noise; set NOISE_FOLDER to a folder of"),
+    *((["1", "a.wav", "--noise-folder", "folder", f"--snr-db={value}"], 1, f"SNR_DB is {shown}; set it to two numbers "
+       "from -40 to 80, the lower first.") for value, shown in (
+           ("nan,0", "(nan, 0.0)"), ("0,inf", "(0.0, inf)"), ("20,0", "(20.0, 0.0)"), ("-90,0", "(-90.0, 0.0)"),
+           ("none", "None"))),
+    (["1", "a.wav", "--snr-db", "10"], 2, "argument --snr-db: '10' is not 2 numbers separated by commas"),
     (["1", "missing.wav", "a.wav"], 1, "missing.wav: does not exist; check the name."),
     (["1", "no*.wav", "a.wav"], 1, "no*.wav: does not exist; check the name."),
     (["1", "folder", "a.wav"], 1, "folder/: is not a file; give audio files."),
@@ -157,6 +186,7 @@ def test_files_that_differ_only_in_the_extension_get_their_own_copies(tmp_path, 
 def test_bad_input_is_one_sentence_and_other_files_are_processed(tmp_path, run_here, arguments, status, sentence):
     write(tmp_path / "a.wav", sine(seconds=0.1))
     write(tmp_path / "nan.wav", np.full((1, 100), np.nan, np.float32), subtype="FLOAT")
+    write(tmp_path / "silence/no.wav", np.zeros((1, 800), np.float32))
     (tmp_path / "folder").mkdir()
     (tmp_path / "text.wav").write_text("Birds.")
     (tmp_path / "empty.wav").touch()
@@ -200,6 +230,71 @@ def test_a_name_too_long_for_a_copy_is_named_and_the_others_are_processed(tmp_pa
     if not fits:
         (tmp_path / name).rename(tmp_path / f"{name[:100]}.wav")  # the advice, followed
         assert call_main(augment_data, 2, f"{name[:100]}.wav")[0] == 0
+
+
+# --- noise and rooms ---
+
+ONLY_NOISE = [f"--{name.replace('_', '-')}=none" for name in augment_data._RANGE_LIMITS]
+
+
+def test_copies_contain_noise_of_the_folder_at_the_snr(tmp_path, call_main):
+    noise = white(4 * RATE)[None]
+    write(tmp_path / "noise/rain.wav", noise, RATE)
+    for name in ("a.wav", "b.wav"):
+        write(tmp_path / name, sine(seconds=1, rate=RATE), RATE, subtype="FLOAT")
+    status, out, err = call_main(augment_data, 1, "a.wav", "b.wav", "--noise-folder", "noise", "--snr-db", "6,6",
+                                 *ONLY_NOISE)
+    assert (status, err, out.splitlines()[0][:16]) == (0, "", "2 copies written")
+    one, two = (audio_io.read(tmp_path / f"{name}_aug1.wav")[0][0] - sine(seconds=1, rate=RATE)[0] for name in "ab")
+    for added in (one, two):
+        assert 10 * np.log10(0.125 / added.var()) == pytest.approx(6, abs=0.01)
+        found = np.fft.irfft(np.fft.rfft(noise[0]) * np.fft.rfft(added, 4 * RATE).conj()).max()
+        assert found / np.linalg.norm(added) ** 2 == pytest.approx(0.1 / added.std(), rel=0.02)  # a part of the noise
+    assert abs(np.corrcoef(one, two)[0, 1]) < 0.05
+
+
+def test_without_the_folders_no_parameter_and_no_byte_changes(tmp_path, call_main):
+    for folder in ("one", "two"):
+        write(tmp_path / folder / "a.wav", sine(seconds=0.2))
+    call_main(augment_data, 8, "one/a.wav")
+    call_main(augment_data, 8, "two/a.wav", "--noise-folder", "", "--impulse-responses", "")
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    ranges = dict.fromkeys(augment_data._RANGE_LIMITS, (0.5, 1))
+    for seed in range(20):
+        parameters = altered_copies.randomize_parameters(np.random.default_rng(seed), ranges)
+        assert set(parameters) <= {*ranges, "gaussian", "noise_seed"}
+
+
+def test_noise_among_the_sounds_is_not_augmented(tmp_path, call_main):
+    for name in ("birds/a.wav", "background/b.wav"):
+        write(tmp_path / "Samples" / name, white(8000)[None])
+    _, out, _ = call_main(augment_data, 2, "Samples/*/*", "--noise-folder", "Samples/background")
+    assert out.startswith("Samples/background/b.wav: used as noise or impulse responses, not augmented; if they are "
+                          "also Test sounds, use other recordings.\n2 copies written")
+    assert names(tmp_path / "Samples/background") == ["b.wav"]
+
+
+def test_bad_noise_among_good_noise_is_named_once_and_skipped(tmp_path, call_main):
+    noise_folder(tmp_path)
+    (tmp_path / "noise/bad.wav").write_text("Birds.")
+    write(tmp_path / "noise/no, ✓.wav", np.zeros((1, 800), np.float32))
+    for i in range(3):
+        write(tmp_path / f"{i}.wav", sine(seconds=0.1))
+    status, out, err = call_main(augment_data, 4, "*.wav", "--noise-folder", "noise", *ONLY_NOISE)
+    assert (status, out[:17]) == (1, "12 copies written")
+    assert err == ("noise/bad.wav: is not a readable audio file; convert it to wav or remove it.\n"
+                   "noise/no, ✓.wav: is silent, so it is no noise; remove it.\n")
+
+
+def test_noise_that_can_not_be_used_for_any_of_the_sounds_is_named_once(tmp_path, call_main):
+    write(tmp_path / "noise/bats.wav", sine(30000, 0.5, 96000), 96000)
+    for name in ("a.wav", "b.wav"):
+        write(tmp_path / name, sine(seconds=0.1))
+    write(tmp_path / "c.wav", sine(seconds=0.1, rate=96000), 96000)
+    status, out, err = call_main(augment_data, 1, "a.wav", "b.wav", "c.wav", "--noise-folder", "noise", *ONLY_NOISE)
+    assert (status, out[:14]) == (1, "1 copy written")
+    assert err == ("noise/bats.wav: the stretch that was drawn for a sound is silent at 8000 Hz; remove it from "
+                   "NOISE_FOLDER.\n")
 
 
 # --- copies and recordings ---

@@ -53,6 +53,7 @@ def own_cluster(tmp_path_factory):
 def sounds(folder, count, seconds):
     for i in range(count):
         write(folder / f"Samples/{'ab'[i % 2]}/{i}.wav", sine(200 + 3 * i, seconds))
+    write(folder / "noise/hum.wav", sine(50, 2 * seconds))
     return folder
 
 
@@ -74,7 +75,7 @@ def unfinished(folder):
 
 COMMANDS = {
     "preprocess_data.py": (),
-    "augment_data.py": (2, "Samples/a/*.wav", "Samples/b/*.wav"),
+    "augment_data.py": (2, "Samples/a/*.wav", "Samples/b/*.wav", "--noise-folder", "noise"),
     "audio_utils/split_audio.py": (0.1, "Samples/a/*.wav"),
     "audio_utils/binauralify.py": (3, "Samples/b/*.wav"),
     "audio_utils/concat_audio.py": ("Samples/a/*_s*.wav", "--overwrite"),

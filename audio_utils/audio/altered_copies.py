@@ -1,7 +1,8 @@
 """Augmented copies of sound files: speed, pitch, tempo, level, noise and shift, the same for all channels.
 
-Parameters are drawn first, then applied deterministically. Level and arrival time differences between the channels,
-which encode the direction of a source, are preserved.
+Background noise and reverberation may be added from recordings of noise and impulse responses of rooms. Parameters are
+drawn first, then applied deterministically. Level and arrival time differences between the channels, which encode the
+direction of a source, are preserved.
 """
 
 import importlib.util
@@ -9,17 +10,22 @@ import os
 import platform
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from audio_utils.audio import audio_io, tags
+from audio_utils.audio import audio_io, background_noise, rooms, tags
+from audio_utils.audio.background_noise import Noise
 from audio_utils.audio.resampling import fix_length
 from audio_utils.runtime import safe_files
 from audio_utils.runtime.errors import UserError
 
 Ranges = dict[str, tuple[float, float]]  # transformation → (lowest, highest)
 Parameters = dict[str, float]  # transformation → value, and the type and seed of the noise
+
+ANY_ROOM = (0.0, 1.0)  # the range of "room", a fraction of the list of impulse responses
 
 STRETCHED = ("pitch_semitones", "tempo")  # these transformations need python-stretch
 
@@ -29,11 +35,12 @@ _MAX_NAME_BYTES = 255  # of a file name, in all common file systems
 _LOWEST_RATE = 100  # Hz; at 20 Hz the stretcher's blocks are too short and it never returns
 
 
-def write_copies(path: Path, count: int, ranges: Ranges, seed: int, max_delay_ms: float, overwrite: bool) -> Counter:
+def write_copies(path: Path, count: int, ranges: Ranges, seed: int, max_delay_ms: float, overwrite: bool,
+                 noises: Sequence[Noise] = (), responses: Sequence[Path] = ()) -> Counter:
     """Write the missing copies <file>_aug1.<ext> … of a file, or all of them with `overwrite`.
 
-    The parameters depend only on the seed, the number of the copy and the file name. Returns the counts of "written"
-    and "kept" copies, and the "seconds" of sound written.
+    noises, responses: from which "snr_db" and "room" choose. The parameters depend only on the seed, the number of the
+    copy and the file name. Returns the counts of "written" and "kept" copies, and the "seconds" of sound written.
     """
     copies = {number: path.parent / f"{path.stem}_aug{number}{path.suffix}" for number in range(1, count + 1)}
     if len(os.fsencode(copies[count].name)) > _MAX_NAME_BYTES:
@@ -51,7 +58,7 @@ def write_copies(path: Path, count: int, ranges: Ranges, seed: int, max_delay_ms
     comment = tags.text(tags.steps_from(tags.AUGMENT, path))
     for number in missing:
         rng = np.random.default_rng([seed, number, *os.fsencode(path.name)])
-        copy = apply(audio, rate, randomize_parameters(rng, ranges), max_delay_ms)
+        copy = apply(audio, rate, randomize_parameters(rng, ranges), max_delay_ms, noises, responses)
         copy /= max(1.0, _peak(copy) / max_peak)  # the other transformations may raise the peak slightly, too
         audio_io.write(copies[number], copy, rate, header.subtype, header.format, comment)
     return Counter(written=len(missing), kept=count - len(missing), seconds=len(missing) * audio.shape[1] / rate)
@@ -87,11 +94,17 @@ def randomize_parameters(rng: np.random.Generator, ranges: Ranges) -> Parameters
     parameters = {name: rng.uniform(*ranges[name]) for bit, name in enumerate(names) if subset >> bit & 1}
     if "noise" in parameters:
         parameters |= {"gaussian": rng.random() < 0.5, "noise_seed": rng.integers(2 ** 63)}
+    if "snr_db" in parameters:
+        parameters |= {"noise_file": rng.random(), "position": rng.random(), "offset": rng.random()}
     return parameters
 
 
-def apply(audio: np.ndarray, rate: int, parameters: Parameters, max_delay_ms: float) -> np.ndarray:
-    """Transform float32 (channels, samples) at `rate` Hz, all channels alike; the shape is preserved."""
+def apply(audio: np.ndarray, rate: int, parameters: Parameters, max_delay_ms: float,
+          noises: Sequence[Noise] = (), responses: Sequence[Path] = ()) -> np.ndarray:
+    """Transform float32 (channels, samples) at `rate` Hz, all channels alike; the shape is preserved.
+
+    The order is that of a recording: the source, the room, the noise in it, the noise of the microphone.
+    """
     speed, tempo = parameters.get("speed", 1.0), parameters.get("tempo", 1.0)
     pitch = 2 ** (parameters.get("pitch_semitones", 0.0) / 12)
     samples = audio.shape[1]
@@ -99,11 +112,21 @@ def apply(audio: np.ndarray, rate: int, parameters: Parameters, max_delay_ms: fl
     changed = stretch(audio, rate, tempo / pitch)
     changed = resample(changed, speed * pitch, round(max_delay_ms / 1000 * rate))
     changed = np.roll(fix_length(changed, samples), round(parameters.get("shift", 0.0) * samples), axis=1)
+    if "room" in parameters:
+        changed = rooms.reverberate(changed, rate, _choose(responses, parameters["room"]))
     changed *= 10 ** (parameters.get("level_db", 0.0) / 20)
+    if "snr_db" in parameters:
+        noise = _choose(noises, parameters["noise_file"])
+        changed = background_noise.add(changed, rate, noise, parameters["snr_db"], parameters["position"],
+                                       parameters["offset"])
     if "noise" in parameters:
         level = parameters["noise"] * _peak(changed)
         changed += level * _noise(changed.shape, parameters["gaussian"], parameters["noise_seed"])
     return changed
+
+
+def _choose(things: Sequence, fraction: float) -> Any:
+    return things[int(fraction * len(things))]
 
 
 def can_stretch() -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 from audio_utils.audio import audio_io, tags
 from audio_utils.audio.audio_io import AudioInfo
 from audio_utils.audio.melgram import cancels, mix_powers
-from audio_utils.audio.resampling import resample
+from audio_utils.audio.resampling import filter_samples, resample
 from audio_utils.runtime.errors import UserError
 from audio_utils.runtime.parallel import Done
 from audio_utils.runtime.safe_files import have_same_bytes, is_of_lost_attempt, replacing
@@ -220,7 +220,7 @@ def resample_responses(responses: np.ndarray, from_rate: int, to_rate: int) -> t
     """
     if from_rate == to_rate:
         return responses, 0
-    margin = 64 * -(-from_rate // to_rate)  # 64 samples at the lower rate
+    margin = filter_samples(from_rate, to_rate)
     padded = np.pad(responses, ((0, 0), (0, 0), (margin, margin)))
     flat = resample(padded.reshape(-1, padded.shape[-1]), from_rate, to_rate) * np.float32(from_rate / to_rate)
     return flat.reshape(*responses.shape[:2], -1), margin * to_rate // from_rate

@@ -14,6 +14,11 @@ def resample(audio: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
     return fix_length(np.ascontiguousarray(soxr.resample(audio.T, from_rate, to_rate).T), samples)
 
 
+def filter_samples(from_rate: int, to_rate: int) -> int:
+    """The samples at `from_rate` over which the filter rings, before and after; 0 if the rates are equal."""
+    return 0 if from_rate == to_rate else 64 * -(-from_rate // to_rate)  # 64 samples at the lower rate
+
+
 def resample_blocks(blocks: Iterable[np.ndarray], channels: int, from_rate: int, to_rate: int) -> Iterator[np.ndarray]:
     """Resample consecutive blocks (channels, n) of one sound: together the samples that `resample` gives for it."""
     if from_rate == to_rate:
