@@ -144,8 +144,9 @@ def _stretch(noise: Noise, start: int, samples: int) -> np.ndarray:
 
 
 def _read(noise: Noise, start: int, samples: int) -> np.ndarray:
-    audio, _ = audio_io.read(noise.path, start, min(samples, noise.samples - start))
-    return audio - noise.offsets
+    samples = min(samples, noise.samples - start)
+    audio, _ = audio_io.read(noise.path, start, samples)
+    return fix_length(audio - noise.offsets, samples)  # the file may have been cut since it was measured
 
 
 def _crossfaded(first: np.ndarray, second: np.ndarray, fade: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from audio_utils.runtime.errors import UserError
 
 _MAX_SECONDS = 30  # of an impulse response; longer files are recordings of something else
 _ONSET = 10 ** (-20 / 20)  # of the maximum: there the direct sound begins (ISO 3382-1:2009, A.3.4)
+_DECAY = 10 ** (-20 / 10)  # of the maximum power, at most, in the last tenth of a response; of white noise: -13 dB
 
 
 def check(path: Path) -> Path:
@@ -22,6 +23,9 @@ def check(path: Path) -> Path:
     response, _ = audio_io.read(path)
     if not response.any(axis=1).all():
         raise AudioError(f"{path}: is silent, or one of its channels is; repair or remove it.")
+    powers = np.square(response)
+    if powers[:, 9 * powers.shape[1] // 10:].mean() > _DECAY * powers.max():
+        raise AudioError(f"{path}: does not decay by 20 dB, so it is no impulse response; remove it.")
     return path
 
 

@@ -6,6 +6,7 @@ from conftest import sine, write
 
 from audio_utils.audio import audio_io, background_noise
 from audio_utils.audio.active_level import active_power
+from audio_utils.audio.resampling import resample
 from audio_utils.runtime.errors import UserError
 
 DRAWS = [(position, offset) for position in (0, 0.3, 0.999) for offset in (0, 0.5, 0.999)]
@@ -104,6 +105,14 @@ def test_a_stretch_is_a_part_of_the_recording_around_a_frame(tmp_path, position,
     expected = np.r_[noise[0], noise[0, 400:]][start:start + 8000]  # after its end, the recording begins again
     inner = slice(0, min(8000, 80000 - 400 - start))  # but is crossfaded there
     assert np.corrcoef(found[inner], expected[inner])[0, 1] > 0.99999
+
+
+def test_a_stretch_is_resampled_as_the_whole_recording_is(tmp_path):
+    noise = white(96000)
+    found = added(recording(tmp_path, noise, 16000), sine(seconds=1), position=0.5, offset=0.25)[0]
+    start = (150 * 320 - round(0.25 * (16000 - 320))) // 2
+    expected = resample(noise - noise.mean(), 16000, 8000)[0, start:start + 8000]
+    np.testing.assert_allclose(found / found.std(), expected / expected.std(), atol=1e-3)
 
 
 def test_a_short_recording_is_repeated_with_a_crossfade_that_preserves_its_power(tmp_path):

@@ -27,7 +27,8 @@ def reverberate(folder, audio, response, rate=8000, response_rate=8000):
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize("response", [impulses({0: 1}), impulses({700: -0.1}), impulses({999: 3}), np.ones((1, 1))])
+@pytest.mark.parametrize("response", [impulses({0: 1}), impulses({700: -0.1}), impulses({899: 3}),
+                                      impulses({0: 2}, samples=2)])
 def test_a_direct_sound_alone_changes_nothing_but_the_sign(tmp_path, channels, response):
     audio = white(channels=channels)
     np.testing.assert_allclose(np.sign(response.sum()) * reverberate(tmp_path, audio, response), audio, atol=1e-6)
@@ -88,8 +89,10 @@ def test_short_sounds_and_unusual_rates(tmp_path, rate, samples):
     (np.zeros((1, 100)), "is silent, or one of its channels is; repair or remove it."),
     (impulses({3: 1}, {}), "is silent, or one of its channels is; repair or remove it."),
     (impulses({3: 1}, samples=30 * 8000 + 1), "is longer than 30 s, so it is no impulse response; remove it."),
+    (white(80000, 2), "does not decay by 20 dB, so it is no impulse response; remove it."),
+    (sine(), "does not decay by 20 dB, so it is no impulse response; remove it."),
     (impulses({3: np.inf}), "contains NaN or infinite samples; repair or remove it.")],
-    ids=["silent", "silent channel", "long", "infinite"])
+    ids=["silent", "silent channel", "long", "noise", "tone", "infinite"])
 def test_a_file_that_is_no_impulse_response_is_one_sentence(tmp_path, response, sentence):
     with pytest.raises(UserError) as error:
         reverberate(tmp_path, white(), response)
