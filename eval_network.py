@@ -1,7 +1,8 @@
 """Evaluate the trained network on the test files: scores, ROC curves, confusion matrix, mistakes.
 
 Reads   weights.hdf5, Preproc/Test (or the test files of Samples/ if nothing is preprocessed); with SAMPLES, that folder
-Writes  scores.json            accuracy, macro AUC, loss; AUC, precision, recall, F1 and mistakes of each class
+Writes  scores.json            accuracy, macro AUC, loss; AUC, precision, recall, F1 and mistakes of each class; false
+                               alarms of background classes
         roc_curves.png         receiver operating characteristics
         confusion_matrix.png   true and predicted classes
         mistakes.csv           all mistakes, the most confident first
@@ -37,6 +38,7 @@ from audio_utils.data.clips import Clips
 from audio_utils.data.preproc import PREPROC
 from audio_utils.data.sounds import Skipped
 from audio_utils.evaluation import class_table, learning_curve_fit, metrics, panels, plots, report, thresholds
+from audio_utils.evaluation.background import add_false_alarms, say_false_alarms
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference.checkpoint import Checkpoint
@@ -66,7 +68,9 @@ def main() -> None:
     test = load(options, checkpoint)
     evaluation = evaluate(checkpoint, test.clips, options.batch_size, options.weights)
     curves = metrics.roc_curves(evaluation)
-    scores = thresholds.add_to(metrics.score(evaluation, curves), evaluation, checkpoint.thresholds)
+    never_reported = checkpoint.background_classes
+    scores = thresholds.add_to(metrics.score(evaluation, curves), evaluation, checkpoint.thresholds, never_reported)
+    scores = add_false_alarms(scores, evaluation, never_reported, checkpoint.settings.clip_seconds)
     scores |= about(test, options)
     folder.mkdir(exist_ok=True)
     safe_files.write_json(folder / _SCORES, scores)
@@ -75,6 +79,7 @@ def main() -> None:
     plots.confusion_matrix(folder / _CONFUSION, evaluation.confusion, evaluation.class_names)
     say_mistakes(evaluation)
     say_scores(scores)
+    say_false_alarms(scores)
     say_written(folder, test.skipped)
     findings = findings_of(checkpoint, options, test)._replace(evaluation=evaluation, curves=curves, scores=scores)
     say(report.write(folder / _REPORT, findings, options.report_clips, test.samples, PREPROC))
@@ -189,8 +194,9 @@ def say_thresholds(scores: dict[str, Any], class_names: list[str]) -> None:
     first, second = lines[0].index("threshold"), lines[0].rindex("threshold")
     say(f"\n{source}, applied here:\n")
     say("\n".join([f"{'':{first}}{'maximum F1':{second - first}}90% precision", *lines]))
+    count = len(scores["classes"])
     for mark, meaning in (("?", f"uncertain, chosen from fewer than {thresholds.FEW_POSITIVES} clips of the class"),
-                          ("*", f"rejects nothing: the most probable of {len(rows)} classes always reaches it")):
+                          ("*", f"rejects nothing: the most probable of {count} classes always reaches it")):
         if any(cell.endswith(mark) for row in cells for cell in row[1:]):
             say(f"{mark} {meaning}")
 

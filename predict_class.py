@@ -25,6 +25,10 @@ than 20 dB below the quietest training clip has the status "very quiet". Its cla
 printed first, is the last column of the CSV and the last field of the JSON, and replaces the class in a label track.
 Adjacent windows of the same status and class become one line of the timeline. For standard input, each window is
 printed immediately.
+
+If a background class (BACKGROUND_CLASSES in train_network.py) is the most probable, the prediction is "none of these",
+in the text, the CSV and the JSON, with the probabilities of all classes. Label tracks and selection tables then contain
+no "none of these", so they show only the sounds that were found.
 """
 
 import sys
@@ -40,7 +44,7 @@ import itertools
 import json
 import os
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
@@ -52,7 +56,7 @@ from audio_utils.audio.audio_io import AudioError
 from audio_utils.data import annotations
 from audio_utils.data.annotations import Label
 from audio_utils.data.sounds import visible
-from audio_utils.evaluation import thresholds
+from audio_utils.evaluation import background, thresholds
 from audio_utils.inference.classifier import NONE_OF_THESE, Classifier, Result
 from audio_utils.inference.windows import Segment
 from audio_utils.runtime import command_line, signals, tables
@@ -91,16 +95,21 @@ def main() -> int:
     check(options)
     signals.on_stop("Stopped.")
     classifier = Classifier(options.weights, options.hop_seconds, options.min_probability, options.batch_size)
-    for message in thresholds.describe(options.min_probability, classifier.checkpoint.thresholds):
+    for message in thresholds.describe(options.min_probability, classifier.checkpoint.thresholds,
+                                       classifier.checkpoint.background_classes):
         warn(message)
     write = writer(options, classifier.class_names)
+    if not classifier.checkpoint.background_classes:
+        write = after_note(background.MISSING, write)
     if _INPUT in options.files:
         return classify_input(classifier, write)
     given = command_line.expand(options.files)
     inside = {folder: sounds_in(folder) for folder in given if os.path.isdir(folder)}
     files = list(dict.fromkeys(file for each in given for file in inside.get(each, [each])))
     new = [file for file in files if not refuse_to_replace(file, options)]
-    statuses = [finish(file, result, options, write) for file, result in classifier.classify_files(new, options.jobs)]
+    hidden = [NONE_OF_THESE] if classifier.checkpoint.background_classes else []  # it may be most of a recording
+    statuses = [finish(file, result, options, write, hidden)
+                for file, result in classifier.classify_files(new, options.jobs)]
     return max(statuses, default=0) if new == files and all(inside.values()) else 1
 
 
@@ -158,15 +167,19 @@ def refuse_to_replace(file: str, options: Namespace) -> bool:
     return bool(existing)
 
 
-def finish(file: str, result: Result | Exception, options: Namespace, write: Callable[..., None]) -> int:
-    """Write and print the result of a file. Returns the exit status."""
+def finish(file: str, result: Result | Exception, options: Namespace, write: Callable[..., None],
+           hidden: Collection[str]) -> int:
+    """Write and print the result of a file. Returns the exit status.
+
+    hidden: labels that are left out of label tracks and selection tables.
+    """
     try:
         if isinstance(result, Exception):
             raise result
         if options.labels:
-            write_labels(file + _TRACK, result.segments)
+            write_labels(file + _TRACK, result.segments, hidden)
         if options.raven:
-            write_selections(file, result.segments)
+            write_selections(file, result.segments, hidden)
     except (UserError, OSError) as error:
         result = Result([], sentence(error))
     with tqdm.external_write_mode():  # clears the progress bar
@@ -191,6 +204,18 @@ def writer(options: Namespace, class_names: list[str]) -> Callable[..., None]:
                         "status"])
         return functools.partial(print_csv, table)
     return functools.partial(print_text, class_names, options.top_k)
+
+
+def after_note(note: str, write: Callable[..., None]) -> Callable[..., None]:
+    """The same function, except that the note is printed to stderr before the first result."""
+    notes = [note]
+
+    def write_after_note(*arguments: Any, **keywords: Any) -> None:
+        while notes:
+            warn(notes.pop())
+        write(*arguments, **keywords)
+
+    return write_after_note
 
 
 def print_json(class_names: list[str], file: str, segments: list[Segment], live: bool = False) -> None:
@@ -260,20 +285,21 @@ def clock(seconds: float) -> str:
     return f"{int(minutes // 60)}:{int(minutes % 60):02}:{seconds:05.2f}"
 
 
-def write_labels(path: str, segments: list[Segment]) -> None:
+def write_labels(path: str, segments: list[Segment], hidden: Collection[str] = ()) -> None:
     """Write a label track.
 
-    The label is the status, if any, or the class; adjacent segments with the same label become one.
+    The label is the status, if any, or the class; adjacent segments with the same label become one. hidden: labels that
+    are left out.
     """
     groups = itertools.groupby(segments, key=label_of)
-    annotations.write_track(path, (Label(first.start, last.end, label)
-                                   for label, group in groups for first, *_, last in [[*group] * 2]))
+    annotations.write_track(path, (Label(first.start, last.end, label) for label, group in groups
+                                   if label not in hidden for first, *_, last in [[*group] * 2]))
 
 
-def write_selections(file: str, segments: list[Segment]) -> None:
-    """Write the selection table of a file, with a selection for each segment."""
+def write_selections(file: str, segments: list[Segment], hidden: Collection[str] = ()) -> None:
+    """Write the selection table of a file, with a selection for each segment, except for hidden labels."""
     labels = [(Label(segment.start, segment.end, label_of(segment)), float(max(segment.probabilities)))
-              for segment in segments]
+              for segment in segments if label_of(segment) not in hidden]
     annotations.write_selections(file + _SELECTIONS, labels, audio_io.info(file).rate)
 
 

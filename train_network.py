@@ -13,6 +13,7 @@ Writes  weights.hdf5           the best network so far, and all that is needed t
     python train_network.py --network vgg --epochs 50  # the original Panotti's network
     python train_network.py --network modulation  # with modulation spectrum features: few clips of many different kinds
     python train_network.py --network ensemble    # the average of three networks: slower, usually better
+    python train_network.py --background-classes noise    # for noise, predict_class.py then says "none of these"
     python train_network.py --fresh               # start over; the old weights are kept as weights.<date>.hdf5
     python train_network.py --continue            # train on after the end, for example with new sounds
     python train_network.py --folds 5             # cross-validation, for few sounds
@@ -36,6 +37,7 @@ import preprocess_data
 from audio_utils.data import dataset, split
 from audio_utils.data.class_folders import renamed_classes
 from audio_utils.data.dataset import Dataset
+from audio_utils.evaluation import background
 from audio_utils.inference.checkpoint import WEIGHTS, Checkpoint
 from audio_utils.runtime import command_line, safe_files, signals
 from audio_utils.runtime.command_line import Limits
@@ -44,6 +46,9 @@ from audio_utils.runtime.errors import UserError
 from audio_utils.training import cross_validation, fold_thresholds, learning_curve, resume
 
 NETWORK = "residual"        # one of panotti_models.NETWORKS
+BACKGROUND_CLASSES = ""     # "background,noise": these classes are learned, but never reported: for them, the answer of
+                            # predict_class.py is "none of these", and eval_network.py counts false alarms; can be
+                            # changed after training
 EPOCHS = 2000               # maximum; training stops earlier when the validation loss no longer improves
 EPOCH_CLIPS = 1000          # minimum per epoch; a smaller data set is repeated
 MAX_EPOCH_CLIPS = 8000      # maximum per epoch: a random part of a larger data set, different in each epoch, so that
@@ -100,7 +105,8 @@ _LIMITS = {
     "GPU_CLIPS_GB": Limits(float, 0), "EMA_DECAY": Limits(float, 0, 1), "TIME_SHIFT": Limits(float, 0, 1),
     "TIME_STRETCH": Limits(float, 0, 1), "TIME_MASK": Limits(float, 0, 1, True), "FREQUENCY_WARP": Limits(float, 0, 1),
     "FREQUENCY_MASK": Limits(float, 0, 1, True), "VALIDATION_FRACTION": Limits(float, 0.01, 0.9)}
-_NOT_RECORDED = ("network", "folds", "learning_curve", "memory_gb", "gpu_clips_gb", "fresh", "continue")
+_NOT_RECORDED = ("network", "folds", "learning_curve", "memory_gb", "gpu_clips_gb", "fresh", "continue",
+                 "background_classes")  # these are in the checkpoint itself
 
 
 def main() -> None:
@@ -119,6 +125,7 @@ def main() -> None:
 def check(options: Namespace) -> None:
     """Reject text options with invalid values, and options that exclude each other."""
     split.check_folds(options.folds)
+    background.check(options.background_classes)
     if options.precision not in ("auto", "float32", "mixed_bfloat16"):
         raise UserError(f"PRECISION is {options.precision!r}; choose auto, float32 or mixed_bfloat16.")
     if options.optimizer not in ("muon", "adamw"):
@@ -145,6 +152,7 @@ def train(options: Namespace) -> None:
     checkpoint = resume.read_checkpoint(WEIGHTS, options.fresh)
     data = open_dataset(options, checkpoint)
     clips = data.load("Train")
+    background.announce(options.background_classes, clips.class_names)
     if renamed := renamed_classes(clips.class_names):
         warn(renamed)
     state = resume.initial_state(WEIGHTS, checkpoint, options, clips, [], recorded(options))

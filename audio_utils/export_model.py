@@ -5,7 +5,7 @@ Reads   weights.hdf5 and, for the check, Preproc/Test (or the test files of Samp
 Writes  export/panotti_saved_model/    TensorFlow's own format, also for TensorFlow Serving
         export/panotti.tflite          LiteRT, formerly TensorFlow Lite: phones, Raspberry Pi
         export/panotti.onnx            ONNX Runtime, for programs in C, C#, Java, JavaScript, Rust …
-        export/panotti.json            class names, and the settings of the melgrams; also inside each export
+        export/panotti.json            class names, background classes, settings of the melgrams; also in each export
 
     python audio_utils/export_model.py
     python audio_utils/export_model.py --input audio
@@ -171,6 +171,7 @@ def metadata(checkpoint: Checkpoint, its_input: str) -> dict[str, Any]:
     settings = checkpoint.settings
     shape = settings.shape if its_input == "melgram" else (settings.channels, settings.clip_samples)
     return {"network": checkpoint.network, "class_names": checkpoint.class_names,
+            "background_classes": checkpoint.background_classes,
             "settings": settings.to_dict(), "input": _INPUTS[its_input], "input_shape": [None, *shape],
             "output": "probabilities, float32 (clips, classes), in the order of class_names",
             "weights_sha256": weights_sha256()}

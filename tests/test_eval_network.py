@@ -81,7 +81,7 @@ def test_scores_agree_with_the_mistakes(call, folder):
 def test_thresholds_are_applied_and_not_chosen(call, folder):
     made = {"source": "validation after epoch 3", "clips": 8, "classes": {
         name: {"positives": 4, "max_f1": 0.4, "precision_90": None} for name in CLASSES}}
-    checkpoint.write_thresholds(folder / "weights.hdf5", made)
+    checkpoint.update(folder / "weights.hdf5", thresholds=made)
     before = (folder / "weights.hdf5").read_bytes()
     out = call(eval_network, folder)
     scores = json.loads((folder / "scores.json").read_text())
@@ -95,6 +95,24 @@ def test_thresholds_are_applied_and_not_chosen(call, folder):
         assert each["thresholds"]["precision_90"] is None
     assert scores["classes"]["c"]["thresholds"]["max_f1"]["recall"] is None
     assert "Chosen from validation after epoch 3 (8 clips)" in (folder / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("without_keras")
+def test_false_alarms_of_background_are_counted_with_and_without_thresholds(call, folder, monkeypatch):
+    for module, name in (("plots", "roc_curves"), ("plots", "confusion_matrix"), ("report", "write")):
+        monkeypatch.setattr(f"audio_utils.evaluation.{module}.{name}", lambda *_: "")
+    made = {"source": "validation after epoch 3", "clips": 80, "classes": {
+        name: {"positives": 40, "max_f1": 0.0, "precision_90": 1.0} for name in CLASSES}}
+    checkpoint.update(folder / "weights.hdf5", thresholds=made, background_classes=[CLASSES[0]])
+    out = call(eval_network, folder)
+    scores = json.loads((folder / "scores.json").read_text())
+    found = scores["background"]
+    mistakes = scores["classes"][CLASSES[0]]["mistakes"]
+    assert (found["classes"], found["clips"], found["other_clips"]) == ([CLASSES[0]], 6, 6)
+    assert [at["false_alarms"] for at in found["min_probability"].values()] == [mistakes, mistakes, 0]
+    assert f"\nBackground: 6 clips of {CLASSES[0]} and 6 of other classes, 0.25 s each.\nmin-prob" in out
+    rows = out[out.index("90% precision\n"):out.index("\nBackground")].splitlines()
+    assert [row.split()[0] for row in rows[1:4]] == ["class", "c", "Ä“$x$”"]  # no threshold of the background class
 
 
 @pytest.mark.usefixtures("without_keras")

@@ -51,6 +51,7 @@ def test_exports_are_described_and_not_replaced_unasked(export, tmp_path):
     assert err.endswith("The check uses noise instead.\n")
     about = json.loads((tmp_path / "export/panotti.json").read_text(encoding="utf-8"))
     assert about["class_names"] == NAMES
+    assert about["background_classes"] == []
     assert MelgramSettings.from_dict(about["settings"], "panotti.json", "") == SETTINGS
     assert about["input_shape"] == [None, *SETTINGS.shape]
     assert about.pop("formats")["saved_model"]["max_difference"] < 1e-5

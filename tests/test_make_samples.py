@@ -1,4 +1,4 @@
-"""make_samples.py: the spectra of the noises, the harmonics of the square wave, levels, and the seed."""
+"""make_samples.py: the spectra of the noises, the harmonics of the square wave, levels, the seed; the background."""
 
 import resource
 import subprocess
@@ -7,9 +7,13 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT
+from conftest import ROOT, names, sine, write
 
 from audio_utils import make_samples
+from audio_utils.audio import tags
+from audio_utils.data.recordings import find_recordings
+from audio_utils.data.sounds import find_sounds
+from audio_utils.data.split import Grouping
 from audio_utils.runtime.errors import UserError
 
 SCRIPT = "audio_utils/make_samples.py"
@@ -125,3 +129,101 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_file(tmp_path):
 
 def test_help(run):
     assert "--seconds" in run(SCRIPT, "--help").stdout
+
+
+# --- background -----------------------------------------------------------------------------------------------------
+
+def recording(folder, name, quiet=1.0, rate=8000, channels=1, **keywords):
+    """A sound with a loud tone after some seconds of faint noise."""
+    noise = 1e-3 * np.random.default_rng(1).standard_normal((channels, round((quiet + 0.5) * rate)))
+    noise[:, -rate // 2:] += sine(seconds=0.5, rate=rate)
+    return write(folder / "Samples" / name, noise, rate, **keywords)
+
+
+def test_the_background_of_each_recording_is_written_and_tagged(make, tmp_path):
+    source = recording(tmp_path, "dog/a bü.wav", channels=2, subtype="PCM_24")
+    recording(tmp_path, "cat/1.flac", rate=16000)
+    recording(tmp_path, "cat/quick.wav", quiet=0.2)
+    status, said = make("--background")
+    assert status == 0
+    made = tmp_path / "Samples/background"
+    assert names(made) == ["cat_1.wav", "dog_a bü.wav"]
+    info = soundfile.info(made / "dog_a bü.wav")
+    assert (info.frames, info.samplerate, info.channels, info.subtype) == (12000, 8000, 2, "PCM_24")
+    assert np.sqrt(np.mean(np.square(soundfile.read(made / "cat_1.wav")[0]))) == pytest.approx(1e-3, rel=0.1)
+    [step] = tags.read(made / "dog_a bü.wav")
+    assert (step.tool, step.digest) == ("make_samples.py", tags.digest_of(source))
+    assert said.out.splitlines()[:2] == [
+        "Samples/background/cat_1.wav: 1.5 s, made of 0.9 s of quiet.",
+        "Samples/cat/quick.wav: has no quiet stretches."]
+    assert said.out.endswith("then run preprocess_data.py, and train_network.py --background-classes background "
+                             "--fresh.\n")
+
+
+def test_a_recording_and_its_background_stay_in_one_split(make, tmp_path):
+    for i in range(10):
+        recording(tmp_path, f"dog/{i}.wav", quiet=1 + i / 10)
+    make("--background")
+    sounds, _ = find_sounds(tmp_path / "Samples")
+    recordings = find_recordings(sounds, {}, {})
+    assert len(set(recordings.values())) == 10
+    grouping = Grouping(recordings={sound.name: recordings[sound] for sound in sounds})
+    assert all(grouping.of(f"dog/{i}.wav") == grouping.of(f"background/dog_{i}.wav") for i in range(10))
+
+
+def test_existing_background_is_kept_and_new_recordings_are_added(make, tmp_path):
+    recording(tmp_path, "dog/1.wav")
+    mine = write(tmp_path / "Samples/background/dog_1.wav", sine(), 8000)
+    before = mine.read_bytes()
+    recording(tmp_path, "dog/2.wav")
+    status, said = make("--background")
+    assert (status, mine.read_bytes()) == (0, before)
+    assert said.out.startswith("Samples/background/dog_1.wav: already exists and is kept; --overwrite replaces it.\n"
+                               "Samples/background/dog_2.wav: 1.5 s")
+    assert make("--background", "--overwrite")[0] == 0
+    assert mine.read_bytes() != before
+    assert names(mine.parent) == ["dog_1.wav", "dog_2.wav"]
+
+
+def test_a_file_in_place_of_the_folder_is_one_sentence(make, tmp_path):
+    recording(tmp_path, "dog/1.wav")
+    (tmp_path / "Samples/background").write_text("mine")
+    with pytest.raises(UserError, match="Samples/background: is a file, but a folder of this name is needed; rename"):
+        make("--background")
+    assert (tmp_path / "Samples/background").read_text() == "mine"
+
+
+def test_in_the_users_own_split_background_is_written_into_the_same_split(make, tmp_path):
+    for split in ("Train", "Test"):
+        recording(tmp_path, f"{split}/dog/{split}.wav")
+    assert make("--background")[0] == 0
+    for split in ("Train", "Test"):
+        assert names(tmp_path / "Samples" / split / "background") == [f"dog_{split}.wav"]
+    assert names(tmp_path / "Samples") == ["Test", "Train"]
+
+
+def test_bad_recordings_and_equal_names_are_named_and_the_others_used(make, tmp_path):
+    for name in ("a_b/c.wav", "a/b_c.wav", "a/1.wav", "a/1.flac"):
+        recording(tmp_path, name)
+    (tmp_path / "Samples/a/bad.wav").write_text("hello")
+    status, said = make("--background")
+    assert status == 1
+    assert names(tmp_path / "Samples/background") == ["a_1.wav", "a_b_c.wav"]
+    assert len(said.err.splitlines()) == 3
+    assert "Samples/a_b/c.wav: its background would have the same name as that of Samples/a/b_c.wav; rename it." in \
+        said.err
+    assert "Samples/a/bad.wav: is not a readable audio file" in said.err
+
+
+@pytest.mark.parametrize(("sounds", "flags", "sentence"), [
+    ([], [], "Samples/: does not exist; create it"),
+    (["dog/a.wav"], ["--rate", "8000"], "RATE: is of generated sounds; leave it out with BACKGROUND."),
+    (["background/a.wav"], [], "Samples/: contains no recordings but those of background/; add some."),
+    (["dog/a.wav"], ["--quiet-db", "0"], "QUIET_DB is 0.0; set it to a number of at least 6")])
+def test_mistakes_are_one_sentence(make, tmp_path, sounds, flags, sentence):
+    for name in sounds:
+        recording(tmp_path, name)
+    with pytest.raises(UserError) as error:
+        make("--background", *flags)
+    assert str(error.value).startswith(sentence)
+    assert not (tmp_path / "Samples/background/dog_a.wav").exists()

@@ -38,6 +38,8 @@ from audio_utils.training import scored_clips
 SCRIPT = "predict_class.py"
 CLIP, RATE = 2000, 8000  # samples, and Hz, of the network below: windows of 0.25 s
 LOW, HIGH = 300.0, 600.0  # Hz: its classes
+NO_BACKGROUND = "Without a background class, noise is assigned to some class; see BACKGROUND_CLASSES in " \
+                "train_network.py.\n"
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +86,10 @@ def model(home):
 
 @pytest.fixture
 def predict(home, model, monkeypatch, capsys):
-    """Run the script's main() in a folder, with a network that is loaded only once; sent: bytes on standard input."""
+    """Run the script's main() in a folder, with a network that is loaded only once; sent: bytes on standard input.
+
+    Its stderr is returned without the sentence about the missing background class, and with it as stderr.
+    """
     monkeypatch.setattr(network, "load", lambda *_: model)
 
     def call(*arguments, folder=home, sent=None):
@@ -96,7 +101,9 @@ def predict(home, model, monkeypatch, capsys):
         capsys.readouterr()
         with pytest.raises(SystemExit) as exit_info:
             script.run(predict_class.main)
-        return SimpleNamespace(status=exit_info.value.code, **capsys.readouterr()._asdict())
+        out, err = capsys.readouterr()
+        return SimpleNamespace(status=exit_info.value.code, out=out, stderr=err,
+                               err=err.replace(NO_BACKGROUND, "", 1))
 
     return call
 
@@ -197,7 +204,7 @@ def test_below_min_probability_the_answer_is_none_of_these(predict):
 def thresholds(home, tmp_path):
     """A copy of the weights in which low is accepted, and high only with a probability of 1."""
     path = shutil.copy(home / "weights.hdf5", tmp_path)
-    checkpoints.write_thresholds(path, {"source": "cross-validation with 5 folds", "clips": 240, "classes": {
+    checkpoints.update(path, thresholds={"source": "cross-validation with 5 folds", "clips": 240, "classes": {
         "low": {"positives": 231, "max_f1": 0.5, "precision_90": 0.6},
         "high": {"positives": 9, "max_f1": 1.0, "precision_90": None}}})
     return path
@@ -220,6 +227,48 @@ def test_without_thresholds_auto_names_the_command_that_chooses_them(predict):
     assert result.status == 1
     assert result.err.endswith("weights.hdf5: contains no thresholds for MIN_PROBABILITY = 'auto'; run "
                                "train_network.py --folds 5, which chooses them.\n")
+
+
+@pytest.fixture
+def high_is_background(monkeypatch):
+    """The class high is a background class of the network."""
+    read = checkpoints.read
+    monkeypatch.setattr(checkpoints, "read", lambda path: read(path)._replace(background_classes=["high"]))
+
+
+@pytest.mark.usefixtures("high_is_background")
+def test_a_background_class_is_none_of_these_in_all_formats(predict, thresholds):
+    files = ("Samples/low/9.wav", "Samples/high/9.wav")
+    low, high = predict(*files).out.splitlines()
+    assert low.startswith("Samples/low/9.wav: low ")
+    assert high.startswith("Samples/high/9.wav: none of these (high ")
+    [low, high] = rows_of(predict("--csv", *files).out)
+    assert (low["class"], high["class"]) == ("low", "none of these")
+    assert float(high["probability"]) == float(high["p_high"]) > float(high["p_low"])
+    [low, high] = objects_of(predict("--json", *files).out)
+    assert (low["class"], high["class"], high["status"]) == ("low", "none of these", "")
+    assert list(high["probabilities"]) == ["high", "low"]
+    auto = predict(*files, "--weights", thresholds, "--min-probability", "auto", "--json")
+    assert [each["class"] for each in objects_of(auto.out)] == ["low", "none of these"]
+    assert auto.err == "Thresholds from cross-validation with 5 folds, 240 clips.\n"  # none of the background class
+
+
+@pytest.mark.usefixtures("high_is_background")
+def test_labels_contain_no_background(predict, tmp_path):
+    write(tmp_path / "both.wav", np.concatenate([low_then_high(), sine(LOW, 2)], axis=1))
+    write(tmp_path / "high.wav", sine(HIGH, 0.2))
+    assert predict("--labels", "--raven", "both.wav", "high.wav", folder=tmp_path).status == 0
+    labels = [line.split("\t") for line in (tmp_path / "both.wav.labels.txt").read_text().splitlines()]
+    assert [label[2] for label in labels] == ["low", "low"]
+    np.testing.assert_allclose([[float(time) for time in label[:2]] for label in labels], [[0, 2], [4, 6]], atol=0.15)
+    assert (tmp_path / "high.wav.labels.txt").read_text() == ""
+    selections = [len((tmp_path / f"{name}.wav.selections.txt").read_text().splitlines()) for name in ("both", "high")]
+    assert selections == [3, 1]  # with the line of titles
+
+
+@pytest.mark.parametrize("flags", [(), ("--csv",), ("--json",)])
+def test_a_network_without_a_background_class_is_pointed_out_once_on_stderr(predict, flags):
+    assert predict("Samples/low/8.wav", "Samples/low/9.wav", *flags).stderr == NO_BACKGROUND
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
@@ -545,7 +594,7 @@ def test_a_live_sound_is_printed_immediately_until_interrupted(home):
         process.kill()
     assert process.returncode == 130
     assert not out
-    assert err.decode().splitlines() == ["Receiving 1 channel at 8000 Hz.", "", "Stopped."]
+    assert err.decode().splitlines() == ["Receiving 1 channel at 8000 Hz.", NO_BACKGROUND.rstrip(), "", "Stopped."]
 
 
 # --- mistakes -------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ import panotti_models
 import preprocess_data
 import train_network
 from audio_utils.data import preproc
-from audio_utils.evaluation import plots
+from audio_utils.evaluation import background, plots
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference import checkpoint, device
 from audio_utils.runtime.errors import UserError
@@ -257,11 +257,16 @@ def test_validation_clips_stay_the_same_when_sounds_are_added(call, trained):
 
 
 @pytest.mark.slow
-def test_fresh_keeps_the_old_weights_and_applies_another_seed_and_more_passes_over_few_clips(call, trained):
+def test_fresh_keeps_the_old_weights_and_applies_another_seed_and_more_passes_over_few_clips(call, trained,
+                                                                                             monkeypatch):
     old, first = (trained / "weights.hdf5").read_bytes(), history(trained)
     call(train_network, trained, *QUICK, "--epochs", 1, "--fresh", "--seed", 5)
     assert history(trained) != first
-    out = call(train_network, trained, *QUICK, "--epochs", 1, "--fresh", "--epoch-clips", 40)
+    monkeypatch.setattr(background, "MIN_OTHERS", 1)
+    out = call(train_network, trained, *QUICK, "--epochs", 1, "--fresh", "--epoch-clips", 40, "--background-classes",
+               " high ")
+    assert checkpoint.read(trained / "weights.hdf5").background_classes == ["high"]
+    assert "BACKGROUND_CLASSES was" not in out
     assert "12 training clips, 4 times per epoch, 4 validation clips" in out
     assert state(trained)["step"] == 12
     kept = sorted(trained.glob("weights.2*.hdf5"))
@@ -310,6 +315,9 @@ def rename_class(before, after):
     (lambda: None, ["--fresh", "--network", "lstm"], "NETWORK is 'lstm'; choose one of"),
     (lambda: None, ["--epochs", "0"], "EPOCHS is 0"),
     (lambda: None, ["--precision", "float8"], "PRECISION is 'float8'"),
+    (lambda: None, ["--background-classes", "low,noise", "--fresh", "--folds", "2"], "'noise' is not a class"),
+    (lambda: None, ["--background-classes", "low", "--learning-curve"], "only high is not background"),
+    (lambda: None, ["--background-classes", "high,low"], "no class is left that is not background"),
     (lambda: None, ["--optimizer", "sgd"], "OPTIMIZER is 'sgd'; choose muon or adamw"),
     (lambda: None, ["--fresh", "--continue"], "FRESH and CONTINUE are both set; choose one of them."),
     (lambda: None, ["--learning-curve", "--folds", "5"], "LEARNING_CURVE and FOLDS are both set; choose one of them."),
@@ -431,7 +439,7 @@ def test_a_checkpoint_of_another_backend_resumes_or_names_that_backend(call, tra
 @pytest.mark.slow
 def test_a_file_without_the_newest_fields_is_continued(call, trained, tmp_path):
     new = shutil.copytree(trained, tmp_path / "new")
-    checkpoint.write_thresholds(new / "weights.hdf5", thresholds(new) | {"source": "cross-validation with 5 folds"})
+    checkpoint.update(new / "weights.hdf5", thresholds=thresholds(new) | {"source": "cross-validation with 5 folds"})
     change_state(trained, first_epoch=None, backend=None, precision=None)
     with h5py.File(trained / "weights.hdf5", "r+") as file:
         about = json.loads(file["panotti/about"][...].tobytes())
@@ -513,14 +521,16 @@ def test_cross_validation_resumes_from_disk_bit_for_bit(call, cross_validated, f
 
 @pytest.mark.slow
 def test_folds_of_other_sounds_are_refused_and_kept_and_sounds_in_no_fold_are_always_trained_on(
-        call, cross_validated, one_epoch, tmp_path):
+        call, cross_validated, one_epoch, tmp_path, monkeypatch):
+    monkeypatch.setattr(background, "MIN_OTHERS", 1)
     folder = shutil.copytree(cross_validated.folder, tmp_path / "work")
     shutil.copy(one_epoch / "weights.hdf5", folder)
     weights = arrays(folder, "model_weights")
     with pytest.raises(UserError, match="fold_1/weights.hdf5: was trained for a fold of other sounds; restore FOLDS"):
         call(train_network, folder, *QUICK, "--epochs", 2, "--folds", 3)
     before = (folder / "folds/fold_1/weights.hdf5").read_bytes()
-    out = call(train_network, folder, *QUICK, "--epochs", 1, "--folds", "[02]", "--fresh")
+    out = call(train_network, folder, *QUICK, "--epochs", 1, "--folds", "[02]", "--fresh", "--background-classes",
+               "low")
     kept, = folder.glob("folds.2*")
     assert (kept / "fold_1/weights.hdf5").read_bytes() == before
     tested = {fold: each["held_out"] for fold, each in fold_states(folder).items()}
@@ -529,6 +539,13 @@ def test_folds_of_other_sounds_are_refused_and_kept_and_sounds_in_no_fold_are_al
     in_folds = [name for name in names if Path(name).stem in "02"]
     assert sorted(name for held_out in tested.values() for name in held_out) == in_folds
     assert f"{len(names) - len(in_folds)} sounds are in no fold" in out
+    scores = json.loads((folder / "folds/scores.json").read_text())
+    low = sum(name.startswith("low/") for name in in_folds)
+    assert scores["background"]["clips"] == low
+    assert scores["background"]["min_probability"]["0"]["false_alarms"] == scores["classes"]["low"]["mistakes"]
+    assert f"Background: {low} clips of low and {len(in_folds) - low} of other classes" in out
+    assert checkpoint.read(folder / "folds/fold_2/weights.hdf5").background_classes == ["low"]
+    assert checkpoint.read(folder / "weights.hdf5").background_classes == []
     assert thresholds(folder)["source"] == "cross-validation with 2 folds"
     assert thresholds(folder)["clips"] == len(in_folds)
     assert thresholds(folder) == json.loads((folder / "folds/scores.json").read_text())["thresholds"]
@@ -556,8 +573,13 @@ def test_a_learning_curve_trains_on_nested_subsets_and_continues(call, folder, m
     assert scores["finding"] in out
     assert (folder / "learning_curve/learning_curve.png").read_bytes().startswith(b"\x89PNG")
     assert not (folder / "weights.hdf5").exists()
-    out = call(train_network, folder, *QUICK, "--epochs", 2, "--learning-curve", "--memory-gb", 0)
+    monkeypatch.setattr(background, "MIN_OTHERS", 1)
+    out = call(train_network, folder, *QUICK, "--epochs", 2, "--learning-curve", "--memory-gb", 0,
+               "--background-classes", "low")
     assert out.count("Continuing after epoch 1") == 2
+    assert out.count('BACKGROUND_CLASSES was "" and is now "low"; learning_curve/') == 2
+    for part in ("1_2", "all"):
+        assert checkpoint.read(folder / "learning_curve" / part / "weights.hdf5").background_classes == ["low"]
     with pytest.raises(UserError, match="1_2/weights.hdf5: was trained for a learning curve of other sounds; restore"):
         call(train_network, folder, *QUICK, "--epochs", 2, "--learning-curve", "--seed", 2)
 

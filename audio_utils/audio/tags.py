@@ -20,6 +20,7 @@ import soundfile
 from audio_utils.audio import audio_io
 
 AUGMENT, SPLIT, BINAURALIFY = "augment_data.py", "split_audio.py", "binauralify.py"
+BACKGROUND = "make_samples.py"
 MARK = "panotti:"
 _PROBE = 1 << 13  # bytes at the beginning and at the end of a file that are searched for MARK
 _HEXADECIMAL = re.compile("[0-9a-f]*")
@@ -29,7 +30,7 @@ _MAX_TEXT = 2000  # characters; libsndfile does not read a longer comment of a w
 
 class Step(NamedTuple):
     """One file that was made from another."""
-    tool: str  # AUGMENT, SPLIT or BINAURALIFY
+    tool: str  # AUGMENT, SPLIT, BINAURALIFY or BACKGROUND
     source: str  # the name of the other file, without its folder; "" if the tag was too long
     size: int  # its bytes
     digest: str  # BLAKE2b of its bytes, 16 bytes in hexadecimal

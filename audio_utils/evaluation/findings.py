@@ -12,7 +12,7 @@ from audio_utils.data.clips import Clips
 from audio_utils.data.preproc import used_melgrams
 from audio_utils.data.sounds import SPLITS, Sound
 from audio_utils.data.split import Grouping, split_sounds
-from audio_utils.evaluation import next_steps, panels
+from audio_utils.evaluation import background, next_steps, panels
 from audio_utils.evaluation.metrics import Evaluation, RocCurve
 
 
@@ -95,7 +95,14 @@ def about(findings: Findings, sounds: list[Sound]) -> list[tuple[str, str]]:
         ("Clips", f"{settings.clip_seconds:.4g} s, {settings.channels} channel{'s' * (settings.channels > 1)}, "
                   f"{settings.sample_rate:,} Hz"),
         ("Melgrams", f"{settings.mels} mel bands, window {settings.window * ms:.1f} ms, "
-                     f"hop {settings.hop * ms:.1f} ms")]
+                     f"hop {settings.hop * ms:.1f} ms"),
+        ("Background", _about_background(findings.scores))]
+
+
+def _about_background(scores: dict[str, Any]) -> str:
+    if "background" not in scores:
+        return background.MISSING
+    return f"{', '.join(scores['background']['classes'])}; never reported"
 
 
 def _about_training(history: list[dict], validation: str) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from audio_utils.data.sounds import Sound, class_of, find_sounds
 from audio_utils.evaluation import drawing, intervals, learning_curve_fit, mistake_cards, next_steps, panels, plots
+from audio_utils.evaluation.background import of_page
 from audio_utils.evaluation.class_table import auc_dots, class_table, threshold_rows
 from audio_utils.evaluation.findings import Findings, about, find_shared, training_names
 from audio_utils.evaluation.metrics import Evaluation
@@ -47,7 +48,8 @@ def write(path: Path, findings: Findings, max_mistakes: int, samples: Path, prep
         "mistakes": cards, "mistake_count": len(mistakes), "about": about(findings, sounds),
         "classes": classes, "auc_dots": auc_dots(classes["rows"]),
         "thresholds": threshold_rows(findings.evaluation.class_names, findings.scores),
-        "few_positives": FEW_POSITIVES, "warnings": [each for each in (findings.warning, shared.warning) if each],
+        "background": of_page(findings.scores), "few_positives": FEW_POSITIVES,
+        "warnings": [each for each in (findings.warning, shared.warning) if each],
         "steps": next_steps.choose(findings.evaluation, next_steps.Data(
             Counter(map(class_of, training)), findings.validation_clips, any(each.split == "Val" for each in sounds),
             own_folder, bool(findings.folds)), shared.remedy, learning_curve_fit.advice(findings.learning_curve)),

@@ -9,7 +9,7 @@ positives: clips of the class. max_f1: the threshold with the highest F1. precis
 of at least 90%. None: there is no such threshold.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,24 +83,37 @@ def _at(threshold: float | None, positive: np.ndarray, scores: np.ndarray) -> di
     return {"threshold": threshold, **precision_recall_f1((accepted & positive).sum(), accepted.sum(), positive.sum())}
 
 
-def add_to(scores: dict[str, Any], evaluation: Evaluation, thresholds: dict[str, Any]) -> dict[str, Any]:
-    """The scores of `metrics.score` with the thresholds, and the results of applying them to the same evaluation."""
+def add_to(scores: dict[str, Any], evaluation: Evaluation, thresholds: dict[str, Any],
+           background: Collection[str] = ()) -> dict[str, Any]:
+    """The scores of `metrics.score` with the thresholds, and the results of applying them to the same evaluation.
+
+    background: the classes that are never predicted; they get no results.
+    """
     if not thresholds:
         return scores
     results, uncertain = apply(evaluation, thresholds["classes"]), uncertain_classes(thresholds)
-    classes = {name: each | {"thresholds": results[name] | {"uncertain": name in uncertain}}
+    classes = {name: each if name in background else
+               each | {"thresholds": results[name] | {"uncertain": name in uncertain}}
                for name, each in scores["classes"].items()}
     return scores | {"classes": classes, "thresholds": thresholds}
 
 
 def lowest_probabilities(min_probability: float | str, thresholds: dict[str, Any], class_names: list[str],
-                         path: str | Path) -> np.ndarray:
+                         path: str | Path, background: Collection[str] = ()) -> np.ndarray:
     """float (classes,): the lowest probability with which each class is predicted; infinity if it never is.
 
     min_probability: a number for all classes, "auto" or "precision". With "auto", a class without a threshold is
-    predicted with any probability. path: of the weights. Raises UserError if they contain no thresholds.
+    predicted with any probability. path: of the weights. background: the classes that are never predicted. Raises
+    UserError if there are no thresholds.
     """
     MIN_PROBABILITY.check("MIN_PROBABILITY", getattr(min_probability, "item", lambda: min_probability)())
+    lowest = _lowest(min_probability, thresholds, class_names, path)
+    lowest[[i for i, name in enumerate(class_names) if name in background]] = np.inf
+    return lowest
+
+
+def _lowest(min_probability: float | str, thresholds: dict[str, Any], class_names: list[str],
+            path: str | Path) -> np.ndarray:
     if not isinstance(min_probability, str):
         return np.full(len(class_names), min_probability, np.float32)
     if not thresholds:
@@ -124,13 +137,16 @@ def remedy(thresholds: dict[str, Any]) -> str:
         if thresholds["source"].startswith("cross-validation") else "train_network.py --folds 5 gives better thresholds"
 
 
-def describe(min_probability: float | str, thresholds: dict[str, Any]) -> list[str]:
-    """Sentences about the thresholds that are used: their source, those that are uncertain, classes without one."""
+def describe(min_probability: float | str, thresholds: dict[str, Any], background: Collection[str] = ()) -> list[str]:
+    """Sentences about the thresholds that are used: their source, those that are uncertain, classes without one.
+
+    background: the classes that are never predicted; they are not mentioned.
+    """
     if not isinstance(min_probability, str):
         return []
     classes, kind = thresholds["classes"], KINDS[min_probability]
-    without = [name for name, each in classes.items() if each[kind] is None]
-    few = [name for name in uncertain_classes(thresholds) if name not in without]
+    without = [name for name, each in classes.items() if each[kind] is None and name not in background]
+    few = [name for name in uncertain_classes(thresholds) if name not in (*without, *background)]
     sentences = [f"Thresholds from {thresholds['source']}, {thresholds['clips']:,} clips."]
     if few:
         sentences.append(f"Uncertain, with fewer than {FEW_POSITIVES} clips: {named(few)}; {remedy(thresholds)}.")

@@ -2,7 +2,8 @@
 
 Keras's own part (model_config, model_weights) contains the best network, so that
 `keras.saving.load_model("weights.hdf5")` opens it. The group "panotti" beside it contains
-  about       JSON: network, class names, settings, training state, thresholds, the paths of the best network's weights
+  about       JSON: network, class names, settings, training state, thresholds, background classes, the paths of the
+              best network's weights
   scaling     mean and variance of each mel band
   last        the variables of the network after the last epoch, including the seeds of dropout
   average     the exponential moving average of its weights
@@ -24,7 +25,7 @@ import numpy as np
 from audio_utils.audio.melgram import MelgramSettings
 from audio_utils.data import old_names, preproc
 from audio_utils.data.standardization import Standardization
-from audio_utils.evaluation import thresholds
+from audio_utils.evaluation import background, thresholds
 from audio_utils.runtime import safe_files
 from audio_utils.runtime.errors import UserError
 
@@ -48,6 +49,7 @@ class Checkpoint(NamedTuple):
     quietest_db: float | None = None  # maximum of the quietest training melgram that is not silent; None: unknown
     trained_on_silence: bool = False  # whether a training clip was digital silence
     thresholds: dict = {}  # noqa: RUF012  on the classes' probabilities, see evaluation.thresholds; {}: none
+    background_classes: list[str] = []  # noqa: RUF012  never reported; in the order of class_names
 
     @property
     def preprocessing_constants(self) -> dict:
@@ -91,16 +93,17 @@ def write(target: h5py.File | str | Path, checkpoint: Checkpoint, **state: list[
                 group[f"{name}/{i:05}"] = array
 
 
-def write_thresholds(path: str | Path, found: dict[str, Any]) -> None:
-    """Replace the thresholds in a file; everything else stays the same. Raises UserError as `read` does."""
-    if read(path).thresholds == found:
+def update(path: str | Path, **fields: Any) -> None:
+    """Replace fields of the metadata in a file; everything else stays the same. Raises UserError as `read` does."""
+    checkpoint = read(path)
+    if all(getattr(checkpoint, name) == value for name, value in fields.items()):
         return
     with _reading(path) as file:
         about = json.loads(_dataset(file, _ABOUT, np.uint8, None).tobytes())
     content = io.BytesIO(Path(path).read_bytes())
     with h5py.File(content, "r+") as file:
         del file[_ABOUT]
-        file[_ABOUT] = np.frombuffer(json.dumps(about | {"thresholds": found}).encode(), np.uint8)
+        file[_ABOUT] = np.frombuffer(json.dumps(about | fields).encode(), np.uint8)
     safe_files.write_bytes(path, content.getvalue())
 
 
@@ -150,6 +153,7 @@ def _check(checkpoint: Checkpoint) -> None:
     if not np.isfinite(checkpoint.standardization).all() or checkpoint.standardization.variance.min() <= 0:
         raise ValueError("standardization")
     thresholds.check(checkpoint.thresholds, checkpoint.class_names)
+    background.check_names(checkpoint.background_classes, checkpoint.class_names)
 
 
 def _with_new_names(checkpoint: Checkpoint) -> Checkpoint:

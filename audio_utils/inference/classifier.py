@@ -25,7 +25,7 @@ from audio_utils.runtime import parallel, tables
 from audio_utils.runtime.console import warn
 from audio_utils.runtime.errors import UserError
 
-NONE_OF_THESE = "none of these"  # the prediction if no class is probable enough
+NONE_OF_THESE = "none of these"  # the prediction if no class is probable enough, or a background class is
 _NAME = "the sound"  # of an array or a stream, in messages
 
 
@@ -40,8 +40,8 @@ class Classifier:
 
     weights: the file that train_network.py writes. hop_seconds: between windows of a long sound, by default half a
     window. min_probability: if the most probable class has a lower probability, the segment is "none of these"; "auto"
-    or "precision": each class has its own threshold, as in predict_class.py. batch_size: clips; affects the memory
-    needed, not the probabilities.
+    or "precision": each class has its own threshold, as in predict_class.py. It is "none of these" too if a background
+    class is the most probable. batch_size: clips; affects the memory needed, not the probabilities.
     class_names: in the order of the probabilities. settings: the MelgramSettings.
     Raises UserError if the file can't be used.
     """
@@ -52,7 +52,8 @@ class Classifier:
         self.checkpoint = checkpoints.read(weights)
         self.class_names, self.settings = self.checkpoint.class_names, self.checkpoint.settings
         self._min_probabilities = thresholds.lowest_probabilities(min_probability, self.checkpoint.thresholds,
-                                                                  self.class_names, weights)
+                                                                  self.class_names, weights,
+                                                                  self.checkpoint.background_classes)
         if hop_seconds and hop_seconds > self.settings.clip_seconds:
             raise UserError(f"HOP_SECONDS is {hop_seconds}; set it to at most {self.settings.clip_seconds:.4g}, "
                             "the length of a window.")

@@ -29,7 +29,7 @@ class Segment(NamedTuple):
     """A time interval with one predicted class."""
     start: float  # seconds
     end: float  # seconds
-    name: str  # of the class, or "none of these"
+    name: str  # of the class, or "none of these", never a background class
     probabilities: np.ndarray  # (classes,)
     status: str = ""  # "silence" or "very quiet" (levels.py), if the class is not reliable
 

@@ -9,7 +9,7 @@ from typing import Any
 _UNITS = {"DEG": "DEGREES"} | {unit: unit for unit in ("SECONDS", "MS", "DB", "SEMITONES", "GB")}
 _WORDS = {"WEIGHTS": "FILE", "HRTF": "FILE", "SAMPLES": "FOLDER", "NOISE_FOLDER": "FOLDER",
           "IMPULSE_RESPONSES": "FOLDER", "FOLDS": "N|REGEX", "GROUP_BY": "REGEX",
-          "NETWORK": "NAME", "RATE": "HZ", "SAMPLE_RATE": "HZ"}
+          "NETWORK": "NAME", "BACKGROUND_CLASSES": "NAMES", "RATE": "HZ", "SAMPLE_RATE": "HZ"}
 _MIN_COLUMN = 25  # columns for a description beside a file or a command
 
 

@@ -1,7 +1,7 @@
 """Cross-validation: a network per fold, tested on clips that it was not trained on, and their pooled scores."""
 
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from audio_utils.data.clips import Clips
 from audio_utils.data.dataset import Dataset, require_same
 from audio_utils.data.preproc import PREPROC, SETTINGS
 from audio_utils.data.sounds import SAMPLES
-from audio_utils.evaluation import metrics, plots, report, thresholds
+from audio_utils.evaluation import background, metrics, plots, report, thresholds
 from audio_utils.evaluation.findings import Findings
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference.checkpoint import WEIGHTS
@@ -30,9 +30,10 @@ def cross_validate(options: Namespace, dataset: Dataset, constants: dict[str, An
     options: the constants of train_network.py; constants: those that the training state records. report_clips: the
     number of mistakes in the report.
     """
+    clips = dataset.load("Train")
+    background.announce(options.background_classes, clips.class_names)
     if options.fresh and FOLDS.exists():
         resume.put_away(FOLDS)
-    clips = dataset.load("Train")
     folds, fold_of = split.assign_folds(clips.names, options.folds, options.seed, dataset.grouping)
     unassigned = [name for name in clips.names if name in fold_of and not fold_of[name]]
     if unassigned:
@@ -43,7 +44,9 @@ def cross_validate(options: Namespace, dataset: Dataset, constants: dict[str, An
         held_out = [name for name in clips.names if fold_of.get(name) == fold]
         result = results[fold] = train_fold(options, FOLDS / f"fold_{fold}", dataset, clips, held_out, constants)
         say(f"Fold {fold}: loss {result.loss:.4f}, accuracy {result.accuracy:.2%} of {len(held_out)} clips.\n")
-    scores = write_scores(results, fold_thresholds.of_clips(options.network, dataset.settings, clips))
+    scores = write_scores(results, fold_thresholds.of_clips(options.network, dataset.settings, clips),
+                          background.parse(options.background_classes, clips.class_names),
+                          dataset.settings.clip_seconds)
     write_report(options, dataset, clips, results, scores, report_clips)
 
 
@@ -62,14 +65,16 @@ def train_fold(options: Namespace, folder: Path, dataset: Dataset, clips: Clips,
     return evaluate(trainer.best_network(), clips, np.array([index[name] for name in held_out]))
 
 
-def write_scores(results: dict[str, Evaluation], fingerprint: dict[str, Any]) -> dict[str, Any]:
+def write_scores(results: dict[str, Evaluation], fingerprint: dict[str, Any], background_classes: Sequence[str] = (),
+                 clip_seconds: float = 1) -> dict[str, Any]:
     """Write and print the scores of all folds together, and give weights.hdf5 the thresholds chosen from them.
 
     results: fold → Evaluation. fingerprint: from fold_thresholds, of a network trained on all clips.
     """
     pooled = Evaluation.pooled(list(results.values()))
     accuracies = [result.accuracy for result in results.values()]
-    scores = metrics.score(pooled, metrics.roc_curves(pooled)) | {
+    scores = background.add_false_alarms(metrics.score(pooled, metrics.roc_curves(pooled)), pooled, background_classes,
+                                         clip_seconds) | {
         "folds": {fold: {"accuracy": result.accuracy, "loss": result.loss, "files": len(result.labels)}
                   for fold, result in results.items()},
         "thresholds": thresholds.of(pooled, f"cross-validation with {len(results)} folds"), "fingerprint": fingerprint}
@@ -79,6 +84,7 @@ def write_scores(results: dict[str, Evaluation], fingerprint: dict[str, Any]) ->
     say(f"{len(results)} folds: mean accuracy {np.mean(accuracies):.2%}, from {min(accuracies):.2%} to "
         f"{max(accuracies):.2%}; all {len(pooled.labels)} clips together {scores['accuracy']:.2%} (95% interval "
         "{:.2%} to {:.2%})".format(*scores["accuracy_interval"]) + _macro_auc(scores))
+    background.say_false_alarms(scores)
     say(f"Written to {SCORES.parent}/: {SCORES.name}, mistakes.csv, confusion_matrix.png.")
     fold_thresholds.store(WEIGHTS, scores["thresholds"], fingerprint)
     return scores

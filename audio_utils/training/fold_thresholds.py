@@ -74,7 +74,7 @@ def store(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
         say(f"{path}: does not get these thresholds, because it was trained {other}; train_network.py --fresh trains a "
             "network that does.")
         return
-    checkpoints.write_thresholds(path, found)
+    checkpoints.update(path, thresholds=found)
     say(f"{path}: now contains the thresholds of cross-validation, for predict_class.py --min-probability auto.")
 
 

@@ -13,7 +13,7 @@ from audio_utils.data.dataset import Dataset, require_same
 from audio_utils.data.preproc import PREPROC, SETTINGS
 from audio_utils.data.sounds import require_classes
 from audio_utils.data.split import Grouping
-from audio_utils.evaluation import intervals, learning_curve_fit
+from audio_utils.evaluation import background, intervals, learning_curve_fit
 from audio_utils.inference.checkpoint import WEIGHTS, Checkpoint
 from audio_utils.runtime import safe_files, tables
 from audio_utils.runtime.console import say
@@ -31,10 +31,11 @@ def measure(options: Namespace, dataset: Dataset, constants: dict[str, Any]) -> 
 
     options: the constants of train_network.py; constants: those that the training state records.
     """
-    if options.fresh and FOLDER.exists():
-        resume.put_away(FOLDER)
     clips = dataset.load("Train")
     require_classes(clips.class_names, "Preproc/Train")
+    background.announce(options.background_classes, clips.class_names)
+    if options.fresh and FOLDER.exists():
+        resume.put_away(FOLDER)
     training, validation = choose_validation(options, dataset, clips)
     subsets = choose_subsets(training, options.seed, dataset.grouping)
     fixed = dataset._replace(source=lambda split, class_names: (validation, []))  # the Trainer loads only Val

@@ -11,6 +11,7 @@ from audio_utils.data import split
 from audio_utils.data.clips import Clips
 from audio_utils.data.sounds import require_classes
 from audio_utils.data.split import Grouping
+from audio_utils.evaluation import background
 from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference.checkpoint import Checkpoint
 from audio_utils.runtime import signals
@@ -82,7 +83,16 @@ def initial_state(path: Path, checkpoint: Checkpoint | None, options: Namespace,
         say(f"MIXUP averaged levels in dB until epoch {state.epoch}; now it adds powers.")
     state.constants = _EARLIER_VERSION | state.constants
     state.constants = report_changed_constants(state, constants)
+    _apply_background(path, checkpoint, background.parse(options.background_classes, clips.class_names))
     return state
+
+
+def _apply_background(path: Path, checkpoint: Checkpoint, now: list[str]) -> None:
+    """Store other background classes in the file of a checkpoint; they apply even if training has ended."""
+    if checkpoint.background_classes != now:
+        checkpoints.update(path, background_classes=now)
+        before, after = (f'"{",".join(names)}"' for names in (checkpoint.background_classes, now))
+        say(f"BACKGROUND_CLASSES was {before} and is now {after}; {path} contains the new value.")
 
 
 def report_changed_constants(state: TrainingState, constants: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import panotti_models
 from audio_utils.data.clips import Clips
 from audio_utils.data.dataset import Dataset
 from audio_utils.data.standardization import Standardization
-from audio_utils.evaluation import plots, thresholds
+from audio_utils.evaluation import background, plots, thresholds
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference import device, levels, network
@@ -63,7 +63,8 @@ class Trainer:
         self.checkpoint = checkpoint or Checkpoint(
             options.network, clips.class_names, dataset.settings, dataset.preprocessing,
             Standardization.of(clips.melgrams, self.split.training), {}, [])
-        self.checkpoint = levels.include(self.checkpoint, clips.summaries["max_db"][self.split.all])
+        self.checkpoint = levels.include(self.checkpoint, clips.summaries["max_db"][self.split.all])._replace(
+            background_classes=background.parse(options.background_classes, clips.class_names))
         self.cross_validated = bool(cross_validated)
         if cross_validated:
             self.checkpoint = self.checkpoint._replace(thresholds=cross_validated)

@@ -19,7 +19,7 @@ from PIL import Image
 from audio_utils.audio import audio_io, melgram, tags
 from audio_utils.audio.melgram import MelgramSettings
 from audio_utils.data.clips import Clips, one_hot
-from audio_utils.evaluation import report
+from audio_utils.evaluation import background, report
 from audio_utils.evaluation.metrics import Evaluation, roc_curves, score
 
 RATE = 8000
@@ -176,6 +176,22 @@ def test_classes_are_in_natural_order(tmp_path):
         truth, predicted = (findings.evaluation.class_names[each[i]] for each in (
             findings.evaluation.labels, findings.evaluation.predicted))
         assert f"should be {truth}, came out as {predicted}" in page.words
+
+
+def test_background_is_shown_or_its_absence_is_mentioned(tmp_path):
+    findings = findings_of(["dog", "fox", "<rain>"], each=10, mistakes=6)
+    page = Page(page_of(tmp_path, findings, 0, sounds=False))
+    assert page.words.count("Without a background class, noise is assigned to some class") == 1
+    assert not [each for each in page.all("h2") if each.get("id") == "background"]
+    scores = background.add_false_alarms(findings.scores, findings.evaluation, ["<rain>"], 1.0)
+    page = Page(page_of(tmp_path, findings._replace(scores=scores), 0, sounds=False))
+    [row] = background.rows(scores)
+    assert int(row[1]) > 0
+    assert f"{row[1]} of 10 background clips get a class" in page.words
+    assert "".join(row) in page.words
+    assert "<rain>; never reported" in page.words
+    assert "Without a background class" not in page.words
+    assert {"href": "#background"} in page.all("a")
 
 
 def test_recordings_in_both_splits_are_reported_at_the_top(tmp_path, capsys):

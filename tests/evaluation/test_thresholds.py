@@ -132,6 +132,14 @@ def test_nonsense_is_refused(value):
         thresholds.lowest_probabilities(value, MADE, ["a", "b"], "weights.hdf5")
 
 
+@pytest.mark.parametrize("value", [0.5, "auto", "precision"])
+def test_background_classes_are_never_predicted(value):
+    lowest = thresholds.lowest_probabilities(value, MADE, ["a", "b"], "weights.hdf5", ["b"])
+    expected = thresholds.lowest_probabilities(value, MADE, ["a", "b"], "weights.hdf5")
+    assert lowest.tolist() == [expected[0], np.inf]
+    assert thresholds.describe(value, MADE, ["b"]) == thresholds.describe(value, MADE)[:1]
+
+
 def test_missing_thresholds_are_one_sentence():
     with pytest.raises(UserError) as error:
         thresholds.lowest_probabilities("auto", {}, ["a", "b"], "weights.hdf5")

@@ -105,7 +105,7 @@ def test_an_image_in_memory_is_the_file(tmp_path):
 
 
 def test_a_file_without_the_newest_fields_is_read(path):
-    new = ("quietest_db", "trained_on_silence", "thresholds")
+    new = ("quietest_db", "trained_on_silence", "thresholds", "background_classes")
     change_about(path, lambda about: {name: value for name, value in about.items() if name not in new})
     found = checkpoints.read(path)
     assert found._replace(standardization=STANDARDIZATION) == CHECKPOINT
@@ -127,13 +127,13 @@ def test_thresholds_are_replaced_and_everything_else_stays(path):
     for threshold in (0.25, 0.1 + 0.2):
         made = {"source": "x", "clips": 3, "classes": {name: {"positives": 1, "max_f1": threshold, "precision_90": None}
                                                        for name in NAMES}}
-        checkpoints.write_thresholds(path, made)
+        checkpoints.update(path, thresholds=made)
         found = checkpoints.read(path)
         assert found.thresholds == made
         assert found._replace(standardization=STANDARDIZATION, thresholds={}) == CHECKPOINT
         assert everything(path) == before
     content = path.read_bytes()
-    checkpoints.write_thresholds(path, made)
+    checkpoints.update(path, thresholds=made)
     assert path.read_bytes() == content
 
 
@@ -145,8 +145,9 @@ def test_invalid_thresholds_are_one_sentence(path, damaged):
 
 
 @pytest.mark.parametrize("change", [
+    {"background_classes": ["other"]}, {"background_classes": NAMES}, {"background_classes": NAMES[0]},
     {"quietest_db": "low"}, {"quietest_db": True}, {"quietest_db": float("nan")}, {"trained_on_silence": 1}])
-def test_invalid_levels_are_one_sentence(path, change):
+def test_invalid_fields_are_one_sentence(path, change):
     change_about(path, lambda about: about | change)
     with pytest.raises(UserError, match="weights.hdf5: is damaged"):
         checkpoints.read(path)

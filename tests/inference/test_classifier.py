@@ -108,7 +108,7 @@ def test_below_min_probability_the_answer_is_none_of_these(network):
 def with_thresholds(weights, folder, **of_class):
     """A copy of the file in which the classes have these thresholds: class → (max_f1, precision_90)."""
     path = shutil.copy(weights, folder)
-    checkpoints.write_thresholds(path, {"source": "validation after epoch 3", "clips": 30, "classes": {
+    checkpoints.update(path, thresholds={"source": "validation after epoch 3", "clips": 30, "classes": {
         name: {"positives": 15, "max_f1": pair[0], "precision_90": pair[1]}
         for name, pair in zip(NAMES, of_class.values(), strict=True)}})
     return path
@@ -127,6 +127,18 @@ def test_each_class_has_its_own_threshold(network, tmp_path):
         path = with_thresholds(network.weights, tmp_path, a=thresholds[best], b=thresholds[1 - best])
         [segment] = Classifier(path, min_probability=value).classify(audio, RATE)
         assert segment.name == (NAMES[best] if accepted else "none of these")
+
+
+def test_a_background_class_is_none_of_these(network, tmp_path, monkeypatch):
+    audio, read = sweep(0.2), checkpoints.read
+    [found] = Classifier(network.weights).classify(audio, RATE)
+    path = with_thresholds(network.weights, tmp_path, a=(0.0, None), b=(0.0, None))
+    other = next(name for name in NAMES if name != found.name)
+    for name, expected in ((found.name, "none of these"), (other, found.name)):
+        monkeypatch.setattr(checkpoints, "read", lambda path, name=name: read(path)._replace(background_classes=[name]))
+        for min_probability in (0, "auto"):
+            [segment] = Classifier(path, min_probability=min_probability).classify(audio, RATE)
+            require_equal([segment], [found._replace(name=expected)])
 
 
 def test_a_network_without_thresholds_is_one_sentence(network):

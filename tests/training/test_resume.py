@@ -1,14 +1,22 @@
 """resume.py: checkpoints that match or not, and the validation clips."""
 
+from dataclasses import asdict
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
+import train_network
+from audio_utils.audio.melgram import MelgramSettings
+from audio_utils.data.clips import Clips
 from audio_utils.data.split import Grouping
-from audio_utils.runtime import signals
+from audio_utils.data.standardization import Standardization
+from audio_utils.inference import checkpoint as checkpoints
+from audio_utils.inference.checkpoint import Checkpoint
+from audio_utils.runtime import command_line, signals
 from audio_utils.runtime.errors import UserError
-from audio_utils.training import resume
+from audio_utils.training import known_clips, resume
 from audio_utils.training.state import COLUMNS, TrainingState
 
 
@@ -115,6 +123,24 @@ def test_constants_that_an_older_version_did_not_record_are_not_reported(capsys)
     before = {name: value for name, value in BEFORE.items() if name != "VALIDATION_FRACTION"}
     assert resume.report_changed_constants(TrainingState(before), BEFORE) == before
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_background_classes_can_be_changed_at_any_time_and_are_stored_at_once(tmp_path, capsys, ended):
+    path, constants = tmp_path / "weights.hdf5", {"EPOCHS": 1}
+    settings = MelgramSettings.of(8000, 2000, 1, 8, 46.44, 11.61)
+    state = TrainingState(constants, epoch=int(ended), history=[EPOCH] * ended)
+    standardization = Standardization(np.zeros(8, np.float32), np.ones(8, np.float32))
+    with h5py.File(path, "w") as file:
+        checkpoints.write(file, Checkpoint("vgg", list("abc"), settings, {}, standardization, asdict(state), []),
+                          clips=known_clips.hashes(None, Clips(np.zeros((0, 8, 9, 1)), None, [], list("abc"))))
+    clips = Clips(np.zeros((0, 8, 9, 1)), None, [], list("abc"))
+    for text, now, says in (("", [], ""), ("c", ["c"], 'BACKGROUND_CLASSES was "" and is now "c"'), (" c", ["c"], ""),
+                            ("b", ["b"], 'BACKGROUND_CLASSES was "c" and is now "b"')):
+        options = command_line.constants(train_network, {"NETWORK": "vgg", "EPOCHS": 1, "BACKGROUND_CLASSES": text})
+        resume.initial_state(path, checkpoints.read(path), options, clips, [], constants)
+        assert capsys.readouterr().out == (says and f"{says}; {path} contains the new value.\n")
+        assert checkpoints.read(path).background_classes == now
 
 
 def test_validation_clips_that_are_gone_for_some_time_come_back_as_such(capsys):
