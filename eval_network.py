@@ -134,7 +134,8 @@ def findings_of(checkpoint: Checkpoint, options: Namespace, test: ScoredClips) -
                            state.get("history") or [], f"{count:,} {origin}", test.clips, None, {}, {}, count,
                            occlusion_of(test.clips, options), test.grouping, source=test.source,
                            warning=test.trained_on.warning,
-                           learning_curve=learning_curve_of(checkpoint, options.weights))
+                           learning_curve=learning_curve_of(checkpoint, options.weights),
+                           long_files=test.long_files, training=test.training)
 
 
 def network_name(checkpoint: Checkpoint, weights: str) -> str:

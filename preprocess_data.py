@@ -8,6 +8,7 @@ Writes  Preproc/Train/<class>/<file>.npy and Preproc/Test/<class>/<file>.npy, fl
 
     python preprocess_data.py
     python preprocess_data.py --clip-seconds 2 --mono
+    python preprocess_data.py --clip-seconds 3 --long-files all    # cuts long recordings into clips
     python preprocess_data.py --overwrite         # with other settings; the split does not change
     python preprocess_data.py --split-anew        # assign all sounds to Train and Test again
 
@@ -28,7 +29,7 @@ script.guard_imports(__name__)  # ^C or a missing package below prints one sente
 import time
 from collections import Counter
 
-from audio_utils.audio import audio_io, melgram
+from audio_utils.audio import audio_io, long_sounds, melgram
 from audio_utils.data import compute, split
 from audio_utils.data.index import Entry
 from audio_utils.data.plan import Plan, make_plan
@@ -40,6 +41,8 @@ from audio_utils.runtime.console import say
 
 SAMPLE_RATE = None       # Hz; None: the most frequent rate of the files; the others are resampled
 CLIP_SECONDS = None      # seconds; None: the longest file's, without outliers; shorter ones are padded, longer ones cut
+LONG_FILES = "beginning" # of a sound longer than CLIP_SECONDS: its "beginning", its "loudest" part, or "all": it is cut
+                         # into clips, which stay in one split; a last one shorter than half of CLIP_SECONDS is left out
 MONO = False             # True: mix all channels to one
 MELS = 96                # bands from 0 Hz to half the sample rate
 WINDOW_MS = 46.44        # milliseconds; 2048 samples at 44.1 kHz
@@ -68,6 +71,7 @@ _LIMITS = {
 def main() -> None:
     options = command_line.parse(globals(), _LIMITS)
     split.check_group_by(options.group_by)
+    long_sounds.check_mode(options.long_files)
     start = time.monotonic()
     plan = make_plan(options, SAMPLES, PREPROC)
     PREPROC.mkdir(exist_ok=True)
@@ -78,18 +82,22 @@ def main() -> None:
 
 def print_summary(plan: Plan, used: list[Entry], seconds: float) -> None:
     """Print the number of clips per class and split, and what was computed; used: the entries of the index in use."""
-    counts = Counter((class_of(entry.name), entry.split) for entry in used)
+    counts = Counter()
+    for entry in used:
+        counts[class_of(entry.name), entry.split] += max(1, entry.clips)
+    clips = counts.total()
     classes = tables.in_natural_order({name for name, _ in counts})
     splits = [split for split in SPLITS if split != "Val" or any(entry.split == "Val" for entry in used)]
     rows = [[name, *(str(counts[name, split]) for split in splits)] for name in classes]
     say("\n".join(tables.table([["class", *splits], *rows])))
     mels, frames, channels = plan.settings.shape
-    say(f"{len(used)} sounds in {len(classes)} classes: melgrams of {mels} mels, {frames} frames, {channels} "
+    cut = f", {clips} clips" if clips > len(used) else ""
+    say(f"{len(used)} sounds in {len(classes)} classes{cut}: melgrams of {mels} mels, {frames} frames, {channels} "
         f"channel{'s' * (channels > 1)} ({plan.settings.clip_seconds:.4g} s at {plan.settings.sample_rate} Hz), "
-        f"{len(used) * plan.settings.bytes / 1e6:.1f} MB in {PREPROC}/.")
+        f"{clips * plan.settings.bytes / 1e6:.1f} MB in {PREPROC}/.")
     stale = {(clip.split, clip.name) for clip in plan.stale}
-    computed = sum((entry.split, entry.name) in stale for entry in used) if stale else 0
-    say(f"{computed} computed in {seconds:.1f} s, {len(used) - computed} already existed.")
+    computed = sum(max(1, entry.clips) for entry in used if (entry.split, entry.name) in stale) if stale else 0
+    say(f"{computed} computed in {seconds:.1f} s, {clips - computed} already existed.")
 
 
 if __name__ == "__main__":

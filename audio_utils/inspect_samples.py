@@ -17,11 +17,12 @@ script.guard_imports(__name__)  # ^C or a missing package below prints one sente
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
 from audio_utils.audio.audio_io import AudioInfo
+from audio_utils.audio.long_sounds import BEGINNING
 from audio_utils.data import checks, inspection, preproc
 from audio_utils.data.inspection import SoundStatistics
 from audio_utils.data.look_alikes import suggest_group_by
@@ -31,7 +32,6 @@ from audio_utils.evaluation import plots
 from audio_utils.runtime import command_line, signals, tables
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.console import say
-from audio_utils.runtime.errors import UserError
 
 SILENT_DB = -60.0    # dBFS; a sound that never exceeds it is silent (about the noise of a quiet room)
 NEARLY_EMPTY = 0.05  # fraction of the class's median duration without silence; a sound below it is nearly empty
@@ -54,12 +54,13 @@ def main() -> None:
                   zip([sound for sound in sounds if sound not in statistics], errors, strict=True)]
     problems = inspection.find_problems(statistics, options.nearly_empty, options.clipped)
     headers = {sound.file: each.info for sound, each in statistics.items()}
+    constants = preprocessing_constants()
     truncated = [path for path, info in headers.items() if info.cut_short]
     findings = [*checks.summarize(skipped + unreadable),
                 *inspection.about_files(truncated, "truncated; the available part is used unless you replace"),
-                *checks.check_headers(list(statistics), headers),
+                *checks.check_headers(list(statistics), headers, clip_seconds=clip_seconds(constants)),
                 *inspection.describe_problems(problems, options.silent_db),
-                *suggested_groups(list(statistics), headers)]
+                *suggested_groups(list(statistics), headers, constants)]
     say_tables(sounds, statistics, problems)
     if findings:
         say("\n".join(["", *findings]))
@@ -70,11 +71,21 @@ def main() -> None:
         say(f"Written: {_PLOT}, in {time.monotonic() - start:.1f} s.")
 
 
-def suggested_groups(sounds: list[Sound], headers: dict[str, AudioInfo]) -> Iterator[str]:
+def preprocessing_constants() -> dict[str, Any]:
+    """Those of preprocess_data.py with which Preproc/ was made; {} if there is none."""
+    usable = preproc.usable_settings(preproc.PREPROC)
+    return usable[1]["constants"] | {"CLIP_SECONDS": usable[0].clip_seconds} if usable else {}
+
+
+def clip_seconds(constants: dict[str, Any]) -> float | None:
+    """The length to which long sounds are cut; None if only their beginning is used."""
+    return constants["CLIP_SECONDS"] if constants.get("LONG_FILES", BEGINNING) != BEGINNING else None
+
+
+def suggested_groups(sounds: list[Sound], headers: dict[str, AudioInfo], constants: dict[str, Any]) -> Iterator[str]:
     """The GROUP_BY that preprocess_data.py would suggest, unless Preproc/ has one already."""
-    with suppress(UserError):
-        if preproc.read_settings(preproc.PREPROC)[1].get("constants", {}).get("GROUP_BY"):
-            return iter(())
+    if constants.get("GROUP_BY"):
+        return iter(())
     return suggest_group_by(sounds, find_recordings(sounds, {}, headers))
 
 

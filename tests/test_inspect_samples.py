@@ -187,3 +187,12 @@ def test_user_mistake_is_one_sentence(call, tmp_path, flags, sentence):
     with pytest.raises(UserError, match=sentence) as raised:
         call(inspect_samples, tmp_path, *flags)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("mode", "is_said"), [("beginning", True), ("all", False)])
+def test_the_length_of_sounds_that_are_cut_is_no_problem(tmp_path, run_here, mode, is_said):
+    for i in range(4):
+        write(tmp_path / f"Samples/long/{i}.wav", sine(300 + i, 2))
+        write(tmp_path / f"Samples/short/{i}.wav", sine(500 + i, 0.25))
+    run_here("preprocess_data.py", "--clip-seconds", 0.25, "--long-files", mode)
+    assert ("can separate them by length alone" in run_here("audio_utils/inspect_samples.py").stdout) == is_said

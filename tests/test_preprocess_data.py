@@ -203,7 +203,8 @@ def test_the_users_split_is_kept(run, tmp_path):
 
 def test_the_table_of_classes_has_80_columns(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    used = [SimpleNamespace(name=f"{'a class with a long name ' * 4}{i % 2}/{i}", split=("Train", "Val", "Test")[i % 3])
+    used = [SimpleNamespace(name=f"{'a class with a long name ' * 4}{i % 2}/{i}", clips=0,
+                            split=("Train", "Val", "Test")[i % 3])
             for i in range(600)]
     settings = SimpleNamespace(shape=(96, 87, 1), clip_seconds=1, sample_rate=8000, bytes=1)
     preprocess_data.print_summary(SimpleNamespace(settings=settings, stale=[]), used, 1.0)

@@ -28,6 +28,7 @@ HIGHEST_RATE = 1_000_000  # Hz; a header with a higher rate is damaged
 UNKNOWN_BYTES = 0x7F000000  # a header with this size or more comes from a program that wrote into a pipe
 _CUT_SHORT = re.compile(r"\b(?:data|SSND) : (\d+) \(should be (\d+)\)")
 _CHUNK, _MAX_CHUNKS = 1 << 20, 64  # bytes read at a time, and how often, to find out why libsndfile failed
+_OGG_PAGE_SECONDS = 60  # maximum length of a page, except at extremely low bit rates
 _SYSTEM_ERROR = 2  # libsndfile's code for an error of the operating system
 _BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "ALAC_16": 16}  # the subtypes whose rounding errors are audible
 _WAV_SAMPLE_BYTES = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
@@ -67,10 +68,13 @@ def read(path: str | Path, start: int = 0, samples: int | None = None) -> tuple[
     return np.ascontiguousarray(audio), header.rate
 
 
-def read_beginning(path: str | Path, seconds: float) -> tuple[np.ndarray, AudioInfo]:
-    """The first seconds of a file, opened only once: (float32 (channels, samples), header). Raises as `read` does."""
-    with opened(path) as (header, blocks):
-        return _joined(path, header, blocks, min(header.samples, math.ceil(seconds * header.rate))), header
+def read_seconds(path: str | Path, seconds: float, start: int = 0) -> tuple[np.ndarray, AudioInfo]:
+    """The first seconds of a file, or those from a sample on, which is opened only once. Raises as `read` does.
+
+    Returns (float32 (channels, samples), header).
+    """
+    with opened(path, start) as (header, blocks):
+        return _joined(path, header, blocks, min(header.samples - start, math.ceil(seconds * header.rate))), header
 
 
 def _joined(path: str | Path, header: AudioInfo, blocks: Callable[[int], Iterator[np.ndarray]],
@@ -104,9 +108,16 @@ def opened(path: str | Path, start: int = 0, exact: bool = False,
         header = _info(path, file)
         if start:
             with _decoding(path):
-                file.seek(min(start, header.samples))
+                _seek(file, min(start, header.samples))
         blocks = partial(_blocks, path, file, block, _exact_type(header.subtype) if exact else "float32")
         yield header, blocks if exact else lambda samples: (checked(each, path) for each in blocks(samples))
+
+
+def _seek(file: soundfile.SoundFile | PartsFile, sample: int) -> None:
+    """Continue with a sample. In the last page of an Ogg file, libsndfile finds a wrong one: it is decoded up to it."""
+    file.seek(max(0, sample - (_OGG_PAGE_SECONDS * file.samplerate if file.format == "OGG" else 0)))
+    while (missing := sample - file.tell()) > 0 and len(file.read(min(missing, BLOCK), dtype="float32")):
+        pass
 
 
 def wav_subtype(subtype: str) -> str:

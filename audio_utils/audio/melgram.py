@@ -160,20 +160,20 @@ class MelgramSettings:
         return 4 * math.prod(self.shape)
 
 
-def of_file(path: str | Path, settings: MelgramSettings) -> tuple[np.ndarray, str]:
+def of_file(path: str | Path, settings: MelgramSettings, start: int = 0) -> tuple[np.ndarray, str]:
     """The melgram (mels, frames, channels) of one file, and a warning, or "": silent, truncated, canceled out.
 
-    Raises AudioError if the file can't be used.
+    start: the first sample, at the rate of the file. Raises AudioError if the file can't be used.
     """
     seconds = settings.clip_seconds + RESAMPLING_MARGIN
-    audio, header = audio_io.read_beginning(path, seconds)
+    audio, header = audio_io.read_seconds(path, seconds, start)
     result = melgram(conform(audio, header.rate, settings, path), settings)
     warning = ""
     if settings.channels == 1 < len(audio) and cancels(*mix_powers(audio)):
         warning = canceled(path)
     elif result.max() <= SILENT_DB:
         warning = f"{path}: is silent; kept."
-    elif header.cut_short or audio.shape[1] < min(header.samples, math.ceil(seconds * header.rate)):
+    elif header.cut_short or audio.shape[1] < min(header.samples - start, math.ceil(seconds * header.rate)):
         warning = f"{path}: is truncated; the available part is used."
     return result, warning
 

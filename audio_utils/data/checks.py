@@ -1,5 +1,6 @@
 """Problems of a data set that are detected from names, sizes and headers, without decoding."""
 
+import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping
@@ -30,16 +31,19 @@ _DIVIDED = "the score is too optimistic"  # the effect of equal files in several
 
 
 def check_headers(sounds: list[Sound], headers: dict[str, AudioInfo], equal: list[list[Sound]] | None = None,
-                  sample_rate: int | None = None, mono: bool = False) -> list[str]:
+                  sample_rate: int | None = None, mono: bool = False, clip_seconds: float | None = None,
+                  clips: Mapping[Sound, int] = MappingProxyType({})) -> list[str]:
     """A sentence about each problem.
 
     sounds: those that can be read. headers: file → AudioInfo, of all of them or of the new ones. equal: as
     `equal_files` finds. sample_rate, mono: the constants of preprocess_data.py, with which files may differ.
+    clip_seconds: the length to which sounds are cut, None if only their beginning is used. clips: sound → number of its
+    clips, {} if each has one.
     """
     known = {sound: headers[sound.file] for sound in sounds if sound.file in headers}
-    seconds = {sound: info.samples / info.rate for sound, info in known.items()}
-    found = [*few_sounds(sounds), *imbalance(sounds), *duplicates(equal_files(sounds) if equal is None else equal),
-             *uneven_lengths(seconds), *copies(sounds)]
+    seconds = {sound: min(info.samples / info.rate, clip_seconds or math.inf) for sound, info in known.items()}
+    found = [*few_sounds(sounds), *imbalance(sounds, clips),
+             *duplicates(equal_files(sounds) if equal is None else equal), *uneven_lengths(seconds), *copies(sounds)]
     if not sample_rate:
         rates = {sound: info.rate for sound, info in known.items()}
         found += mixed_values(rates, "sample rate", f"SAMPLE_RATE = {min(rates.values(), default=0)}")
@@ -85,12 +89,15 @@ def few_sounds(sounds: list[Sound]) -> Iterator[str]:
         yield f"{named(small)}: fewer than {FEW_SOUNDS} sounds, too few to measure accuracy; add more."
 
 
-def imbalance(sounds: list[Sound]) -> Iterator[str]:
-    """A sentence about classes of unequal size."""
+def imbalance(sounds: list[Sound], clips: Mapping[Sound, int] = MappingProxyType({})) -> Iterator[str]:
+    """A sentence about classes of unequal size; clips: sound → number of its clips, if sounds are cut."""
     counts = Counter(sound.class_name for sound in sounds)
+    for sound, count in clips.items():
+        counts[sound.class_name] += count - 1
     largest, smallest = _extremes(counts)
     if counts[largest] > IMBALANCE * counts[smallest]:
-        yield (f"{largest}: has {counts[largest]} sounds but {smallest} only {counts[smallest]}, so a model can score "
+        unit = "clips" if clips else "sounds"
+        yield (f"{largest}: has {counts[largest]} {unit} but {smallest} only {counts[smallest]}, so a model can score "
                "well while rarely predicting the latter; add sounds to small classes, or copies (augment_data.py).")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from audio_utils.audio import melgram
 from audio_utils.audio.audio_io import AudioInfo
+from audio_utils.audio.long_sounds import BEGINNING
 from audio_utils.audio.melgram import MelgramSettings
 from audio_utils.data import preproc
 from audio_utils.data.checks import named
@@ -14,7 +15,7 @@ from audio_utils.runtime.command_line import Options
 from audio_utils.runtime.console import say, warn
 from audio_utils.runtime.errors import UserError
 
-MELGRAM_CONSTANTS = ("SAMPLE_RATE", "CLIP_SECONDS", "MONO", "MELS", "WINDOW_MS", "HOP_MS")
+MELGRAM_CONSTANTS = ("SAMPLE_RATE", "CLIP_SECONDS", "LONG_FILES", "MONO", "MELS", "WINDOW_MS", "HOP_MS")
 SPLIT_CONSTANTS = ("TEST_FRACTION", "SEED", "GROUP_BY")
 _QUANTILE, _MAX_RATIO = 0.95, 4  # if the longest file is over 4 times the 95th percentile, use the latter
 _PADDING_RATIO = 1.25  # of the longest file to the same quantile; above this ratio, a message mentions the padding
@@ -74,9 +75,10 @@ def previous(options: Options, folder: str | Path, missing: int = 0) -> MelgramS
     if options.overwrite or not path.exists():
         return None
     settings, record = preproc.read_settings(folder)
+    constants = {"LONG_FILES": BEGINNING} | record["constants"]  # older versions have no such constant
     actual = {"SAMPLE_RATE": settings.sample_rate, "CLIP_SECONDS": settings.clip_seconds}
     for name in MELGRAM_CONSTANTS:
-        now, before = getattr(options, name.lower()), record["constants"].get(name)
+        now, before = getattr(options, name.lower()), constants.get(name)
         if now != before and now != actual.get(name, before):
             raise UserError(f"{path}: was made with {name} = {before}, now it is {now}; set it back, or use "
                             "--overwrite to compute all melgrams again (the split is kept).")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from audio_utils.audio import melgram
+from audio_utils.audio.long_sounds import BEGINNING
 from audio_utils.audio.melgram import MelgramSettings
 from audio_utils.data import compute, preproc, split
 from audio_utils.data.clips import Clips
@@ -27,6 +28,12 @@ class Dataset(NamedTuple):
     source: Callable[[str, list[str] | None], tuple[Clips, list[str]]]
     grouping: Grouping
     memory_gb: float = math.inf  # melgrams of a split that take more stay on disk
+    training: list[str] | None = None  # names of the clips of Train, if nothing is preprocessed
+
+    @property
+    def long_files(self) -> str:
+        """The constant LONG_FILES of preprocess_data.py."""
+        return self.preprocessing.get("constants", {}).get("LONG_FILES", BEGINNING)
 
     def load(self, split: str, class_names: list[str] | None = None) -> Clips:
         """The Clips of a split ("Val" is empty except in the user's own split); reports unusable files."""
@@ -68,7 +75,7 @@ def _open_samples(options: Namespace, settings: MelgramSettings | None) -> Datas
     options.jobs = parallel.on_this_machine(options.jobs)
     plan = make_plan(options, SAMPLES, settings=settings)
     return Dataset(plan.settings, plan.record, functools.partial(compute.compute_in_memory, plan, jobs=options.jobs),
-                   plan.grouping)
+                   plan.grouping, training=plan.names("Train"))
 
 
 def require_same(wanted: MelgramSettings, found: MelgramSettings, path: Path, weights: str | Path) -> None:

@@ -16,8 +16,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from audio_utils.audio.long_sounds import MAX_CLIPS
 from audio_utils.audio.melgram import MelgramSettings
-from audio_utils.data.sound import SPLITS, Stat
+from audio_utils.data.sound import SPLITS, Stat, clip_names, stem_of
 from audio_utils.runtime import safe_files
 
 INDEX = "index.csv"
@@ -57,9 +58,10 @@ class Entry(NamedTuple):
     status: str  # USED, LEFT_OUT or MOVED
     stat: Stat
     content: Content
-    settings: str  # the id of the settings of its melgram, "" if it has none
+    settings: str  # the id of the settings of its melgrams, "" if it has none
     copy_of: str = ""  # the name of the recording of which the sound is an augmented copy
     recording: str | None = ""  # that it was cut or rendered from, as identified by recordings.py; None: not known yet
+    clips: int = 0  # that it is cut into; 0: it is one clip, with its own name
 
     @property
     def name(self) -> str:
@@ -67,16 +69,26 @@ class Entry(NamedTuple):
         rest = self.path[self.path.find("/") + 1:]
         return rest if "/" in rest else self.path
 
+    @property
+    def clip_names(self) -> list[str]:
+        """The names of its melgrams: its own, or those of the clips that it is cut into."""
+        return clip_names(self.name, self.clips)
+
+    @property
+    def own_recording(self) -> str:
+        """Of a sound that is cut, "class/file", as recordings.py identifies a series of clips; "" of any other."""
+        folder, slash, file = (self.copy_of or self.name).rpartition("/")
+        return f"{folder}{slash}{stem_of(file)}" if self.clips else ""
+
     def row(self) -> tuple:
         """The fields as they are written."""
-        return (*self[:3], *self.stat.decode().split(","), *self.content.values(), self.settings, self.copy_of,
-                self.recording)
+        return (*self[:3], *self.stat.decode().split(","), *self.content.values(), *self[5:])
 
 
 COLUMNS = ("path", "split", "status", "size", "mtime_ns", "ctime_ns", "inode", "sample", "digest", "settings",
-           "copy_of", "recording")
+           "copy_of", "recording", "clips")
 _SPLITS, _STATUSES = ({each: each for each in names} for names in (SPLITS, (USED, LEFT_OUT, MOVED)))  # one object each
-_OLD_COLUMNS = 11  # in a row of an older version, without the recording
+_OLD_COLUMNS = (11, 12)  # in a row of an older version, without the recording or without the number of clips
 UNKNOWN_CONTENT = Content("", "")  # of a sound that has not been read completely
 
 
@@ -89,6 +101,15 @@ def settings_id(settings: MelgramSettings) -> str:
 def is_used(entry: Entry, settings: str) -> bool:
     """Whether the melgram of an entry is used for training or testing; settings: the id of those in settings.json."""
     return entry.status == USED and entry.settings == settings
+
+
+def recordings(entries: Iterable[Entry]) -> dict[str, str]:
+    """Clip → the recording that it is from, of all clips of which that is known.
+
+    A sound that is cut is itself a recording, identified by the name that its clips share.
+    """
+    return {name: recording for entry in entries for recording in [entry.recording or entry.own_recording] if recording
+            for name in entry.clip_names}
 
 
 # --- content --------------------------------------------------------------------------------------------------------
@@ -133,16 +154,16 @@ def exists(folder: str | Path) -> bool:
 
 def read(folder: str | Path) -> tuple[dict[str, Entry], list[Entry]]:
     """(path → Entry, the entries that are MOVED). The last row of a path counts, and damaged rows are ignored."""
-    entries, moved, entry = {}, [], None
+    entries, moved, entry, before = {}, [], None, None
     with suppress(FileNotFoundError, csv.Error), _opened(Path(folder) / INDEX, "r") as file:
         for row in csv.reader(file):
             entry = _entry(row)
             if entry and entry.status == MOVED:
                 moved.append(entry)
             elif entry:
-                entries[entry.path] = entry
+                before, entries[entry.path] = entries.get(entry.path), entry
         if entry and entry.status != MOVED and not _is_complete(file):  # the end of the last row may be missing
-            entries[entry.path] = entry._replace(recording=None)
+            entries[entry.path] = before if before and before.clips else entry._replace(recording=None)
     return entries, moved
 
 
@@ -153,14 +174,14 @@ def _is_complete(file: IO[str]) -> bool:
 
 
 def _entry(row: list[str]) -> Entry | None:
-    if len(row) == _OLD_COLUMNS:
-        row.append(None)
+    if len(row) in _OLD_COLUMNS:
+        row += [None, 0][len(row) - len(COLUMNS):]
     with suppress(ValueError):
-        path, split, status, size, mtime_ns, ctime_ns, inode, sample, digest, settings, copy_of, recording = row
-        if split in _SPLITS and status in _STATUSES and "/" in path:
+        path, split, status, size, mtime_ns, ctime_ns, inode, sample, digest, settings, copy_of, recording, clips = row
+        if split in _SPLITS and status in _STATUSES and "/" in path and 0 <= int(clips) <= MAX_CLIPS:
             return Entry(path, _SPLITS[split], _STATUSES[status],
                          Stat(int(size), int(mtime_ns), int(ctime_ns), int(inode)), Content(sample, digest),
-                         sys.intern(settings), copy_of, recording)
+                         sys.intern(settings), copy_of, recording, int(clips))
     return None
 
 

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import NamedTuple
 from unicodedata import normalize
 
+from audio_utils.audio import long_sounds
 from audio_utils.audio.audio_io import AudioInfo
 from audio_utils.audio.melgram import MelgramSettings
-from audio_utils.data import checks, compute, preproc
+from audio_utils.data import checks, compute, long_files, preproc
 from audio_utils.data.checks import named
 from audio_utils.data.clips import Clips
-from audio_utils.data.plan import read_headers
+from audio_utils.data.headers import read_headers
+from audio_utils.data.sound import clip_names
 from audio_utils.data.sounds import Skipped, Sound, find_sounds
 from audio_utils.runtime.console import say, warn
 from audio_utils.runtime.errors import UserError
@@ -24,11 +26,12 @@ class LabelledFolder(NamedTuple):
     skipped: list[Skipped]  # files that are not used
 
 
-def load(folder: Path, settings: MelgramSettings, class_names: list[str], jobs: int | None) -> LabelledFolder:
+def load(folder: Path, settings: MelgramSettings, class_names: list[str], jobs: int | None,
+         mode: str = long_sounds.BEGINNING) -> LabelledFolder:
     """The sounds of these classes, with melgrams computed in memory; reports the others.
 
     Augmented copies are not used. If the folder contains the user's own split, only the sounds of Test are used.
-    Raises UserError if there is no sound.
+    mode: LONG_FILES, as the network was trained. Raises UserError if there is no sound.
     """
     sounds, skipped = _test_sounds(folder)
     folder = sounds[0].path.parents[1]
@@ -36,18 +39,21 @@ def load(folder: Path, settings: MelgramSettings, class_names: list[str], jobs: 
         warn(sentence)
     sounds = _of_network(_with_names_of(class_names, sounds), skipped, class_names, folder)
     headers, unusable = _read_headers(sounds, settings, jobs)
-    for sentence in [*checks.summarize(unusable), *_conversions(headers, settings)]:
+    for sentence in [*checks.summarize(unusable), *_conversions(headers, settings, mode)]:
         warn(sentence)
-    sounds = [sound for sound in sounds if sound.file in headers]
-    clips, problems = compute.clips_of(sounds, settings, class_names, jobs)
+    sounds, too_long, counts = long_files.cut([sound for sound in sounds if sound.file in headers], headers, (), {},
+                                              settings, mode)
+    sounds = {sound: counts.get(sound, 0) for sound in sounds}
+    clips, problems = compute.clips_of(sounds, settings, class_names, jobs, mode)
     found = [Skipped.of(sound.path, sentence) for sound, sentence in problems.items()]
     for sentence in checks.summarize(found):
         warn(sentence)
     if not len(clips):
         raise UserError(f"{folder}/: contains no sound that can be used; add sounds, or name another folder.")
-    paths = {sound.name: sound.path for sound in sounds}
+    paths = {name: sound.path for sound, count in sounds.items() for name in clip_names(sound.name, count)}
     used = {paths[name] for name in clips.names}
-    return LabelledFolder(folder, clips, paths, skipped + unusable + [each for each in found if each.path not in used])
+    return LabelledFolder(folder, clips, paths, skipped + unusable + too_long
+                          + [each for each in found if each.path not in used])
 
 
 def _test_sounds(folder: Path) -> tuple[list[Sound], list[Skipped]]:
@@ -114,11 +120,10 @@ def _read_headers(sounds: list[Sound], settings: MelgramSettings,
     return {file: header for file, header in headers.items() if file not in wide}, unusable
 
 
-def _conversions(headers: dict[str, AudioInfo], settings: MelgramSettings) -> Iterator[str]:
-    """A sentence each about the sounds that are cut, those that are mixed to mono and those with too few channels."""
-    cut = [path for path, header in headers.items()  # in integers, as 220544 / 44100 * 44100 < 220544
-           if header.samples * settings.sample_rate > settings.clip_samples * header.rate]
-    if cut:
+def _conversions(headers: dict[str, AudioInfo], settings: MelgramSettings, mode: str) -> Iterator[str]:
+    """A sentence each about the sounds of which only the beginning is used, are mixed, or have too few channels."""
+    cut = [path for path, header in headers.items() if long_sounds.is_long(header, settings)]
+    if cut and mode == long_sounds.BEGINNING:
         yield (f"{named(cut)}: longer than the network's clips of {settings.clip_seconds:.4g} s; only the beginning "
                "is used; split long recordings with audio_utils/split_audio.py.")
     mixed = [path for path, header in headers.items() if header.channels > settings.channels]

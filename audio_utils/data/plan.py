@@ -3,43 +3,25 @@
 import functools
 import gc
 import os
-import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Container
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from audio_utils.audio import audio_io
 from audio_utils.audio.audio_io import AudioInfo
 from audio_utils.audio.melgram import MelgramSettings
-from audio_utils.data import checks, clip_settings, index, preproc, split
+from audio_utils.data import assignment, checks, clip_settings, index, long_files, preproc
+from audio_utils.data.assignment import PlannedClip
 from audio_utils.data.checks import named
+from audio_utils.data.headers import read_headers
 from audio_utils.data.index import Content, Entry
-from audio_utils.data.look_alikes import suggest_group_by
 from audio_utils.data.matching import Matched, describe_relabeled, match, path_of, prefix_of
 from audio_utils.data.recordings import find_recordings
 from audio_utils.data.sound import Skipped, Sound
 from audio_utils.data.sounds import find_sounds, require_classes
-from audio_utils.data.split import MIN_GROUPS, Grouping
-from audio_utils.runtime import parallel
+from audio_utils.data.split import Grouping
 from audio_utils.runtime.command_line import Options
 from audio_utils.runtime.console import say, warn
-
-_HEADERS_PER_POOL = 4000  # headers; with fewer, starting processes takes longer than reading them
-
-
-class PlannedClip(NamedTuple):
-    """A clip that is, or will be, in Preproc/."""
-    sound: Sound
-    split: str  # one of SPLITS
-
-    @property
-    def name(self) -> str:
-        return self.sound.name
-
-    @property
-    def path(self) -> Path:
-        return self.sound.path
 
 
 class Plan(NamedTuple):
@@ -54,6 +36,15 @@ class Plan(NamedTuple):
     before: dict[str, Entry]  # the index as it was read
     skipped: list[Skipped]  # files that are not used
     grouping: Grouping
+
+    @property
+    def long_files(self) -> str:
+        """The constant LONG_FILES."""
+        return self.record["constants"]["LONG_FILES"]
+
+    def names(self, split_name: str) -> list[str]:
+        """The names of the clips of a split."""
+        return [name for clip in self.clips if clip.split == split_name for name in self.entries[clip].clip_names]
 
     @property
     def stale(self) -> list[PlannedClip]:
@@ -84,6 +75,7 @@ def make_plan(options: Options, samples: str | Path, folder: str | Path | None =
     """
     samples = Path(samples)
     options = clip_settings.with_recorded(options, folder) if folder else options
+    long_files.check(options)
     before, moved = index.read(folder) if folder else ({}, [])
     prefix = prefix_of(samples)
     sounds, skipped = find_sounds(samples, lambda file: before.get(path_of(file, prefix)))
@@ -94,27 +86,31 @@ def make_plan(options: Options, samples: str | Path, folder: str | Path | None =
         say(relabeled)
     previous = clip_settings.previous(options, folder, matched.missing) if folder else settings
     current = current_sounds(matched, previous, melgrams)
-    gone = [entry for entry in matched.gone if (entry.split, entry.name) in melgrams]
+    gone = [entry for entry in matched.gone if any((entry.split, name) in melgrams for name in entry.clip_names)]
     del melgrams  # a fifth of the memory
     found = sounds
     sounds, headers, equal = usable_sounds(found, current, matched.entries, skipped, options)
     require_classes({sound.class_name for sound in sounds}, samples)
     settings = previous or clip_settings.choose(headers, options)
     clip_settings.warn_of_changes(headers, settings, options, chosen=not previous)
+    sounds, too_long, cut = long_files.cut(sounds, headers, current, matched.entries, settings, options.long_files)
+    skipped += too_long
     recordings = find_recordings(found, {} if options.split_anew else matched.entries, headers, equal)
-    grouping = group_sounds(sounds, recordings, options, bool(headers))
-    clips = split_clips(sounds, grouping, matched, options)
+    grouping = assignment.group_sounds(sounds, recordings, options, bool(headers))
+    clips = assignment.split_clips(sounds, grouping, matched, options, cut)
     skipped += [Skipped(sound.path, "is an augmented copy of a held-out sound")
                 for sound in (sorted({*sounds} - {clip.sound for clip in clips}) if len(clips) < len(sounds) else ())]
-    names = {(clip.split, clip.name) for clip in clips} if matched.gone else set()
-    warn_of_gone([entry.path for entry in gone if (entry.split, entry.name) not in names], matched, entries,
-                 options.prune, index.settings_id(settings))
     planned = {clip: planned_entry(clip, matched.entries.get(clip.sound), path_of(clip.sound.file, prefix),
-                                   clip.sound in current, recordings) for clip in clips}
-    reassigned, left_out = former_entries(sounds, clips, matched)
-    gone = [entry._replace(settings="") if (entry.split, entry.name) in names else entry for entry in matched.gone]
+                                   clip.sound in current, recordings, cut.get(clip.sound, 0)) for clip in clips}
+    names = {(clip.split, name) for clip in clips for name in planned[clip].clip_names} if matched.gone else set()
+    replaced = {entry for entry in matched.gone if any((entry.split, name) in names for name in entry.clip_names)}
+    warn_of_gone([entry.path for entry in gone if entry not in replaced], matched, entries, options.prune,
+                 index.settings_id(settings))
+    reassigned, left_out = former_entries(sounds, clips, matched, cut)
+    gone = [entry._replace(settings="") if entry in replaced else entry for entry in matched.gone]
     return Plan(settings, clip_settings.record_of(settings, options), clips, planned, gone + left_out,
-                moved + matched.moved + reassigned, before, skipped, grouping)
+                moved + matched.moved + reassigned, before, skipped,
+                assignment.group_clips(planned.values(), options.group_by) if cut else grouping)
 
 
 def usable_sounds(sounds: list[Sound], current: set[Sound], entries: dict[Sound, Entry], skipped: list[Skipped],
@@ -134,7 +130,11 @@ def usable_sounds(sounds: list[Sound], current: set[Sound], entries: dict[Sound,
         contents = {sound: entry.content for sound, entry in entries.items() if entry.content.digest}
         contents = {sound: Content(samples[sound.file], "") for sound in new if sound.file in samples} | contents
         equal = checks.equal_files(sounds, contents, options.jobs)
-    findings = checks.check_headers(sounds, headers, equal, options.sample_rate, options.mono) if headers else []
+    findings = []
+    if headers:
+        findings = checks.check_headers(sounds, headers, equal, options.sample_rate, options.mono,
+                                        long_files.clip_seconds(options),
+                                        long_files.expected_clips(sounds, headers, entries, options))
     for sentence in checks.summarize(skipped) + equal_stems(sounds) + findings:
         warn(sentence)
     return sounds, headers, equal
@@ -143,7 +143,7 @@ def usable_sounds(sounds: list[Sound], current: set[Sound], entries: dict[Sound,
 def adopted(folder: str | Path, melgrams: dict[tuple[str, str], int], entries: dict[str, Entry], moved: list[Entry],
             own_split: bool) -> dict[str, Entry]:
     """The entries of the index, and those of melgrams of an older version, which are recognized by their date."""
-    known = {(entry.split, entry.name) for entry in [*entries.values(), *moved]}
+    known = {(entry.split, name) for entry in [*entries.values(), *moved] for name in entry.clip_names}
     unknown = [found for found in melgrams if found not in known]
     settings = preproc.current_settings_id(folder) if unknown else ""
     found = {}
@@ -161,27 +161,34 @@ def current_sounds(matched: Matched, settings: MelgramSettings | None,
     if not settings:
         return set()
     settings_id, size = index.settings_id(settings), preproc.melgram_file_bytes(settings)
-    others = {(entry.split, entry.name) for entry in matched.gone + matched.moved if entry.settings}
+    others = {(entry.split, name) for entry in matched.gone + matched.moved if entry.settings
+              for name in entry.clip_names}
     return {sound for sound, entry in matched.entries.items() if entry.settings == settings_id
-            and melgrams.get((entry.split, entry.name)) == size and (entry.split, entry.name) not in others}
+            and all(melgrams.get((entry.split, name)) == size and (entry.split, name) not in others
+                    for name in entry.clip_names)}
 
 
-def planned_entry(clip: PlannedClip, known: Entry | None, path: str, current: bool,
-                  recordings: dict[Sound, str]) -> Entry:
-    """The entry of a clip, with settings "" if its melgram must be computed."""
+def planned_entry(clip: PlannedClip, known: Entry | None, path: str, current: bool, recordings: dict[Sound, str],
+                  clips: int) -> Entry:
+    """The entry of a sound, with settings "" if its melgrams must be computed; clips: as in the index."""
     sound = clip.sound
     known = known or Entry(path, clip.split, index.USED, sound.stat, index.UNKNOWN_CONTENT, "")
     planned = (clip.split, known.settings if current and known.split == clip.split else "", sound.copy_of or "",
-               recordings.get(sound, ""))
-    if planned == (known.split, known.settings, known.copy_of, known.recording):
+               recordings.get(sound, ""), clips)
+    if planned == (known.split, *known[5:]):
         return known
-    return known._replace(**dict(zip(("split", "settings", "copy_of", "recording"), planned, strict=True)))
+    return known._replace(**dict(zip(("split", "settings", "copy_of", "recording", "clips"), planned, strict=True)))
 
 
-def former_entries(sounds: list[Sound], clips: list[PlannedClip], matched: Matched) -> tuple[list[Entry], list[Entry]]:
-    """The entries of sounds that are now in another split, or are copies left out, and those of unusable sounds."""
+def former_entries(sounds: list[Sound], clips: list[PlannedClip], matched: Matched,
+                   cut: dict[Sound, int]) -> tuple[list[Entry], list[Entry]]:
+    """The entries of sounds with another split or number of clips now, or that are copies left out; of unusable ones.
+
+    cut: the sounds that are cut, and the number of their clips.
+    """
     splits = dict.fromkeys(sounds) | {clip.sound: clip.split for clip in clips}
-    reassigned = [entry for sound, entry in matched.entries.items() if sound in splits and splits[sound] != entry.split]
+    reassigned = [entry for sound, entry in matched.entries.items() if sound in splits
+                  and (splits[sound] != entry.split or entry.clips != cut.get(sound, 0))]
     return reassigned, [entry._replace(status=index.LEFT_OUT) for sound, entry in matched.entries.items()
                         if sound not in splits]
 
@@ -202,28 +209,6 @@ def warn_of_gone(gone: list[str], matched: Matched, entries: dict[str, Entry], p
 
 # --- sounds ---------------------------------------------------------------------------------------------------------
 
-def read_headers(sounds: list[Sound], jobs: int | None,
-                 sizes: Container[int] = ()) -> tuple[dict[str, AudioInfo], dict[str, str], dict[str, str]]:
-    """File → AudioInfo of the sounds that can be used, → the problem with each of the others, → sample of its content.
-
-    sizes: those of files of which the sample is read.
-    """
-    good, errors, samples, distinct = {}, {}, {}, {}
-    for (file, _), found in parallel.each(_header, [(sound.file, sound.stat.size in sizes) for sound in sounds],
-                                          "Reading headers", jobs, min_parallel=_HEADERS_PER_POOL):
-        if isinstance(found, Exception):
-            errors[file] = str(found)
-            continue
-        header, samples[file] = found
-        good[file] = distinct.setdefault(header, header)  # most are equal
-    return {sound.file: good[sound.file] for sound in sounds if sound.file in good}, errors, samples
-
-
-def _header(job: tuple[str, bool]) -> tuple[AudioInfo, str]:
-    file, is_sampled = job
-    return audio_io.info(file), index.sample_of(file) if is_sampled else ""
-
-
 def equal_stems(sounds: list[Sound]) -> list[str]:
     """A sentence about names that differ only in the extension."""
     groups = checks.grouped([sound.file for sound in sounds], (os.path.splitext(sound.file)[0] for sound in sounds))
@@ -235,58 +220,3 @@ def equal_stems(sounds: list[Sound]) -> list[str]:
     [[first, *others]] = groups
     names = named(map(os.path.basename, others))
     return [f"{first}: has the same name as {names} except for the extension; all are used, in the same split."]
-
-
-# --- groups and the split -------------------------------------------------------------------------------------------
-
-def group_sounds(sounds: list[Sound], recordings: dict[Sound, str], options: Options, are_new: bool) -> Grouping:
-    """The groups that stay in one split: those of GROUP_BY, and the recordings in classes with enough of them.
-
-    are_new: whether some sounds are new; then a GROUP_BY may be suggested.
-    """
-    for sentence in suggest_group_by(sounds, recordings) if are_new and not options.group_by else ():
-        warn(sentence)
-    if options.group_by and not any(re.search(options.group_by, sound.stem) for sound in sounds):
-        warn(f"GROUP_BY is {options.group_by!r}, which matches no file name: nothing is grouped.")
-    copy_of = {sound.name: sound.copy_of for sound in sounds if sound.copy_of}
-    names = {}
-    if recordings:
-        names = {sound.name: recordings.get(sound, "") for sound in reversed(sounds)}  # Train has priority
-    every = Grouping(options.group_by, copy_of, {name: recording for name, recording in names.items() if recording})
-    grouping, few = every.relaxed(names)
-    splits = {sound.split for sound in sounds}
-    if few and "Val" not in splits:
-        effect = ("split between Train and Test, so the score" if splits == {None} else
-                  "split between training and validation, so the validation loss")
-        warn(f"{named(few)}: fewer than {MIN_GROUPS} recordings; clips of one recording are {effect} is too "
-             "optimistic; add recordings.")
-    return grouping
-
-
-def split_clips(sounds: list[Sound], grouping: Grouping, matched: Matched, options: Options) -> list[PlannedClip]:
-    """The clips of all splits; known sounds stay in theirs, with SPLIT_ANEW only those that are missing."""
-    missing = {entry.name: entry.split for entry in matched.gone if entry.status == index.USED}
-    assigned = missing if options.split_anew else matched.splits
-    if options.split_anew and sounds[0].split:
-        warn("Samples/ contains your own split, which --split-anew does not change.")
-    splits = split.split_sounds(sounds, assigned, options.test_fraction, options.seed, grouping)
-    left_out = splits.count(None)
-    if left_out:
-        say(f"{left_out} augmented copies of {'Val and ' * ('Val' in splits)}Test sounds are left out.")
-    clips = [PlannedClip(sound, its_split) for sound, its_split in zip(sounds, splits, strict=True) if its_split]
-    warn_of_divided(clips, grouping)
-    return clips
-
-
-def warn_of_divided(clips: list[PlannedClip], grouping: Grouping) -> None:
-    """Report recordings with clips in several splits: an older version, or the user, has divided them."""
-    clips_of = defaultdict(list)
-    for clip in clips if grouping.recordings else ():
-        if clip.name in grouping.recordings and not clip.sound.copy_of:
-            clips_of[grouping.recordings[clip.name]].append(clip)
-    divided = [group[0].path for group in clips_of.values() if len({clip.split for clip in group}) > 1]
-    if divided:
-        remedy = ("move all clips of a recording into one split" if clips[0].sound.split else
-                  "preprocess_data.py --split-anew assigns all sounds again")
-        warn(f"{named(divided)}: from {len(divided)} recording{'s' * (len(divided) > 1)} with clips in several splits, "
-             f"so the score is too optimistic; {remedy}.")

@@ -5,17 +5,19 @@ import io
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from audio_utils.audio.long_sounds import BEGINNING, MODES
 from audio_utils.audio.melgram import MelgramSettings
 from audio_utils.data import index, melgram_files, old_names, summary
 from audio_utils.data.checks import named
 from audio_utils.data.clips import Clips, one_hot
+from audio_utils.data.index import Entry
 from audio_utils.data.melgram_files import COMPUTE_AGAIN, SCRIPT, MelgramFiles
 from audio_utils.data.sounds import SPLITS, Skipped, class_of, visible
 from audio_utils.data.split import Grouping
@@ -58,7 +60,7 @@ def _constants(values: object) -> dict | None:
         re.compile(values.get("GROUP_BY", ""))
     except (AttributeError, TypeError, re.error, RecursionError, OverflowError):
         return None
-    return values
+    return values if values.get("LONG_FILES", BEGINNING) in MODES else None
 
 
 def write_settings(preproc: str | Path, values: dict) -> None:
@@ -140,7 +142,7 @@ def used_melgrams(preproc: str | Path, split: str, settings: MelgramSettings) ->
     if not index.exists(preproc):
         return names, []
     entries = sorted(index.read(preproc)[0].values(), key=lambda entry: entry.status == index.USED)  # it has priority
-    entries = {entry.name: entry for entry in entries if entry.split == split}
+    entries = {name: entry for entry in entries if entry.split == split for name in entry.clip_names}
     settings_id = index.settings_id(settings)
     gone = [name for name in names if name in entries and entries[name].status == index.LEFT_OUT]
     used = [name for name in names if name in entries and index.is_used(entries[name], settings_id)]
@@ -159,11 +161,18 @@ def grouping(preproc: str | Path, group_by: str) -> Grouping:
     """The groups that preprocessing kept in one split: by GROUP_BY, and by the copies and recordings in the index."""
     if not index.exists(preproc):
         return Grouping(group_by)
-    entries = [entry for entry in index.read(preproc)[0].values() if entry.status == index.USED]
-    entries.sort(key=lambda entry: entry.split == "Train")  # it has priority
-    return Grouping(group_by, {entry.name: entry.copy_of for entry in entries if entry.copy_of},
-                    {entry.name: entry.recording for entry in entries if entry.recording}
-                    ).relaxed({entry.name for entry in entries})[0]
+    return grouping_of(index.read(preproc)[0].values(), group_by)[0]
+
+
+def grouping_of(entries: Iterable[Entry], group_by: str) -> tuple[Grouping, list[str]]:
+    """The same from entries, and the classes that have too few recordings to keep the clips of each together."""
+    entries = sorted((entry for entry in entries if entry.status == index.USED),
+                     key=lambda entry: entry.split == "Train")  # it has priority
+    copy_of = {entry.name: entry.copy_of for entry in entries if entry.copy_of}
+    sound_of = {name: entry.name for entry in entries if entry.clips for name in entry.clip_names}
+    recordings = index.recordings(entries)
+    return Grouping(group_by, copy_of, recordings, sound_of).relaxed(
+        {name for entry in entries for name in entry.clip_names})
 
 
 def write_skipped(preproc: str | Path, skipped: list[Skipped]) -> None:

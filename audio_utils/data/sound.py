@@ -4,10 +4,12 @@ It is named by its class and its file, `class/file.wav`, in every split and in e
 """
 
 import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 SPLITS = ("Train", "Val", "Test")  # Val: only in the user's own split
+_CLIP = re.compile(r"(.+)_s([1-9][0-9]*)(\.[^.]*)?", re.DOTALL)  # the name of a clip
 
 
 class Stat(bytes):
@@ -98,3 +100,24 @@ def stem_of(file: str) -> str:
     """The name of a file without its extension; `Path(file).stem` takes six times as long."""
     dot = file.rfind(".")
     return file[:dot] if 0 < dot < len(file) - 1 else file
+
+
+# --- clips of a long sound ------------------------------------------------------------------------------------------
+
+def clip_name(name: str, number: int) -> str:
+    """The name of a clip of the sound `name`: "class/file_s1.wav" for 1."""
+    folder, slash, file = name.rpartition("/")
+    stem = stem_of(file)
+    return f"{folder}{slash}{stem}_s{number}{file[len(stem):]}"
+
+
+def clip_names(name: str, clips: int) -> list[str]:
+    """The names of all clips of a sound; clips: their number, 0 if it is one clip with the name of the sound."""
+    return [clip_name(name, number) for number in range(1, clips + 1)] if clips else [name]
+
+
+def sound_of_clip(name: str) -> tuple[str, int] | None:
+    """(name of the sound, number): the inverse of `clip_name`; None if no clip has such a name."""
+    found = _CLIP.fullmatch(name)
+    clip = (found[1] + (found[3] or ""), int(found[2])) if found else None
+    return clip if clip and clip_name(*clip) == name else None

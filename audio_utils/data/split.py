@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from hashlib import blake2b
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
-from audio_utils.data.sound import Sound, stem_of
+from audio_utils.data.sound import Sound, clip_name, sound_of_clip, stem_of
 from audio_utils.data.sounds import AUGMENTED, class_of
 from audio_utils.runtime.errors import UserError
 
@@ -36,13 +37,16 @@ class Grouping:
     name alone.
     recordings: sound → the recording that it was cut or rendered from, if any. Sounds of one recording are in one
     group, which may span several classes too.
+    sound_of: clip → sound, of the clips that long sounds are cut into, if clips are grouped instead of sounds.
     """
     group_by: str = ""
     copy_of: Mapping[str, str] | None = None
     recordings: Mapping[str, str] = field(default_factory=dict)
+    sound_of: Mapping[str, str] = field(default_factory=dict)
 
     def is_copy(self, name: str) -> bool:
-        """Whether a sound is a copy written by augment_data.py."""
+        """Whether a sound, or that of a clip, is a copy written by augment_data.py."""
+        name = self.sound_of.get(name, name)
         return bool(AUGMENTED.search(Path(name).stem)) if self.copy_of is None else name in self.copy_of
 
     def of(self, name: str) -> str:
@@ -51,11 +55,14 @@ class Grouping:
         return self._merged.get(group, group) if self.recordings else group
 
     def _by_name(self, name: str) -> str:
-        class_name, _, file = (name if self.copy_of is None else self.copy_of.get(name, name)).rpartition("/")
+        sound = self.sound_of.get(name, name)
+        original = sound if self.copy_of is None else self.copy_of.get(sound, sound)
+        class_name, _, file = original.rpartition("/")
         stem = stem_of(file) if self.copy_of is not None else AUGMENTED.sub("", stem_of(file))
         found = re.search(self.group_by, stem) if self.group_by else None
         if not found:
-            return f"{class_name}/{stem}"
+            clip = name if sound == name else clip_name(original, sound_of_clip(name)[1])
+            return f"{class_name}/{stem_of(clip.rpartition('/')[2]) if clip in self.sound_of else stem}"
         return "|".join(map(str, found.groups())) if found.groups() else stem[:found.start()] + "|" + stem[found.end():]
 
     @cached_property
@@ -91,11 +98,12 @@ class Grouping:
 
 # --- one split ------------------------------------------------------------------------------------------------------
 
-def split_sounds(sounds: list[Sound], assigned: dict[str, str], fraction: float, seed: int,
-                 grouping: Grouping) -> list[str | None]:
+def split_sounds(sounds: list[Sound], assigned: dict[str, str], fraction: float, seed: int, grouping: Grouping,
+                 clips: Mapping[Sound, int] = MappingProxyType({})) -> list[str | None]:
     """The split of each sound: one of SPLITS, or None for an augmented copy of a sound that is held out.
 
     assigned: name → split of the sounds that have melgrams already; they keep it. A user's own split is kept as it is.
+    clips: the number of clips of each sound that has several; the fraction is one of the clips.
     """
     if sounds and sounds[0].split:
         own = Grouping(grouping.group_by, {})  # a name may be in several folders
@@ -104,17 +112,19 @@ def split_sounds(sounds: list[Sound], assigned: dict[str, str], fraction: float,
         return [None if sound.copy_of and group in held_out else sound.split
                 for sound, group in zip(sounds, groups, strict=True)]
     names = [sound.name for sound in sounds]
-    held_out = hold_out(names, {name: split == "Test" for name, split in assigned.items()}, fraction, seed, grouping)
+    held_out = hold_out(names, {name: split == "Test" for name, split in assigned.items()}, fraction, seed, grouping,
+                        {sound.name: count for sound, count in clips.items()})
     return [{True: "Test", False: "Train", None: None}[held_out[name]] for name in names]
 
 
-def hold_out(names: Iterable[str], assigned: dict[str, bool], fraction: float, seed: int,
-             grouping: Grouping) -> dict[str, bool | None]:
+def hold_out(names: Iterable[str], assigned: dict[str, bool], fraction: float, seed: int, grouping: Grouping,
+             clips: Mapping[str, int] = MappingProxyType({})) -> dict[str, bool | None]:
     """Choose which sounds are held out, for Test or for validation.
 
     Stratified: `fraction` of each class, at least one of two sounds (none if the fraction is 0), never all; whole
     groups. The order depends on the seed and the names alone. Augmented copies are never held out and don't count.
     assigned: name → bool of the sounds that are assigned already; they stay, and the rest of their group follows.
+    clips: name → number of clips, of the sounds that count as several.
     Returns name → True if held out, False if not, None for an augmented copy of a sound that is held out.
     """
     group_of = {name: grouping.of(name) for name in names}
@@ -127,10 +137,13 @@ def hold_out(names: Iterable[str], assigned: dict[str, bool], fraction: float, s
     for name in tested:
         group = group_of[name]
         if group not in assigned_groups:
-            sizes[group] = _one_more(sizes.get(group, ()), class_of(name))
+            sizes[group] = _more(sizes.get(group, ()), class_of(name), clips.get(name, 1))
         elif group in held_out:
-            count[class_of(name)] += 1
-    _fill(held_out, sizes, Counter(map(class_of, tested)), count, fraction, seed)
+            count[class_of(name)] += clips.get(name, 1)
+    totals = Counter(map(class_of, tested))
+    for name in clips.keys() & set(tested) if clips else ():
+        totals[class_of(name)] += clips[name] - 1
+    _fill(held_out, sizes, totals, count, fraction, seed)
 
     def decide(name: str, group: str) -> bool | None:
         if grouping.is_copy(name):
@@ -141,10 +154,10 @@ def hold_out(names: Iterable[str], assigned: dict[str, bool], fraction: float, s
 
 
 @lru_cache(1 << 14)
-def _one_more(size: tuple[tuple[str, int], ...], class_name: str) -> tuple[tuple[str, int], ...]:
-    """The size of a group, ((class, number of sounds), …), with one more; cached, so groups of equal size share it."""
+def _more(size: tuple[tuple[str, int], ...], class_name: str, count: int) -> tuple[tuple[str, int], ...]:
+    """The size of a group, ((class, number of sounds), …), with `count` more; cached, so equal sizes are one object."""
     counts = dict(size)
-    return tuple((counts | {class_name: counts.get(class_name, 0) + 1}).items())
+    return tuple((counts | {class_name: counts.get(class_name, 0) + count}).items())
 
 
 def _fill(held_out: set[str], sizes: dict[str, tuple[tuple[str, int], ...]], totals: Counter, count: Counter,
@@ -228,7 +241,7 @@ def assign_folds(names: list[str], rule: str, seed: int,
         indices = _stratified_folds(tested, groups, int(rule), seed)
         fold_of = {name: str(index + 1) for name, index in zip(tested, indices, strict=True)}
     else:
-        fold_of = {name: _matched_fold(rule, name) for name in tested}
+        fold_of = {name: _matched_fold(rule, grouping.sound_of.get(name, name)) for name in tested}
     folds = sorted(set(fold_of.values()) - {None}, key=lambda each: (len(each) if each.isdecimal() else 0, each))
     if len(folds) < 2:
         raise UserError(f"FOLDS is {rule!r}, which finds {'one fold' if folds else 'no fold'} in the names of the "

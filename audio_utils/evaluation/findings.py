@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from audio_utils.audio.long_sounds import BEGINNING
 from audio_utils.audio.melgram import MelgramSettings
 from audio_utils.data import index
 from audio_utils.data.clips import Clips
@@ -35,6 +36,8 @@ class Findings(NamedTuple):
     folds: dict[str, Evaluation] | None = None  # of cross-validation: fold → its part of the evaluation
     fold_rule: str = ""  # FOLDS of train_network.py
     learning_curve: dict[str, Any] | None = None  # learning_curve/scores.json, if it belongs to this network
+    long_files: str = BEGINNING  # the constant of preprocess_data.py
+    training: list[str] | None = None  # names of the training clips, if nothing is preprocessed
 
     @property
     def split(self) -> str:
@@ -58,6 +61,8 @@ def training_names(sounds: list[Sound], preproc: Path, findings: Findings) -> li
     names, _ = used_melgrams(preproc, "Train", findings.settings)
     if names or not sounds:
         return names
+    if findings.training is not None:
+        return findings.training
     grouping, _ = Grouping(findings.constants.get("GROUP_BY", ""),
                            {sound.name: sound.copy_of for sound in sounds if sound.copy_of},
                            {sound.name: sound.recording for sound in sounds if sound.recording}
@@ -72,8 +77,8 @@ def find_shared(findings: Findings, sounds: list[Sound], training: list[str], pr
     if findings.source:
         return next_steps.Shared()
     entries = [entry for entry in index.read(preproc)[0].values() if entry.status == index.USED]
-    known = {split: {each.name: each.recording for each in (*sounds, *entries)
-                     if each.recording and each.split in (split, None)} for split in ("Train", "Test")}
+    known = {split: {each.name: each.recording for each in sounds if each.recording and each.split in (split, None)}
+             | index.recordings(entry for entry in entries if entry.split == split) for split in ("Train", "Test")}
     pairs = [(findings.evaluation.names, training)] if not findings.folds else [
         (result.names, set(training) - set(result.names)) for result in findings.folds.values()]
     own_split = any(sound.split for sound in sounds)

@@ -3,11 +3,11 @@
 import math
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from audio_utils.audio import audio_io, resampling
+from audio_utils.audio import audio_io, long_sounds, resampling
 from audio_utils.audio.melgram import MelgramSettings
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.evaluation.panels import melgram_png, occlusion_png
@@ -18,18 +18,24 @@ MAX_CHANNELS = 8  # of a melgram on one card
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz
 
 
-def card(evaluation: Evaluation, i: int, melgram: np.ndarray, settings: MelgramSettings, path: Path | None,
+class Source(NamedTuple):
+    """The part of a sound that a clip is of."""
+    path: Path | None  # of the sound, None if it is not in Samples/
+    number: int = 0  # of the clip; 0: the sound is not cut into several
+    mode: str = long_sounds.BEGINNING  # LONG_FILES
+
+
+def card(evaluation: Evaluation, i: int, melgram: np.ndarray, settings: MelgramSettings, source: Source,
          occlusion: np.ndarray | None = None) -> dict[str, Any]:
     """The content of clip i's card.
 
-    melgram: (mels, shown frames, channels). path: of the sound, None if it is not in Samples/. occlusion: its map
-    (mel blocks, time blocks), None if there is none.
+    melgram: (mels, shown frames, channels). occlusion: its map (mel blocks, time blocks), None if there is none.
     """
     name, probabilities, label = evaluation.names[i], evaluation.probabilities[i], evaluation.labels[i]
     top = [*np.argsort(-probabilities, kind="stable")[:3]]
     channels = {1: ["melgram"], 2: ["left", "right"]}.get(settings.channels) \
         or [f"channel {n + 1}" for n in range(settings.channels)]
-    audio, note = audio_of(path, settings) if path else (None, "the file is not in Samples/")
+    audio, note = audio_of(source, settings) if source.path else (None, "the file is not in Samples/")
     return {"name": name, "truth": evaluation.class_names[label], "predicted": evaluation.class_names[top[0]],
             "probabilities": [(evaluation.class_names[k], float(probabilities[k]), k == label)
                               for k in top + [label] * (label not in top)],
@@ -46,21 +52,24 @@ def _points(occlusion: np.ndarray) -> int:
     return round(largest) if largest >= 1 else 0
 
 
-def audio_of(path: Path, settings: MelgramSettings) -> tuple[bytes | None, str]:
+def audio_of(source: Source, settings: MelgramSettings) -> tuple[bytes | None, str]:
     """The part of a sound that the network analyzes, as MP3 for the page's player, and a note on it.
 
     Every browser plays MP3, which has one or two channels and a few sample rates. None if the file can't be read.
     """
     try:
-        header = audio_io.info(path)
+        header = audio_io.info(source.path)
         seconds = min(settings.clip_seconds, MAX_SECONDS)
-        audio, rate = audio_io.read(path, samples=math.ceil(seconds * header.rate))
+        start = long_sounds.start_of(source.path, settings, source.mode, source.number)
+        if start >= header.samples:
+            return None, f"{source.path} is shorter than when it was preprocessed"
+        audio, rate = audio_io.read(source.path, start, math.ceil(seconds * header.rate))
         content = _mp3(audio if len(audio) <= 2 else audio.mean(axis=0, keepdims=True), rate)
     except UserError as error:
         return None, str(error)
     note = f"{audio.shape[1] / rate:.3g} s"
     if header.samples > audio.shape[1]:
-        note += f" of {header.samples / rate:.4g} s"
+        note += f" of {header.samples / rate:.4g} s" + (f", from {start / rate:.2f} s" if start else "")
     elif audio.shape[1] / rate < settings.clip_seconds:
         note += f", padded with silence to {settings.clip_seconds:.3g} s"
     return content, note + (f", {len(audio)} channels mixed to mono" if len(audio) > 2 else "")

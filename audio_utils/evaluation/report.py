@@ -14,12 +14,14 @@ from unicodedata import normalize
 
 import numpy as np
 
+from audio_utils.data.sound import sound_of_clip
 from audio_utils.data.sounds import Sound, class_of, find_sounds
 from audio_utils.evaluation import drawing, intervals, learning_curve_fit, mistake_cards, next_steps, panels, plots
 from audio_utils.evaluation.background import of_page
 from audio_utils.evaluation.class_table import auc_dots, class_table, threshold_rows
 from audio_utils.evaluation.findings import Findings, about, find_shared, training_names
 from audio_utils.evaluation.metrics import Evaluation
+from audio_utils.evaluation.mistake_cards import Source
 from audio_utils.evaluation.thresholds import FEW_POSITIVES
 from audio_utils.runtime import safe_files, tables
 from audio_utils.runtime.console import warn
@@ -79,8 +81,16 @@ def _cards(findings: Findings, shown: np.ndarray, sounds: list[Sound]) -> tuple[
     paths = {normalize("NFC", name): path for name, path in paths.items()} | paths  # as eval_network.py finds classes
     maps = findings.occlusion(indices, frames) if findings.occlusion and len(shown) else [None] * len(shown)
     return [mistake_cards.card(evaluation, i, clips.melgrams[index][:, :frames], findings.settings,
-                               paths.get(name := evaluation.names[i], paths.get(normalize("NFC", name))), occlusion)
+                               _source_of(evaluation.names[i], paths, findings.long_files), occlusion)
             for i, index, occlusion in zip(shown, indices, maps, strict=True)], frames
+
+
+def _source_of(name: str, paths: dict[str, Path], mode: str) -> Source:
+    """The file of a clip, and its number in that; paths: name of a sound → file. mode: LONG_FILES."""
+    for sound, number in filter(None, [(name, 0), sound_of_clip(name)]):
+        if path := paths.get(sound, paths.get(normalize("NFC", sound))):
+            return Source(path, number, mode)
+    return Source(None)
 
 
 def _sounds_of(samples: Path) -> list[Sound]:

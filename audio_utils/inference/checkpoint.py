@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
+from audio_utils.audio.long_sounds import BEGINNING
 from audio_utils.audio.melgram import MelgramSettings
 from audio_utils.data import old_names, preproc
 from audio_utils.data.standardization import Standardization
@@ -54,7 +55,7 @@ class Checkpoint(NamedTuple):
     @property
     def preprocessing_constants(self) -> dict:
         """Those constants of preprocess_data.py that led to the network's melgrams and split."""
-        return self.preprocessing["constants"]
+        return {"LONG_FILES": BEGINNING} | self.preprocessing["constants"]  # older versions have no such constant
 
 
 class InMemory(h5py.File):
@@ -158,7 +159,7 @@ def _check(checkpoint: Checkpoint) -> None:
 
 def _with_new_names(checkpoint: Checkpoint) -> Checkpoint:
     """The checkpoint with the current names instead of those of an older version."""
-    constants = old_names.renamed(checkpoint.preprocessing_constants, old_names.CONSTANTS)
+    constants = old_names.renamed(checkpoint.preprocessing["constants"], old_names.CONSTANTS)
     state = old_names.renamed(checkpoint.training_state, old_names.TRAINING_STATE)
     if isinstance(state.get("constants"), dict):
         state["constants"] = old_names.renamed(state["constants"], old_names.CONSTANTS)

@@ -106,7 +106,7 @@ def write_report(options: Namespace, dataset: Dataset, clips: Clips, results: di
     findings = Findings(options.network, dataset.settings, dataset.preprocessing, [], "", clips, pooled,
                         metrics.roc_curves(pooled), {name: scores[name] for name in scores if name != "thresholds"},
                         occlusion=occlusion_of(results, clips, options.batch_size), grouping=dataset.grouping,
-                        folds=results, fold_rule=options.folds)
+                        folds=results, fold_rule=options.folds, long_files=dataset.long_files)
     say(report.write(FOLDS / "report.html", findings, report_clips, SAMPLES, PREPROC))
 
 

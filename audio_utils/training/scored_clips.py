@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from audio_utils.audio.long_sounds import BEGINNING
 from audio_utils.data import dataset, labelled_folder
 from audio_utils.data.class_folders import renamed_classes
 from audio_utils.data.clips import Clips
@@ -35,6 +36,8 @@ class ScoredClips(NamedTuple):
     source: str = ""  # "all sounds of birds/", "" for Test
     grouping: Grouping | None = None  # of the split, None without one
     skipped: list[Skipped] | None = None  # sounds of the folder that are not scored, None for Test
+    long_files: str = BEGINNING  # the constant of preprocess_data.py
+    training: list[str] | None = None  # names of the clips of Train, if nothing is preprocessed
 
 
 # --- Test -----------------------------------------------------------------------------------------------------------
@@ -52,7 +55,8 @@ def of_test(options: Namespace, checkpoint: Checkpoint, weights: str | Path) -> 
                         f"{SAMPLES}/ and run preprocess_data.py again.")
     if renamed:
         warn(renamed)
-    return ScoredClips(clips, _report_trained(weights, clips, data), SAMPLES, grouping=data.grouping)
+    return ScoredClips(clips, _report_trained(weights, clips, data), SAMPLES, grouping=data.grouping,
+                       long_files=data.long_files, training=data.training)
 
 
 def _report_trained(path: str | Path, test: Clips, data: Dataset) -> TrainedOn:
@@ -83,33 +87,41 @@ def _warnings(names: list[str], alike: np.ndarray, moved: np.ndarray) -> Iterato
 
 def of_folder(samples: Path, checkpoint: Checkpoint, weights: str | Path, jobs: int | None) -> ScoredClips:
     """The clips of a folder, except those that the network was trained on."""
-    found = labelled_folder.load(samples, checkpoint.settings, checkpoint.class_names, jobs)
-    clips, trained_on = _leave_out_trained(weights, found.clips)
+    mode = checkpoint.preprocessing_constants["LONG_FILES"]
+    found = labelled_folder.load(samples, checkpoint.settings, checkpoint.class_names, jobs, mode)
+    clips, trained_on = _leave_out_trained(weights, found.clips, found.paths)
     left_out = sorted(set(found.clips.names) - set(clips.names))
-    skipped = [Skipped(found.paths[name], "was in the network's Train set") for name in left_out]
+    skipped = [Skipped(path, "was in the network's Train set")
+               for path in dict.fromkeys(found.paths[name] for name in left_out)]
     source = f"all sounds of {found.folder}/"
     if left_out:
         source += f", except {len(left_out)} that the network was trained on"
-    return ScoredClips(clips, trained_on, samples, source, skipped=found.skipped + skipped)
+    return ScoredClips(clips, trained_on, samples, source, skipped=found.skipped + skipped, long_files=mode)
 
 
-def _leave_out_trained(path: str | Path, clips: Clips) -> tuple[Clips, TrainedOn]:
-    """The clips that were never in Train, or all of them if all were or if this is unknown; says how many were."""
+def _leave_out_trained(path: str | Path, clips: Clips, files: dict[str, Path]) -> tuple[Clips, TrainedOn]:
+    """The clips that were never in Train, or all of them if all were or if this is unknown; says how many were.
+
+    files: name of a clip → file; if a clip was in Train, so were all of its file.
+    """
     known = known_clips.trained_on(path, clips)
     if known is None:
         unknown = TrainedOn(None, False, f"{path}: does not record the sounds that it was trained on, as it is of an "
                             "older version; if some of them are scored, the scores are too high.")
         warn(unknown.warning)
         return clips, unknown
+    trained = {files[clips.names[i]] for i in np.flatnonzero(known)}
+    known = np.array([files[name] in trained for name in clips.names], bool)
     names = [clips.names[i] for i in np.flatnonzero(known)]
     if not names:
         return clips, TrainedOn([])
+    unit = "clips" if len(set(files.values())) < len(clips) else "sounds"
     if known.all():
-        every = f"All {len(names)} sounds were" if len(names) > 1 else f"The only sound, {names[0]}, was"
+        every = f"All {len(names)} {unit} were" if len(names) > 1 else f"The only sound, {names[0]}, was"
         warning = f"{every} in the network's Train set, so the scores are too high."
         warn(warning)
         return clips, TrainedOn(names, True, warning)
-    say(f"{len(names)} of {len(clips)} sounds {'was' if len(names) == 1 else 'were'} in the network's Train set, such "
+    say(f"{len(names)} of {len(clips)} {unit} {'was' if len(names) == 1 else 'were'} in the network's Train set, such "
         f"as {names[0]}; {'it is' if len(names) == 1 else 'they are'} left out of the scores.")
     kept = np.flatnonzero(~known)
     return clips.subset(kept), TrainedOn(names)

@@ -191,7 +191,7 @@ def test_absurd_samples_are_refused_without_warnings(tmp_path, value, text, coun
     audio = sine().astype(np.float64)
     audio[0, :count] = value
     path = write(tmp_path / "x.wav", audio, subtype="DOUBLE")
-    for read in (audio_io.read, lambda path: audio_io.read_beginning(path, 1)):
+    for read in (audio_io.read, lambda path: audio_io.read_seconds(path, 1)):
         with pytest.raises(AudioError, match=f"x.wav: contains {text}"):
             read(path)
 

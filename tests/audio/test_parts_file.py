@@ -59,7 +59,7 @@ def test_a_file_of_unknown_length_is_read_to_its_end(tmp_path, kind, channels):
     assert found.shape == audio.shape
     assert np.abs(found - audio).max() <= 2 ** -15
     assert np.array_equal(audio_io.read(path, 100_000, 1000)[0], found[:, 100_000:101_000])
-    assert np.array_equal(audio_io.read_beginning(path, 0.5)[0], found[:, :4000])
+    assert np.array_equal(audio_io.read_seconds(path, 0.5)[0], found[:, :4000])
     settings = MelgramSettings.of(RATE, 50 * RATE, channels, 40, 32, 16)
     assert melgram.of_file(path, settings)[1] == ""
     with audio_io.opened(path, exact=True, block=1000) as (header, blocks):
@@ -126,7 +126,7 @@ def test_every_part_of_a_joined_file_is_read(tmp_path, extension, channels):
         assert found.shape == (channels, 2000)
         if extension not in ("ogg", "opus", "mp3"):  # after a jump, their decoders differ from what they gave before
             assert np.array_equal(found, whole[:, start:start + 2000])
-    assert np.abs(audio_io.read_beginning(path, 3.5)[0] - whole[:, :28_000]).max() < 1e-6
+    assert np.abs(audio_io.read_seconds(path, 3.5)[0] - whole[:, :28_000]).max() < 1e-6
 
 
 @pytest.mark.parametrize("extension", ["ogg", "mp3", "flac"])

@@ -65,5 +65,6 @@ def test_a_record_holds_the_settings_and_their_constants():
     settings = clip_settings.choose(headers(800), options())
     found = clip_settings.record_of(settings, options(GROUP_BY="x"))
     assert settings.to_dict().items() <= found.items()
-    assert found["constants"] == {"SAMPLE_RATE": None, "CLIP_SECONDS": None, "MONO": False, "MELS": 96,
-                                  "WINDOW_MS": 46.44, "HOP_MS": 11.61, "TEST_FRACTION": 0.2, "SEED": 1, "GROUP_BY": "x"}
+    assert found["constants"] == {
+        "SAMPLE_RATE": None, "CLIP_SECONDS": None, "LONG_FILES": "beginning", "MONO": False, "MELS": 96,
+        "WINDOW_MS": 46.44, "HOP_MS": 11.61, "TEST_FRACTION": 0.2, "SEED": 1, "GROUP_BY": "x"}

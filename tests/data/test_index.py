@@ -56,13 +56,14 @@ def test_damaged_rows_are_ignored(tmp_path, damage):
     assert index.read(tmp_path) == ({"a/1.wav": entry("a/1.wav", recording=None)}, [])
 
 
-def test_rows_of_an_older_version_have_no_recording(tmp_path):
-    index.write(tmp_path, [entry("a/1.wav", recording="a/night"), entry("a/2.wav", copy_of="a/1.wav")])
+@pytest.mark.parametrize(("columns", "recording"), [(11, None), (12, "a/night")])
+def test_rows_of_an_older_version_have_no_recording_or_are_not_cut(tmp_path, columns, recording):
+    index.write(tmp_path, [entry("a/1.wav", recording="a/night"), entry("a/2.wav", copy_of="a/1.wav", clips=5)])
     path = tmp_path / index.INDEX
-    lines = path.read_text().replace("recording", "x").splitlines()
-    path.write_text("".join(f"{line.rpartition(',')[0]}\n" for line in lines))
-    assert index.read(tmp_path) == ({"a/1.wav": entry("a/1.wav", recording=None),
-                                     "a/2.wav": entry("a/2.wav", copy_of="a/1.wav", recording=None)}, [])
+    path.write_text("".join(f"{','.join(line.split(',')[:columns])}\n" for line in path.read_text().splitlines()))
+    assert index.read(tmp_path) == ({
+        "a/1.wav": entry("a/1.wav", recording=recording),
+        "a/2.wav": entry("a/2.wav", copy_of="a/1.wav", recording=recording and "")}, [])
 
 
 def test_without_a_file_there_is_no_entry(tmp_path):
@@ -104,3 +105,38 @@ def test_of_a_long_file_parts_all_over_it_are_read(tmp_path, monkeypatch):
 def test_settings_have_an_id_of_their_own():
     assert index.settings_id(SETTINGS) == index.settings_id(SETTINGS)
     assert index.settings_id(SETTINGS) != index.settings_id(MelgramSettings(8000, 100, 1, 3, 20, 20, 25))
+
+
+# --- sounds that are cut into clips ----------------------------------------------------------------------------------
+
+def test_the_number_of_clips_is_kept_and_an_impossible_one_ignored(tmp_path):
+    cut = entry("Train/a/night.wav", clips=3)
+    index.write(tmp_path, [cut, entry("a/1.wav")])
+    assert index.read(tmp_path)[0] == {"Train/a/night.wav": cut, "a/1.wav": entry("a/1.wav")}
+    assert cut.clip_names == ["a/night_s1.wav", "a/night_s2.wav", "a/night_s3.wav"]
+    assert entry("a/1.wav").clip_names == ["a/1.wav"]
+    path = tmp_path / index.INDEX
+    for number in ("-1", "1e3", "1000001", "", "x"):
+        path.write_text(path.read_text().rpartition(",")[0] + f",{number}\n")
+        assert list(index.read(tmp_path)[0]) == ["Train/a/night.wav"]
+
+
+def test_an_incomplete_last_row_of_a_sound_that_is_cut_is_ignored(tmp_path):
+    """Its melgrams are computed again, as a part of the number may be missing."""
+    before = entry("a/night.wav", settings="", clips=3600)
+    index.write(tmp_path, [before])
+    with index.appending(tmp_path) as appender:
+        appender.add(entry("a/night.wav", clips=3600))
+    path = tmp_path / index.INDEX
+    whole = path.read_bytes()
+    for end in range(whole.rindex(b"a/night.wav"), len(whole)):
+        path.write_bytes(whole[:end])
+        assert index.read(tmp_path)[0] == {"a/night.wav": before}
+
+
+def test_a_sound_that_is_cut_is_a_recording():
+    entries = [entry("a/x.wav", clips=2), entry("a/y.wav", clips=2, recording="k"), entry("a/z.wav"),
+               entry("a/z_s1.wav", recording="a/z"), entry("a/x_aug1.wav", clips=2, copy_of="a/x.wav")]
+    assert index.recordings(entries) == {
+        "a/x_s1.wav": "a/x", "a/x_s2.wav": "a/x", "a/y_s1.wav": "k", "a/y_s2.wav": "k", "a/z_s1.wav": "a/z",
+        "a/x_aug1_s1.wav": "a/x", "a/x_aug1_s2.wav": "a/x"}

@@ -138,3 +138,20 @@ def test_sounds_with_fewer_channels_than_the_network_are_named(capsys):
     assert capsys.readouterr().err == (
         "Samples/high/0.wav, Samples/high/1.wav, Samples/high/2.wav and 3 more: fewer channels than the network's 2; "
         "mono is repeated in each channel, otherwise the missing channels are silent.\n")
+
+
+def test_long_sounds_are_cut_as_those_that_the_network_was_trained_on(capsys):
+    path = write("Samples/low/night.wav", np.concatenate([sine(300, 0.25), sine(500, 0.25), sine(700, 0.2)], axis=1))
+    found = labelled_folder.load(Path("Samples"), SETTINGS, ["low", "high"], 1, "all")
+    assert found.clips.names == [f"high/{i}.wav" for i in range(3)] + [f"low/{i}.wav" for i in range(3)] + [
+        f"low/night_s{i}.wav" for i in (1, 2, 3)]
+    assert found.clips.labels.tolist() == [1] * 3 + [0] * 6
+    assert {name: each for name, each in found.paths.items() if "night" in name} == dict.fromkeys(
+        found.clips.names[-3:], path)
+    assert capsys.readouterr() == (f"{path}: longer than 0.25 s; cut into 3 clips.\n", "")
+    whole = load()
+    assert whole.clips.names[-1] == "low/night.wav"
+    assert np.array_equal(whole.clips.melgrams[-1], found.clips.melgrams[-3])
+    write("Samples/low/night_s2.wav", sine(seconds=0.1))
+    with pytest.raises(UserError, match=r"night_s2.wav: has the same name as clip 2 of night.wav; rename or remove"):
+        labelled_folder.load(Path("Samples"), SETTINGS, ["low", "high"], 1, "all")

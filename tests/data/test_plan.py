@@ -267,7 +267,7 @@ def test_recordings_that_an_older_version_divided_stay_until_split_anew(tmp_path
         before = preprocess(tmp_path)
     path = tmp_path / "Preproc/index.csv"
     if kind == "no column":
-        path.write_text("".join(f"{line.rpartition(',')[0]}\n" for line in path.read_text().splitlines()))
+        path.write_text("".join(f"{line.rsplit(',', 2)[0]}\n" for line in path.read_text().splitlines()))
     elif kind == "no index":
         path.unlink()
     count = len(divided(before))

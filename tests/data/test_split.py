@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from audio_utils.data import split
+from audio_utils.data.sound import clip_names
 from audio_utils.data.sounds import Sound
 from audio_utils.data.split import Grouping
 from audio_utils.runtime.errors import UserError
@@ -348,3 +349,42 @@ def test_subsets_keep_groups_and_copies_whole(seed):
                            for part in (subset, set(sounds) - subset))
         assert not inside & outside
         assert "class2/note1_0.wav" in subset
+
+
+# --- clips of long sounds --------------------------------------------------------------------------------------------
+
+def cut(sound, clips):
+    """Clip → sound."""
+    return dict.fromkeys(clip_names(sound, clips), sound)
+
+
+def test_a_fraction_is_one_of_the_clips():
+    """A sound with as many clips as all others together is not held out; without the numbers it may be."""
+    sounds = [f"a/{i}.wav" for i in range(11)]
+    for seed in range(20):
+        found = split.hold_out(sounds, {}, 0.2, seed, Grouping(), {"a/0.wav": 10})
+        assert sum(found.values()) == 4
+        assert not found["a/0.wav"]
+    assert any(split.hold_out(sounds, {}, 0.2, seed, Grouping())["a/0.wav"] for seed in range(20))
+    assert sum(split.hold_out(sounds, {}, 0.2, 1, Grouping(), dict.fromkeys(sounds, 7)).values()) == 2
+
+
+def test_clips_have_the_groups_folds_and_copies_of_their_sounds():
+    sound_of = cut("a/x_1.wav", 3) | cut("a/x_2.wav", 2) | cut("a/x_1_aug1.wav", 4) | cut("a/y_aug1.wav", 2)
+    copy_of = {"a/x_1_aug1.wav": "a/x_1.wav", "a/y_aug1.wav": "a/y.wav"}
+    recordings = {clip: "a/x_1" for clip in [*cut("a/x_1.wav", 3), *cut("a/x_1_aug1.wav", 4)]} | {
+        clip: "a/x_2" for clip in cut("a/x_2.wav", 2)} | {clip: "a/y" for clip in cut("a/y_aug1.wav", 2)}
+    grouping = Grouping("", copy_of, recordings, sound_of)
+    assert {grouping.of(clip) for clip in [*cut("a/x_1.wav", 3), *cut("a/x_1_aug1.wav", 4)]} == {"a/x_1"}
+    assert grouping.of("a/y_aug1_s2.wav") == grouping.of("a/y.wav") == "a/y"
+    assert [grouping.is_copy(clip) for clip in ("a/x_1_s1.wav", "a/x_1_aug1_s1.wav", "a/y_aug1_s2.wav")] == [
+        False, True, True]
+    few, classes = grouping.relaxed([*sound_of, "a/y.wav"])
+    assert classes == ["a"]
+    assert few.of("a/x_1_aug1_s3.wav") == few.of("a/x_1_s3.wav") != few.of("a/x_1_s2.wav")
+    assert few.of("a/y_aug1_s2.wav") == few.of("a/y.wav") == "a/y"
+    by_name = Grouping(r"_\d$", copy_of, {}, sound_of)
+    assert len({by_name.of(clip) for clip in [*cut("a/x_1.wav", 3), *cut("a/x_2.wav", 2)]}) == 1
+    folds, fold_of = split.assign_folds(list(sound_of), r"\d$", 1, by_name)
+    assert folds == ["1", "2"]
+    assert [fold_of[clip] for clip in ("a/x_1_s3.wav", "a/x_2_s1.wav")] == ["1", "2"]

@@ -6,7 +6,7 @@ import pytest
 from conftest import sine, write
 from test_report import SETTINGS, findings_of
 
-from audio_utils.data import preproc
+from audio_utils.data import index, preproc
 from audio_utils.data.sounds import Sound, find_sounds
 from audio_utils.data.split import Grouping
 from audio_utils.evaluation import findings as properties
@@ -59,3 +59,21 @@ def test_folds_of_a_regular_expression_are_named():
     found = dict(properties.about(findings, []))
     assert found["Folds"] == r"2, by the text in the file names that matches ^\d"
     assert "Split" not in found
+
+
+def test_clips_of_a_long_sound_in_two_folds_are_reported(tmp_path):
+    index.write(tmp_path, [index.Entry("a/night.wav", "Train", index.USED, index.Stat(0, 0, 0, 0),
+                                       index.UNKNOWN_CONTENT, "x", clips=4)])
+    findings = findings_of(["a", "b"])
+    parts = {str(k): findings.evaluation._replace(names=[f"a/night_s{k}.wav", f"a/night_s{k + 2}.wav"]) for k in (1, 2)}
+    findings = findings._replace(folds=parts, fold_rule="2")
+    training = [name for each in parts.values() for name in each.names]
+    assert properties.find_shared(findings, [], training, tmp_path).warning == (
+        "The score is too optimistic: 4 of 4 files are from recordings of which other clips are in another fold, "
+        "because a has fewer than 5 recordings.")
+
+
+def test_without_preproc_the_training_files_are_those_of_the_plan(tmp_path):
+    sounds = [Sound("a", "Samples/a/night.wav")]
+    findings = findings_of(["a", "b"])._replace(training=["a/night_s1.wav"])
+    assert properties.training_names(sounds, tmp_path, findings) == ["a/night_s1.wav"]

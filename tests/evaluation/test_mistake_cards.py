@@ -10,6 +10,7 @@ from conftest import sine, write
 from audio_utils.audio import melgram
 from audio_utils.audio.melgram import MelgramSettings
 from audio_utils.evaluation import mistake_cards
+from audio_utils.evaluation.mistake_cards import Source
 
 RATE = 8000
 SETTINGS = MelgramSettings.of(RATE, RATE, 1, 48, 46.44, 11.61)  # clips of one second
@@ -44,7 +45,7 @@ def test_player_has_the_sound(tmp_path, rate, channels, seconds):
     """Each of two channels has its own sine; the part beyond the clip is cut."""
     frequencies = (440, 700, 440)[:channels]
     sound = np.concatenate([sine(frequency, seconds, rate) for frequency in frequencies])
-    content, note = mistake_cards.audio_of(write(tmp_path / "a.wav", sound, rate), SETTINGS)
+    content, note = mistake_cards.audio_of(Source(write(tmp_path / "a.wav", sound, rate)), SETTINGS)
     decoded, mp3_rate = soundfile.read(io.BytesIO(content), always_2d=True)
     assert len(decoded) / mp3_rate == pytest.approx(min(seconds, 1), abs=0.001)
     assert decoded.shape[1] == (channels if channels < 3 else 1)
@@ -58,6 +59,19 @@ def test_sound_that_is_missing_or_damaged_is_named(tmp_path):
     damaged = tmp_path / "b.wav"
     damaged.write_bytes(b"RIFF, or not")
     for path in (tmp_path / "a.wav", damaged):
-        content, note = mistake_cards.audio_of(path, SETTINGS)
+        content, note = mistake_cards.audio_of(Source(path), SETTINGS)
         assert content is None
         assert note.startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(("number", "mode", "frequency", "start"), [(0, "beginning", 300, ""), (2, "all", 500, "1"),
+                                                                    (0, "loudest", 700, "2")])
+def test_player_has_the_part_of_a_long_sound_that_the_clip_is_of(tmp_path, number, mode, frequency, start):
+    parts = [sine(hertz, level=level) for hertz, level in ((300, 0.3), (500, 0.3), (700, 0.5))]
+    path = write(tmp_path / "a.wav", np.concatenate(parts, axis=1))
+    content, note = mistake_cards.audio_of(Source(path, number, mode), SETTINGS)
+    decoded, _ = soundfile.read(io.BytesIO(content))
+    assert np.abs(np.fft.rfft(decoded[:RATE])).argmax() == pytest.approx(frequency, abs=2)
+    assert note == "1 s of 3 s" + (f", from {start}.00 s" if start else "")
+    assert mistake_cards.audio_of(Source(path, 4), SETTINGS) == (
+        None, f"{path} is shorter than when it was preprocessed")

@@ -367,3 +367,11 @@ def test_browser_shows_everything(browser, tmp_path, kind, scheme, width):
 
 def brightness(color):
     return sum(map(int, color.removeprefix("rgb(").rstrip(")").split(",")))
+
+
+def test_the_sound_of_a_clip_is_found_by_its_number(tmp_path):
+    paths = {"a/night.wav": tmp_path / "night.wav", "a/x_s2.wav": tmp_path / "x_s2.wav"}
+    for name, expected in (("a/night_s12.wav", ("night.wav", 12)), ("a/x_s2.wav", ("x_s2.wav", 0)),
+                           ("a/night.wav", ("night.wav", 0))):
+        assert report._source_of(name, paths, "all") == (tmp_path / expected[0], expected[1], "all")
+    assert report._source_of("a/other_s1.wav", paths, "all").path is None

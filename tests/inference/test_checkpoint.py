@@ -46,7 +46,7 @@ def test_everything_written_is_read_again(path):
     found = checkpoints.read(path)
     require_equal(found.standardization, STANDARDIZATION)
     assert found._replace(standardization=STANDARDIZATION) == CHECKPOINT
-    assert found.preprocessing_constants == {"GROUP_BY": "_s\\d+$", "SEED": 3}
+    assert found.preprocessing_constants == {"GROUP_BY": "_s\\d+$", "SEED": 3, "LONG_FILES": "beginning"}
     require_equal(checkpoints.read_best(path, found, WEIGHTS), WEIGHTS)
     for name, arrays in STATE.items():
         require_equal(checkpoints.read_state(path, name, WEIGHTS), arrays)

@@ -151,3 +151,20 @@ def test_melgrams_of_other_settings_are_refused_with_the_name_of_the_network(pre
     preprocess("--clip-seconds", 0.2)
     with pytest.raises(UserError, match="the network in net.hdf5 was trained with"):
         score_test()
+
+
+def test_no_clip_of_a_recording_that_was_trained_on_is_scored(monkeypatch, capsys):
+    """Silent clips have no content, by which they could be recognized."""
+    write(Path("Samples/low/night.wav"), np.concatenate([sine(200, 0.25), 0 * sine(200, 0.25)], axis=1))
+    checkpoint = CHECKPOINT._replace(preprocessing={"constants": {"LONG_FILES": "all"}})
+    clips = labelled_folder.load(Path("Samples"), SETTINGS, CHECKPOINT.class_names, 1, "all").clips
+    trained = clips.subset(np.array([clips.names.index("low/night_s1.wav")]))
+    with h5py.File("net.hdf5", "w") as file:
+        checkpoints.write(file, CHECKPOINT, clips=known_clips.hashes(None, trained))
+    found = scored_clips.of_folder(Path("Samples"), checkpoint, "net.hdf5", 1)
+    assert len(found.clips) == 10
+    assert found.long_files == "all"
+    assert found.trained_on.names == ["low/night_s1.wav", "low/night_s2.wav"]
+    assert [(str(each.path), each.reason) for each in found.skipped if "Train" in each.reason] == [
+        ("Samples/low/night.wav", "was in the network's Train set")]
+    assert "2 of 12 clips were in the network's Train set, such as low/night_s1.wav" in capsys.readouterr().out
