@@ -1,7 +1,8 @@
 """Compute a melgram of each sound in Samples/: a multichannel log-mel power spectrogram in dB.
 
 Reads   Samples/<class>/*         wav, flac, ogg, mp3, aiff; any mix of rates, lengths and channel counts
-Writes  Preproc/Train/<class>/<file>.npy and Preproc/Test/<class>/<file>.npy, float32 (mels, frames, channels)
+Writes  Preproc/Train/<class>/<file>.npy and Preproc/Test/<class>/<file>.npy, float32 (mels, frames, channels);
+        with LONG_FILES, clip 2 of night.wav is night_s2.wav.npy
         Preproc/settings.json     the settings that produced them
         Preproc/index.csv         content, split and status of each sound
         Preproc/skipped.csv       the files that are not used, and why
@@ -14,7 +15,7 @@ Writes  Preproc/Train/<class>/<file>.npy and Preproc/Test/<class>/<file>.npy, fl
 
 Run it again after adding, moving, changing or deleting sounds: only new melgrams are computed, and sounds stay in their
 split. Clips that split_audio.py or binauralify.py made from one recording are kept in one split, if their class has at
-least five recordings. The DC offset of each channel is removed.
+least five recordings; with LONG_FILES, all clips of a file always are. The DC offset of each channel is removed.
 If Samples/ contains your own split, Train/<class>/* and Test/<class>/*, it is used as it is; sounds in Val/<class>/*
 are then the validation set of training.
 """

@@ -74,7 +74,7 @@ def unfinished(folder):
 
 
 COMMANDS = {
-    "preprocess_data.py": (),
+    "preprocess_data.py": ("--clip-seconds", 0.1, "--long-files", "all"),
     "augment_data.py": (2, "Samples/a/*.wav", "Samples/b/*.wav", "--noise-folder", "noise"),
     "audio_utils/split_audio.py": (0.1, "Samples/a/*.wav"),
     "audio_utils/binauralify.py": (3, "Samples/b/*.wav"),

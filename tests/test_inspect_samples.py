@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import write
+from conftest import sine, write
 from PIL import Image
 
 from audio_utils import inspect_samples

@@ -213,6 +213,34 @@ def test_the_table_of_classes_has_80_columns(capsys, monkeypatch):
     assert [row.split()[-4:] for row in rows] == [[str(i), "100", "100", "100"] for i in range(2)]
 
 
+def test_long_files_are_cut_into_clips_which_are_counted(run, tmp_path):
+    fill(tmp_path, files=4)
+    for name in "ab":
+        write(tmp_path / f"Samples/{name}/it's “long”.wav", sine(500 + ord(name), 3.4))
+    flags = ("--clip-seconds", 1, "--long-files", "all")
+    result = run(*flags)
+    assert "10 sounds in 2 classes, 14 clips: melgrams of 96 mels" in result.stdout
+    assert "14 computed in" in result.stdout
+    assert "cut into 6 clips; 0.8 s at their ends, less than half a clip each, are left out." in result.stdout
+    before = tree(tmp_path)
+    assert len([path for path in before if path.endswith(".npy")]) == 14
+    assert any(path.endswith("/a/it's “long”_s3.wav.npy") for path in before)
+    again = run()
+    assert again.stdout.startswith("CLIP_SECONDS = 1.0, LONG_FILES = 'all', as in the last run")
+    assert "0 computed in" in again.stdout
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(("flags", "sentence"), [
+    (("--long-files", "most"), "LONG_FILES is 'most'; choose beginning, loudest or all."),
+    (("--long-files", "all"), "LONG_FILES is 'all', which needs the length of a clip; set CLIP_SECONDS (--clip-seconds "
+                              "3).")])
+def test_a_wrong_long_files_is_one_sentence(run, tmp_path, flags, sentence):
+    fill(tmp_path, files=2)
+    assert run(*flags, status=1).stderr == f"{sentence}\n"
+    assert not (tmp_path / "Preproc").exists()
+
+
 def test_val_of_the_users_split_is_kept(run, tmp_path):
     for name in ("Train/a/1", "Train/a/3_aug1", "Train/b/1", "Test/a/2", "Test/b/2", "Valid/a/3", "Valid/b/1"):
         write(tmp_path / f"Samples/{name}.wav", sine(len(name) * 100))

@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -46,8 +47,8 @@ def compute(plan: Plan, folder: Path, jobs: int | None, prune: bool) -> list[Ent
     entries |= {entry.path: entry for entry in _compute_missing(missing, plan, folder, jobs)}
     if prune:
         entries |= {entry.path: entry._replace(status=index.LEFT_OUT, settings="") for entry in plan.gone}
-        for path in _delete([entry for entry in entries.values() if not entry.settings], entries.values(), folder):
-            say(f"{path}: removed.")
+        for paths in _delete([entry for entry in entries.values() if not entry.settings], entries.values(), folder):
+            say(f"{checks.named(paths)}: removed.")
     if changed or entries != plan.before:
         index.write(folder, entries.values())
     preproc.write_skipped(folder, plan.skipped + checks.list_duplicates(_equal_sounds(plan, entries)))
@@ -74,19 +75,19 @@ def _require_space(folder: Path, needed: int) -> None:
                         "make room, or shorten the clips (CLIP_SECONDS).")
 
 
-def _delete(former: list[Entry], entries: Iterable[Entry], folder: Path) -> list[Path]:
-    """Delete the melgrams of former entries, except where that of another sound has been written; returns the paths.
+def _delete(former: list[Entry], entries: Iterable[Entry], folder: Path) -> list[list[Path]]:
+    """Delete the melgrams of former entries, except where that of another sound has been written; their paths.
 
-    entries: all of the index; those with settings have a melgram.
+    entries: all of the index; those with settings have a melgram. Returns a list for each entry with melgrams.
     """
     current = {(entry.split, name) for entry in entries if entry.settings for name in entry.clip_names} \
         if former else set()
-    paths = [preproc.melgram_path(folder, entry.split, name) for entry in former for name in entry.clip_names
-             if (entry.split, name) not in current]
-    deleted = [path for path in paths if path.exists()]
-    for path in deleted:
+    paths = [[preproc.melgram_path(folder, entry.split, name) for name in entry.clip_names
+              if (entry.split, name) not in current] for entry in former]
+    deleted = [[path for path in each if os.path.lexists(path)] for each in paths]  # not if the name is too long
+    for path in itertools.chain(*deleted):
         path.unlink(missing_ok=True)
-    return deleted
+    return list(filter(None, deleted))
 
 
 def _compute_missing(missing: list[tuple[PlannedClip, Entry]], plan: Plan, folder: Path,
@@ -143,7 +144,9 @@ def _skip(clip: PlannedClip, error: Exception, plan: Plan) -> None:
 def _delete_clips(entry: Entry, kept: int, folder: Path) -> None:
     """Delete the melgrams of a sound that is cut, after the first ones, which a truncated file still has."""
     for name in entry.clip_names[kept:] if entry.clips else ():
-        preproc.melgram_path(folder, entry.split, name).unlink(missing_ok=True)
+        path = preproc.melgram_path(folder, entry.split, name)
+        if os.path.lexists(path):
+            path.unlink()
 
 
 # --- memory ---------------------------------------------------------------------------------------------------------

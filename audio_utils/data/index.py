@@ -72,7 +72,7 @@ class Entry(NamedTuple):
     @property
     def clip_names(self) -> list[str]:
         """The names of its melgrams: its own, or those of the clips that it is cut into."""
-        return clip_names(self.name, self.clips)
+        return clip_names(self.name, self.clips) if self.clips else [self.name]
 
     @property
     def own_recording(self) -> str:

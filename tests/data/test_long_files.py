@@ -253,6 +253,14 @@ def test_a_sound_that_is_damaged_in_a_later_clip_is_named_and_none_of_its_clips_
     assert "night0.wav" in (folder / "skipped.csv").read_text()
 
 
+def test_a_name_that_is_too_long_for_its_clips_is_named(samples, folder, capsys):
+    path = sound(samples / f"a/{'x' * 243}.wav", 3, first=60)
+    for prune in (False, True):
+        entries = preprocess(samples, folder, prune=prune)
+        assert len(entries) == 12
+        assert f"{path}: the name of its melgram would be too long; shorten the name.\n" in capsys.readouterr().err
+
+
 def test_of_a_sound_that_is_shorter_than_its_header_says_the_former_clips_are_deleted(samples, folder, monkeypatch):
     preprocess(samples, folder)
     count = long_sounds.clip_count

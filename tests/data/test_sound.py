@@ -43,7 +43,8 @@ def test_a_stem_is_that_of_pathlib(name):
     assert stem_of(name) == Path(name).stem
 
 
-@pytest.mark.parametrize("name", ["c/night.wav", "c/a.", "c/x", "c/x.tar.gz", "c/a_s1.wav", "c.d/e", "c/ß ’_s.wav", "c/.x"])
+@pytest.mark.parametrize("name", ["c/night.wav", "c/a.", "c/x", "c/x.tar.gz", "c/a_s1.wav", "c.d/e", "c/ß ’_s.wav",
+                                  "c/.x"])
 def test_the_name_of_a_clip_leads_back_to_the_sound(name):
     assert sound_of_clip(clip_name(name, 12)) == (name, 12)
     assert clip_names(name, 0) == [name]
