@@ -32,7 +32,8 @@ def compute(plan: Plan, folder: Path, jobs: int | None, prune: bool) -> list[Ent
 
     prune: delete the melgrams of sounds that are gone or can't be used.
     """
-    _require_space(folder, sum(len(plan.entries[clip].clip_names) for clip in plan.stale) * plan.settings.bytes)
+    _require_space(folder, sum(len(plan.entries[clip].clip_names) for clip in plan.stale) * plan.settings.bytes,
+                   plan.long_files)
     entries = {entry.path: entry for entry in [*plan.gone, *plan.entries.values()]}
     missing = [(clip, entry) for clip, entry in plan.entries.items()
                if not entry.settings or entry.content == index.UNKNOWN_CONTENT]
@@ -68,11 +69,12 @@ def _folders(plan: Plan) -> set[str]:
     return {"", *(f"{clip.split}/{clip.sound.class_name}" for clip in plan.clips)}
 
 
-def _require_space(folder: Path, needed: int) -> None:
+def _require_space(folder: Path, needed: int, mode: str) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
+        less = "use less of long sounds (LONG_FILES)" if mode == long_sounds.ALL else "shorten the clips (CLIP_SECONDS)"
         raise UserError(f"{folder}/: the melgrams need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
-                        "make room, or shorten the clips (CLIP_SECONDS).")
+                        f"make room, or {less}.")
 
 
 def _delete(former: list[Entry], entries: Iterable[Entry], folder: Path) -> list[list[Path]]:

@@ -42,14 +42,14 @@ def cut(sounds: list[Sound], headers: Mapping[str, AudioInfo], current: Iterable
     counts = count_clips(headers, settings, mode)
     too_long = [Skipped(Path(file), _TOO_LONG) for file, count in counts.items() if count > MAX_CLIPS]
     refused = {str(each.path) for each in too_long}
-    for sentence in checks.summarize(too_long):
-        warn(sentence)
-    for sentence in describe({file: header for file, header in headers.items() if file not in refused}, settings, mode):
-        say(sentence)
     sounds = [sound for sound in sounds if sound.file not in refused] if refused else sounds
     clips = {sound: entries[sound].clips for sound in current if entries[sound].clips}
     clips |= {sound: counts[sound.file] for sound in sounds if sound.file in counts} if counts else {}
     require_distinct_names(sounds, clips)
+    for sentence in checks.summarize(too_long):
+        warn(sentence)
+    for sentence in describe({file: header for file, header in headers.items() if file not in refused}, settings, mode):
+        say(sentence)
     return sounds, too_long, clips
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -314,6 +315,14 @@ def test_settings_of_an_older_version_are_those_of_the_beginning(samples, folder
     assert not plan.make_plan(options(LONG_FILES="beginning"), samples, folder).stale
     with pytest.raises(UserError, match="was made with LONG_FILES = beginning, now it is all"):
         plan.make_plan(options(), samples, folder)
+
+
+def test_if_the_clips_need_more_space_than_there_is_nothing_is_written(samples, folder, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=100_000))
+    monkeypatch.setattr(long_sounds, "clip_count", lambda *_: 99)
+    with pytest.raises(UserError, match=r"the melgrams need .* are free; make room, or use less of long sounds"):
+        preprocess(samples, folder)
+    assert not list(folder.iterdir())
 
 
 def test_a_header_with_an_absurd_length_is_named(samples, capsys):
