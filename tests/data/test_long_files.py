@@ -255,7 +255,7 @@ def test_a_sound_that_is_damaged_in_a_later_clip_is_named_and_none_of_its_clips_
 
 
 def test_a_name_that_is_too_long_for_its_clips_is_named(samples, folder, capsys):
-    path = sound(samples / f"a/{'x' * 243}.wav", 3, first=60)
+    path = sound(samples / f"a/{'x' * 246}.wav", 3, first=60)
     for prune in (False, True):
         entries = preprocess(samples, folder, prune=prune)
         assert len(entries) == 12
