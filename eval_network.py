@@ -107,7 +107,8 @@ def load(options: Namespace, checkpoint: Checkpoint) -> ScoredClips:
 
 def evaluate(checkpoint: Checkpoint, clips: Clips, batch_size: int, weights: str = WEIGHTS) -> Evaluation:
     """The network's predictions for the clips."""
-    from audio_utils.inference import network  # imports Keras
+    from audio_utils.inference import distribution, network  # they import Keras
+    distribution.begin()
     model = network.load(weights, checkpoint)
     return Evaluation.of(clips, network.predict(model, clips.melgrams, batch_size))
 

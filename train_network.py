@@ -39,7 +39,7 @@ from audio_utils.data.class_folders import renamed_classes
 from audio_utils.data.dataset import Dataset
 from audio_utils.evaluation import background
 from audio_utils.inference.checkpoint import WEIGHTS, Checkpoint
-from audio_utils.runtime import command_line, safe_files, signals
+from audio_utils.runtime import command_line, ranks, safe_files, signals
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.console import say, warn
 from audio_utils.runtime.errors import UserError
@@ -53,9 +53,11 @@ EPOCHS = 2000               # maximum; training stops earlier when the validatio
 EPOCH_CLIPS = 1000          # minimum per epoch; a smaller data set is repeated
 MAX_EPOCH_CLIPS = 8000      # maximum per epoch: a random part of a larger data set, different in each epoch, so that
                             # it is validated and saved often enough, and stops in time; None: no maximum
-BATCH_SIZE = 16             # clips per step
+BATCH_SIZE = 16             # clips per step, on all devices together
 OPTIMIZER = "muon"          # or "adamw"
 LEARNING_RATE = 0.004       # after the warm-up
+SCALE_RATE = False          # True: LEARNING_RATE is for 16 clips per step, and multiplied by the square root of
+                            # BATCH_SIZE / 16
 WARM_UP = 200               # steps over which the learning rate rises to LEARNING_RATE
 WEIGHT_DECAY = 0.1          # per step, times the learning rate
 EMA_DECAY = 0.9             # of the exponential moving average (EMA) of the weights, which is validated and saved
@@ -109,10 +111,12 @@ _NOT_RECORDED = ("network", "folds", "learning_curve", "memory_gb", "gpu_clips_g
                  "background_classes")  # these are in the checkpoint itself
 
 
-def main() -> None:
+def main() -> int:
     options = command_line.parse(globals(), _LIMITS)
     check(options)
-    with safe_files.locked("."):
+    if ranks.must_launch():
+        return ranks.launch()
+    with ranks.joined(), safe_files.locked("."):
         if options.folds:
             cross_validation.cross_validate(options, open_dataset(options), recorded(options),
                                             eval_network.REPORT_CLIPS)
@@ -120,6 +124,7 @@ def main() -> None:
             learning_curve.measure(options, open_dataset(options), recorded(options))
         else:
             train(options)
+    return 0
 
 
 def check(options: Namespace) -> None:

@@ -14,8 +14,11 @@ _BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16")  # in /proc/cpuinfo
 
 
 def device() -> str:
-    """The backend's own name of its device: "CPU:0", "GPU:0", "cuda:0", ..."""
-    return str(keras.Variable(0.0, trainable=False).value.device).rpartition("device:")[2]
+    """The backend's own name of its device, or of the first one: "CPU:0", "GPU:0", "cuda:0", ..."""
+    value = keras.Variable(0.0, trainable=False).value
+    if keras.config.backend() == "jax":  # `value.device` is no device if there are several
+        return str(min(value.devices(), key=lambda device: device.id))
+    return str(value.device).rpartition("device:")[2]
 
 
 def on_gpu() -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import panotti_models
 from audio_utils.data.melgram_files import MelgramFiles
 from audio_utils.inference import checkpoint as checkpoints
-from audio_utils.inference import stored_model
+from audio_utils.inference import distribution, stored_model
 from audio_utils.inference.checkpoint import Checkpoint
 from audio_utils.runtime import prefetch
 from audio_utils.runtime.errors import UserError
@@ -94,10 +94,14 @@ def predict(model: keras.Model, melgrams: np.ndarray | MelgramFiles, batch_size:
             indices: np.ndarray | None = None) -> np.ndarray:
     """Probabilities float32 (clips, classes) for melgrams (clips, mels, frames, channels), or those at `indices`."""
     indices = np.arange(len(melgrams)) if indices is None else indices
+    batch_size *= distribution.devices()
     chunks = [indices[start:start + batch_size] for start in range(0, len(indices), batch_size)]
-    batch_bytes = batch_size * 4 * math.prod(model.input_shape[1:])
-    parts = [np.asarray(model.predict_on_batch(batch))
-             for batch in prefetch.each(melgrams.__getitem__, chunks, batch_bytes)]
+    if distribution.devices() > 1:
+        parts = distribution.predict(model, melgrams.__getitem__, chunks)
+    else:
+        batch_bytes = batch_size * 4 * math.prod(model.input_shape[1:])
+        parts = [np.asarray(model.predict_on_batch(batch))
+                 for batch in prefetch.each(melgrams.__getitem__, chunks, batch_bytes)]
     return np.concatenate(parts) if parts else np.zeros((0, model.output_shape[-1]), np.float32)
 
 
@@ -109,7 +113,7 @@ def arrays(variables: list[Any]) -> list[np.ndarray]:
 def assign(variables: list[Any], values: list[np.ndarray]) -> None:
     """Set variables to arrays."""
     for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
+        variable.assign(distribution.replicated(value, variable))
 
 
 @contextmanager

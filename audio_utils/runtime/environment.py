@@ -27,7 +27,7 @@ logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns if the user 
 @contextmanager
 def import_of_keras() -> Iterator[None]:
     """For the import of Keras: without its messages; raises UserError if it or its backend can't be imported."""
-    name = _require_backend()
+    name = require_backend()
     try:
         with quiet_backend():
             yield
@@ -41,7 +41,7 @@ def import_of_keras() -> Iterator[None]:
         raise UserError(f"Keras can't be imported with the backend {name} ({reason}); {remedy}.") from error
 
 
-def _require_backend() -> str:
+def require_backend() -> str:
     """The backend that Keras will use; raises UserError if it does not exist or is not installed."""
     name, source = os.environ.get("KERAS_BACKEND"), "KERAS_BACKEND"
     if not name:

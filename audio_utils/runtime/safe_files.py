@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -32,6 +33,7 @@ class Writer(NamedTuple):
     repeated_since_ns: int | None = None  # its items were begun by a process that died; when the run began
     note: Callable[[Path], None] = lambda _: None  # called with the path of each file before it is written
     is_wanted: Callable[[], bool] = lambda: True  # False: the run has ended, so no file may be replaced
+    discards: bool = False  # another process writes the same files: this one writes none, and locks nothing
 
 
 _writer = Writer()
@@ -41,6 +43,11 @@ def write_as(writer: Writer) -> None:
     """Set the role of this process."""
     global _writer
     _writer = writer
+
+
+def writes() -> bool:
+    """Whether this process writes files, or another one does so for it."""
+    return not _writer.discards
 
 
 def tag() -> str:
@@ -67,6 +74,10 @@ def replacing(path: str | Path, durable: bool = False) -> Iterator[Path]:
     older file.
     """
     path = Path(path)
+    if not writes():
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder, path.name)
+        return
     unfinished = path.with_name(_unfinished_name(_writer.tag + path.name))
     _writer.note(unfinished)
     _being_written.add(unfinished)
@@ -117,6 +128,9 @@ def locked(*folders: str | Path) -> Iterator[None]:
     The lock is on the folder itself: it leaves no file behind, and is released when the process ends, for any reason.
     If such locks are not available (Windows, some network file systems), nothing is locked; the latter is said once.
     """
+    if not writes():
+        yield
+        return
     descriptor = None
     try:
         import fcntl
@@ -225,6 +239,12 @@ def discard_unfinished() -> None:
     """Remove the files that this process is writing; for a process that is about to end."""
     for path in list(_being_written):
         _discard(path)
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder, and those that contain it, unless they exist."""
+    if writes():
+        path.mkdir(parents=True, exist_ok=True)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

@@ -23,7 +23,7 @@ def save(path: Path, checkpoint: Checkpoint, model: keras.Model, best: list[np.n
     """
     last = arrays(model.variables)
     with checkpoints.InMemory() as file:
-        model.set_weights(best)
+        assign(model.weights, best)
         model.save(file, include_optimizer=False)
         assign(model.variables, last)
         checkpoints.write(file, checkpoint._replace(weights=weight_paths(model)), last=last, average=ema,

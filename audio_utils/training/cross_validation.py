@@ -53,7 +53,7 @@ def cross_validate(options: Namespace, dataset: Dataset, constants: dict[str, An
 def train_fold(options: Namespace, folder: Path, dataset: Dataset, clips: Clips, held_out: list[str],
                constants: dict[str, Any]) -> Evaluation:
     """Train one fold, continuing from its folder, and evaluate it on the clips held out."""
-    folder.mkdir(parents=True, exist_ok=True)
+    safe_files.make_folder(folder)
     checkpoint = resume.read_checkpoint(folder / WEIGHTS, options.fresh)
     if checkpoint:
         require_same(checkpoint.settings, dataset.settings, PREPROC / SETTINGS, folder / WEIGHTS)

@@ -1,16 +1,19 @@
 """Feed batches to the network: augmented by NumPy, ahead in threads, and sent one by one; or augmented on the device.
 
 Both are kept until the second has been measured on a GPU: on a CPU it is slower, because a graph gathers frames element
-by element. Both draw the same parameters in the same order.
+by element. Both draw the same parameters in the same order. With several devices, the parameters are those of the whole
+batch in all processes, and each process reads, augments and sends its part.
 """
 
 import contextlib
 import math
-from typing import Protocol
+from argparse import Namespace
+from typing import Any, Protocol
 
 import numpy as np
 
 from audio_utils.data.clips import Clips
+from audio_utils.inference import device, distribution, network
 from audio_utils.runtime import prefetch
 from audio_utils.training.augmentation import Augmenter, Parameters
 from panotti_models import keras
@@ -52,9 +55,8 @@ class HostFeed(_Feed):
               callbacks: StepCallbacks) -> tuple[float, float]:
         """Train on batches of clip indices: (mean loss, accuracy), or NaN as soon as a loss is not finite."""
         sums = np.zeros(2)
-        clip_bytes = math.prod(self.clips.melgrams.shape[1:]) * 4
         drawn = (self.draw(indices, rng) for indices in batches)
-        with contextlib.closing(prefetch.each(self._batch, drawn, len(batches[0]) * clip_bytes)) as ready:
+        with contextlib.closing(prefetch.each(self._batch, drawn, len(batches[0]) * self._clip_bytes)) as ready:
             for step, (batch, targets) in enumerate(ready):
                 callbacks.on_train_batch_begin(step / len(batches))
                 logs = model.train_on_batch(batch, targets, return_dict=True)
@@ -64,9 +66,64 @@ class HostFeed(_Feed):
                 callbacks.on_train_batch_end(1, sums[0] / (step + 1))
         return tuple(map(float, sums / len(batches)))
 
+    @property
+    def _clip_bytes(self) -> int:
+        return math.prod(self.clips.melgrams.shape[1:]) * 4
+
     def _batch(self, drawn: tuple[Parameters, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         parameters, targets = drawn
         return self.augmenter.batch(self.clips.melgrams, parameters), targets
+
+
+class ShardedFeed(HostFeed):
+    """The same for several devices: Keras's `fit` divides the batches among them.
+
+    `train_on_batch` would wait for all devices after each step. Here the loss is read only every `loss_every` steps.
+    """
+
+    def __init__(self, clips: Clips, augmenter: Augmenter, members: int | None, loss_every: int) -> None:
+        super().__init__(clips, augmenter, members)
+        self.loss_every = loss_every
+
+    def train(self, model: keras.Model, batches: list[np.ndarray], rng: np.random.Generator,
+              callbacks: StepCallbacks) -> tuple[float, float]:
+        """Train on batches of clip indices, all of one size: (mean loss, accuracy), or NaN if a loss is not finite."""
+        loss = 0.0
+
+        def begin(step: int, logs: dict | None = None) -> None:
+            nonlocal loss
+            if step:
+                model.jax_state_sync()
+                if step % self.loss_every == 0:
+                    loss = float(model.get_metrics_result()["loss"])
+                    model.stop_training = not math.isfinite(loss)
+                callbacks.on_train_batch_end(1, loss)
+            callbacks.on_train_batch_begin(step / len(batches))
+
+        rows = distribution.local_rows(len(batches[0]))
+        drawn = (part_of_batch(*self.draw(indices, rng), rows) for indices in batches)
+        with contextlib.closing(prefetch.each(self._part, drawn, len(rows) * self._clip_bytes)) as ready:
+            logs = model.fit(ready, steps_per_epoch=len(batches), shuffle=False, verbose=0,
+                             callbacks=[keras.callbacks.LambdaCallback(on_train_batch_begin=begin)]).history
+        if model.stop_training:
+            return math.nan, math.nan
+        callbacks.on_train_batch_end(1, loss)
+        return logs["loss"][0], logs["accuracy"][0]
+
+    def _part(self, drawn: tuple[Parameters, np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        parameters, targets, kept = drawn
+        return self.augmenter.batch(self.clips.melgrams, parameters)[kept], targets
+
+
+def part_of_batch(parameters: Parameters, targets: np.ndarray,
+                  rows: np.ndarray) -> tuple[Parameters, np.ndarray, np.ndarray]:
+    """The parameters of a part of a batch, with those of the clips that it is mixed with; its targets; and its rows
+    among these parameters."""
+    needed = np.union1d(rows, parameters["partner"][rows]) if "partner" in parameters else rows
+    taken = {name: array[needed] for name, array in parameters.items()}
+    if "partner" in taken:  # of the clips that are only mixed in, the partner has no effect
+        taken["partner"] = np.searchsorted(needed, taken["partner"]).clip(max=len(needed) - 1).astype(np.int32)
+    return taken, targets[rows], np.searchsorted(needed, rows)
 
 
 class DeviceFeed(_Feed):
@@ -98,12 +155,22 @@ class DeviceFeed(_Feed):
             before, done = done, min(step + 1, len(batches))  # Keras counts whole executions
             callbacks.on_train_batch_end(done - before, logs["loss"])
 
+        rows = distribution.local_rows(len(batches[0]))
         parameters, targets = zip(*(self.draw(indices, rng) for indices in batches), strict=True)
-        epoch = {name: np.concatenate([each[name] for each in parameters]) for name in parameters[0]}
+        epoch = {name: np.concatenate([each[name][rows] for each in parameters]) for name in parameters[0]}
         history = model.fit(
-            _float32(epoch), np.concatenate(targets), len(batches[0]), shuffle=False, verbose=0,
+            _float32(epoch), np.concatenate([each[rows] for each in targets]), len(rows), shuffle=False, verbose=0,
             callbacks=[keras.callbacks.LambdaCallback(on_train_batch_begin=begin, on_train_batch_end=end)]).history
         return history["loss"][0], history["accuracy"][0]
+
+
+def create(options: Namespace, *arguments: Any) -> HostFeed | DeviceFeed:
+    """The feed for the constants of train_network.py; arguments: those of all feeds."""
+    clips = arguments[0]
+    fits = not clips.on_disk and clips.melgrams.nbytes <= options.gpu_clips_gb * 1e9
+    if distribution.everywhere(fits and device.on_gpu()):
+        return DeviceFeed(*arguments, options.ema_every)
+    return ShardedFeed(*arguments, options.ema_every) if distribution.devices() > 1 else HostFeed(*arguments)
 
 
 def _float32(parameters: Parameters) -> Parameters:
@@ -117,7 +184,7 @@ class _Melgrams(keras.layers.Layer):
         super().__init__(dtype="float32")
         self.augmenter = augmenter
         self.melgrams = self.add_weight(melgrams.shape, "zeros", trainable=False, autocast=False)
-        self.melgrams.assign(melgrams)
+        network.assign([self.melgrams], [melgrams])
 
     def call(self, parameters: dict[str, keras.KerasTensor]) -> keras.KerasTensor:
         return self.augmenter.batch_in_graph(keras.ops, self.melgrams, parameters)

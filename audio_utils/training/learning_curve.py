@@ -74,7 +74,7 @@ def choose_subsets(training: list[str], seed: int, grouping: Grouping) -> dict[s
 def train_subset(options: Namespace, folder: Path, dataset: Dataset, clips: Clips, validation: Clips,
                  subset: list[str], constants: dict[str, Any]) -> TrainingState:
     """Train on a subset of the clips, continuing from its folder; returns the final state."""
-    folder.mkdir(parents=True, exist_ok=True)
+    safe_files.make_folder(folder)
     checkpoint = resume.read_checkpoint(folder / WEIGHTS, options.fresh)
     held_out = sorted(set(clips.names) - set(subset))
     if checkpoint:

@@ -14,7 +14,7 @@ from audio_utils.data.split import Grouping
 from audio_utils.evaluation import background
 from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference.checkpoint import Checkpoint
-from audio_utils.runtime import signals
+from audio_utils.runtime import safe_files, signals
 from audio_utils.runtime.console import say
 from audio_utils.runtime.errors import UserError
 from audio_utils.training import known_clips
@@ -42,7 +42,8 @@ def put_away(path: Path) -> Path:
     kept = path.with_stem(f"{path.stem}.{datetime.now():%Y-%m-%d}")
     if kept.exists():
         kept = path.with_stem(f"{path.stem}.{datetime.now():%Y-%m-%d-%H%M%S}")
-    path.rename(kept)
+    if safe_files.writes():
+        path.rename(kept)
     say(f"{path}: kept as {kept}.")
     return kept
 
@@ -131,6 +132,17 @@ def _not_applied(name: str, state: TrainingState, warm_up: int) -> str:
     if name == "FINISH_ON_ALL" and state.trained_on_validation:
         return "the validation clips have been trained on already"
     return ""
+
+
+def record_arithmetic(state: TrainingState, backend: str, precision: str, devices: int) -> None:
+    """Store in the state how the next epoch is computed, and say if this has changed since the last epoch."""
+    for attribute, name, value in (("backend", "backend", backend), ("precision", "precision", precision),
+                                   ("devices", "number of devices", devices)):
+        before = getattr(state, attribute)
+        if state.epoch and before not in ("", value):
+            say(f"The {name} was {before} until epoch {state.epoch} and is now {value}; the results may differ "
+                "slightly from training with one.")
+        setattr(state, attribute, value)
 
 
 def report_changed_groups(checkpoint: Checkpoint, group_by: str) -> None:

@@ -12,6 +12,7 @@ class Sampler:
     epoch_clips: int  # the minimum in an epoch
     batch_size: int
     max_epoch_clips: int | None = None  # None: no limit
+    devices: int = 1  # each gets the same number of clips of a batch
 
     def passes(self, clips: int) -> int:
         """The number of passes over this number of clips in an epoch; the last one may be cut off."""
@@ -27,7 +28,7 @@ class Sampler:
 
     def size(self, clips: int) -> int:
         """The number of clips in a batch, in an epoch with this number of clips."""
-        return min(self.batch_size, self.drawn(clips))
+        return min(self.batch_size, self.drawn(clips)) // self.devices * self.devices
 
     def batches(self, indices: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
         """The indices of each batch of an epoch. All batches have one size; the remainder is left out."""

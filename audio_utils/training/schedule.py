@@ -1,9 +1,22 @@
 """The learning rate: warm-up, constant, and a final decay to 0."""
 
 import math
+from argparse import Namespace
 from dataclasses import dataclass
 
 from audio_utils.training.state import TrainingState
+
+REFERENCE_BATCH_SIZE = 16  # clips
+
+
+def learning_rate_for(options: Namespace) -> float:
+    """LEARNING_RATE for the batch size: with SCALE_RATE, proportional to its square root.
+
+    Malladi et al., "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms", NeurIPS 2022, section 4.
+    """
+    if not options.scale_rate:
+        return options.learning_rate
+    return options.learning_rate * math.sqrt(options.batch_size / REFERENCE_BATCH_SIZE)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ class TrainingState:
     first_epoch: int = 0  # number of epochs done when CONTINUE last took effect
     backend: str = ""  # of Keras, in the last epoch
     precision: str = ""  # the dtype policy in the last epoch
+    devices: int = 1  # that computed each batch together in the last epoch
     precision_check: dict = field(default_factory=dict)  # of bfloat16: its conditions, and the problem found or ""
 
     @classmethod

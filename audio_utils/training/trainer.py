@@ -1,6 +1,5 @@
 """The trainer: a network, its optimizer and the one TrainingState, from the first epoch to the last."""
 
-import math
 import time
 from argparse import Namespace
 from dataclasses import asdict, replace
@@ -17,27 +16,32 @@ from audio_utils.data.standardization import Standardization
 from audio_utils.evaluation import background, plots, thresholds
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference import checkpoint as checkpoints
-from audio_utils.inference import device, levels, network
+from audio_utils.inference import device, distribution, levels, network
 from audio_utils.inference.checkpoint import Checkpoint
 from audio_utils.inference.network import arrays, assign
 from audio_utils.runtime import signals, tables
 from audio_utils.runtime.console import say
 from audio_utils.runtime.errors import UserError
-from audio_utils.training import checkpointing, epoch_table, known_clips, optimizer, precision, resume
+from audio_utils.training import (
+    checkpointing,
+    epoch_table,
+    feeding,
+    known_clips,
+    optimizer,
+    parallel_checks,
+    precision,
+    resume,
+)
 from audio_utils.training.augmentation import Augmenter
 from audio_utils.training.early_stopping import EarlyStopping
 from audio_utils.training.ema import EMA
-from audio_utils.training.feeding import DeviceFeed, HostFeed
+from audio_utils.training.finite import NotFiniteError, require_all_finite, require_finite
 from audio_utils.training.sampler import Sampler
-from audio_utils.training.schedule import LearningRateSchedule
+from audio_utils.training.schedule import LearningRateSchedule, learning_rate_for
 from audio_utils.training.state import TrainingState, write_history
 from panotti_models import keras
 
 _PLOT_SECONDS = 10  # at least, between two plots of the training curves
-
-
-class NotFiniteError(Exception):
-    """A loss or a weight became NaN or infinite."""
 
 
 class Trainer:
@@ -51,6 +55,7 @@ class Trainer:
                  checkpoint: Checkpoint | None, cross_validated: dict[str, Any] | None = None) -> None:
         if options.network not in panotti_models.NETWORKS:
             raise UserError(f"NETWORK is {options.network!r}; choose one of {', '.join(panotti_models.NETWORKS)}.")
+        distribution.begin()
         self.options, self.clips, self.state = options, clips, state
         self.weights, self.history, self.curves = (
             folder / name for name in (checkpoints.WEIGHTS, "history.csv", "training_curves.png"))
@@ -62,15 +67,17 @@ class Trainer:
         self._validation_clips = len(own if state.own_validation else self.split.validation)
         self.checkpoint = checkpoint or Checkpoint(
             options.network, clips.class_names, dataset.settings, dataset.preprocessing,
-            Standardization.of(clips.melgrams, self.split.training), {}, [])
+            Standardization(*distribution.of_first(Standardization.of(clips.melgrams, self.split.training))), {}, [])
         self.checkpoint = levels.include(self.checkpoint, clips.summaries["max_db"][self.split.all])._replace(
             background_classes=background.parse(options.background_classes, clips.class_names))
         self.cross_validated = bool(cross_validated)
         if cross_validated:
             self.checkpoint = self.checkpoint._replace(thresholds=cross_validated)
         self.clip_hashes = known_clips.hashes(self.weights if checkpoint else None, clips, self.split.all)
-        self.sampler = Sampler(options.epoch_clips, options.batch_size, options.max_epoch_clips)
-        self.schedule = LearningRateSchedule(options.learning_rate, options.warm_up)
+        parallel_checks.require_divisible(options.batch_size, len(self.split.training))
+        parallel_checks.require_same_input(options, state, self.clip_hashes)
+        self.sampler = Sampler(options.epoch_clips, options.batch_size, options.max_epoch_clips, distribution.devices())
+        self.schedule = LearningRateSchedule(learning_rate_for(options), options.warm_up)
         self.early_stopping = EarlyStopping.of(options)
         self.early_stopping.plan(state)
         self._build_model(self._form(checkpoint))
@@ -78,7 +85,7 @@ class Trainer:
         if checkpoint:
             resume.report_changed_groups(checkpoint, dataset.grouping.group_by)
             self.best, self.ema.weights = checkpointing.restore(self.weights, checkpoint, self.model, self.optimizer)
-        self._record_arithmetic()
+        resume.record_arithmetic(state, keras.config.backend(), self.precision, distribution.devices())
 
     def _form(self, checkpoint: Checkpoint | None) -> network.Form:
         """The layers to train: those in the checkpoint, or those of panotti_models.py if there is none."""
@@ -92,9 +99,9 @@ class Trainer:
 
     def _build_model(self, form: network.Form) -> None:
         options, known = self.options, self.checkpoint
-        self.precision = precision.choose(options.precision, form, known.standardization,
-                                          self.sampler.size(len(self._epoch_indices)), self.state)
+        self.precision = self._choose_precision(form)
         keras.utils.clear_session()  # layers are numbered from one, as in a new process
+        distribution.begin()
         keras.utils.set_random_seed(options.seed)
         self.model = form.build(self.precision)
         device.fuse_batch_normalization(self.model)
@@ -103,24 +110,20 @@ class Trainer:
         members = panotti_models.members(self.model)
         self.augmenter = Augmenter(options, known.settings.band_hz, known.standardization.mean,
                                    len(self.split.all) / len(known.class_names))
-        feed_arguments = self.clips, self.augmenter, members and members.output_shape[1]
-        fits = not self.clips.on_disk and self.clips.melgrams.nbytes <= options.gpu_clips_gb * 1e9
-        on_device = fits and device.on_gpu()
-        self.feed = DeviceFeed(*feed_arguments, options.ema_every) if on_device else HostFeed(*feed_arguments)
+        self.feed = feeding.create(options, self.clips, self.augmenter, members and members.output_shape[1])
         self.compiled = self.feed.compiled_model(members or self.model)
-        self.optimizer = optimizer.create(self.state.constants["OPTIMIZER"], self.model, options.learning_rate,
+        self.optimizer = optimizer.create(self.state.constants["OPTIMIZER"], self.model, self.schedule.learning_rate,
                                           options.weight_decay)
         self.compiled.compile(self.optimizer, "categorical_crossentropy", metrics=["accuracy"],
                               steps_per_execution=self.feed.steps_per_execution)
         self.optimizer.build(self.model.trainable_variables)
 
-    def _record_arithmetic(self) -> None:
-        for name, value in (("backend", keras.config.backend()), ("precision", self.precision)):
-            before = getattr(self.state, name)
-            if before not in ("", value):
-                say(f"The {name} was {before} until epoch {self.state.epoch} and is now {value}; the results may "
-                    "differ slightly from training with one.")
-            setattr(self.state, name, value)
+    def _choose_precision(self, form: network.Form) -> str:
+        """The dtype policy for the part of a batch that a device computes, the same in all processes."""
+        clips = self.sampler.size(len(self._epoch_indices)) // distribution.devices()
+        with distribution.suspended():
+            chosen = precision.choose(self.options.precision, form, self.checkpoint.standardization, clips, self.state)
+        return chosen if distribution.everywhere(chosen != "float32") else "float32"
 
     # --- the whole training ----------------------------------------------------------------------------------------
 
@@ -152,7 +155,7 @@ class Trainer:
     def _describe(self) -> None:
         mels, frames, channels = self.checkpoint.settings.shape
         say(f"Network {self.checkpoint.network!r}, {self.model.count_params():,} parameters, on "
-            f"{device.device()} ({keras.config.backend()}, {self.precision}).")
+            f"{distribution.describe() or device.device()} ({keras.config.backend()}, {self.precision}).")
         drawn = self.sampler.describe(len(self._epoch_indices))
         say(f"{len(self.split.training)} training clips{drawn}, {self._validation_source}, of {mels} mels, "
             f"{frames} frames, {channels} channel{'s' * (channels > 1)}, in {len(self.clips.class_names)} classes.")
@@ -204,7 +207,7 @@ class Trainer:
         found = self._validate(on_all)
         logs |= {"val_loss": found.loss if found else None, "val_accuracy": found.accuracy if found else None}
         self._require_finite_weights()  # training and validation can have a finite loss with NaN in the weights
-        logs["learning_rate"] = self.options.learning_rate * self.schedule.decay(self.state, 0)
+        logs["learning_rate"] = self.schedule.learning_rate * self.schedule.decay(self.state, 0)
         improved = self.early_stopping.on_epoch_end(self.state, logs)
         if improved:
             self.best = self.ema.weights
@@ -229,12 +232,12 @@ class Trainer:
                   delay=2, ncols=tables.bar_columns()) as self._progress_bar:
             loss, accuracy = self.feed.train(self.compiled, batches, rng, self)
         self._update_ema()
-        self._require_finite(loss, "loss")
+        require_finite(loss, "loss")
         return {"loss": loss, "accuracy": accuracy}, sum(map(len, batches))
 
     def on_train_batch_begin(self, epoch_fraction: float) -> None:
         """The feed's callback before a step."""
-        self.optimizer.learning_rate = self.schedule(self.state, epoch_fraction)
+        assign([self.optimizer.learning_rate], [self.schedule(self.state, epoch_fraction)])
 
     def on_train_batch_end(self, steps: int, loss: float) -> None:
         """The feed's callback after steps."""
@@ -252,7 +255,7 @@ class Trainer:
         """The validation of the EMA of the weights; None if the epoch was trained on all clips."""
         with network.with_weights(self.model, self.ema.weights):
             found = evaluate(self.model, *self.validation)
-        self._require_finite(found.loss, "validation loss")  # the last step may have made the weights invalid
+        require_finite(found.loss, "validation loss")  # the last step may have made the weights invalid
         return None if on_all else found
 
     @property
@@ -269,22 +272,16 @@ class Trainer:
             source = f"validation after epoch {self.state.epoch}"
             self.checkpoint = self.checkpoint._replace(thresholds=thresholds.of(found, source))
 
-    def _require_finite(self, loss: float, name: str) -> None:
-        if not math.isfinite(loss):
-            raise NotFiniteError(f"The {name} became {loss}")
-
     def _require_finite_weights(self) -> None:
-        state = {"weights": arrays(self.model.weights), "average of the weights": self.ema.weights,
-                 "optimizer's state": arrays(self.optimizer.variables)}
-        for name, values in state.items():
-            if not all(np.isfinite(value).all() for value in values):
-                raise NotFiniteError(f"The {name} became NaN or infinite")
+        require_all_finite({"weights": arrays(self.model.weights), "average of the weights": self.ema.weights,
+                            "optimizer's state": arrays(self.optimizer.variables)})
 
     # --- files and messages ----------------------------------------------------------------------------------------
 
     def _save(self) -> None:
         checkpointing.save(self.weights, self.checkpoint._replace(training_state=asdict(self.state)), self.model,
                            self.best, self.ema.weights, self.optimizer, self.clip_hashes)
+        distribution.barrier()
         command = "the same command without --fresh" if self.options.fresh else "the same command"
         signals.on_stop(f"Stopped. {self.weights} contains the best network so far (epoch {self.state.best_epoch}) and "
                         f"the state after epoch {self.state.epoch}; {command} continues from there.")

@@ -80,7 +80,7 @@ def test_an_unknown_backend_is_one_sentence(monkeypatch, keras_json, name):
 def test_a_keras_json_that_keras_accepts_is_accepted(keras_json, text):
     keras_json.write_text(text)
     import_keras()
-    assert environment._require_backend() == "tensorflow"
+    assert environment.require_backend() == "tensorflow"
     keras_json.unlink()
     import_keras()
 
@@ -94,7 +94,7 @@ def test_keras_home_and_the_environment_come_first(monkeypatch, keras_json, tmp_
         import_keras()
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     import_keras()
-    assert environment._require_backend() == "tensorflow"
+    assert environment.require_backend() == "tensorflow"
 
 
 @pytest.mark.parametrize(("error", "remedy"), [

@@ -11,7 +11,7 @@ from audio_utils.data import preproc
 from audio_utils.data.clips import Clips, one_hot
 from audio_utils.runtime.errors import UserError
 from audio_utils.training.augmentation import Augmenter
-from audio_utils.training.feeding import DeviceFeed, HostFeed
+from audio_utils.training.feeding import DeviceFeed, HostFeed, part_of_batch
 
 OFF = dict.fromkeys(("time_stretch", "time_shift", "frequency_warp", "mixup", "frequency_mask", "time_mask"), 0)
 
@@ -86,11 +86,31 @@ def test_each_member_of_an_ensemble_gets_the_targets():
     assert np.array_equal(recorder.batches[0][1], np.repeat(clips().targets[[4, 1]][:, None], 3, axis=1))
 
 
+ALL = {"time_stretch": 0.2, "time_shift": 0.5, "frequency_warp": 0.2, "mixup": 0.3, "frequency_mask": 0.5,
+       "time_mask": 0.5}
+
+
+@pytest.mark.parametrize("constants", [{}, ALL])
+@pytest.mark.parametrize("processes", [1, 2, 3, 6])
+def test_the_parts_of_a_batch_are_those_of_the_whole(constants, processes):
+    """Each process augments its part alone, also if its clips are mixed with those of another part."""
+    feed = HostFeed(clips(12), augmenter(**constants), None)
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        whole = feed.draw(rng.permutation(12), rng)
+        expected = feed._batch(whole)
+        found = []
+        for rows in np.split(np.arange(12), processes):
+            parameters, targets, kept = part_of_batch(*whole, rows)
+            found.append((feed._batch((parameters, targets))[0][kept], targets))
+        for parts, both in zip(zip(*found, strict=True), expected, strict=True):
+            assert np.array_equal(np.concatenate(parts), both)
+    assert len(parameters["index"]) <= 2 * len(rows)
+
+
 def test_both_feeds_draw_the_same_parameters_in_the_same_order():
-    constants = {"time_stretch": 0.2, "time_shift": 0.5, "frequency_warp": 0.2, "mixup": 0.3, "frequency_mask": 0.5,
-                 "time_mask": 0.5}
     drawn = []
-    arguments = clips(), augmenter(**constants), None
+    arguments = clips(), augmenter(**ALL), None
     for feed in (HostFeed(*arguments), DeviceFeed(*arguments, steps_per_execution=10)):
         rng = np.random.default_rng(1)
         drawn.append([feed.draw(np.array(indices), rng) for indices in ((4, 1), (0, 3))])

@@ -14,7 +14,7 @@ from audio_utils.data.split import Grouping
 from audio_utils.data.standardization import Standardization
 from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference.checkpoint import Checkpoint
-from audio_utils.runtime import command_line, signals
+from audio_utils.runtime import command_line, safe_files, signals
 from audio_utils.runtime.errors import UserError
 from audio_utils.training import known_clips, resume
 from audio_utils.training.state import COLUMNS, TrainingState
@@ -203,3 +203,35 @@ def test_stopped_in_the_first_epoch_only_an_existing_file_is_called_unchanged(tm
         path.touch()
     assert bool(resume.read_checkpoint(path, fresh)) is (exists and not fresh)
     assert sentences == [f"Stopped before the first epoch was complete; {sentence}"]
+
+
+# --- arithmetic ------------------------------------------------------------------------------------------------------
+
+def test_a_change_of_backend_precision_or_devices_is_said_once(capsys):
+    state = TrainingState({})
+    resume.record_arithmetic(state, "jax", "float32", 2)
+    assert capsys.readouterr().out == ""
+    state.epoch = 3
+    resume.record_arithmetic(state, "jax", "float32", 2)
+    assert capsys.readouterr().out == ""
+    resume.record_arithmetic(state, "jax", "mixed_bfloat16", 4)
+    assert capsys.readouterr().out == (
+        "The precision was float32 until epoch 3 and is now mixed_bfloat16; the results may differ slightly from "
+        "training with one.\nThe number of devices was 2 until epoch 3 and is now 4; the results may differ slightly "
+        "from training with one.\n")
+    assert (state.backend, state.precision, state.devices) == ("jax", "mixed_bfloat16", 4)
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+def test_a_process_that_does_not_write_puts_nothing_away(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("weights.hdf5").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(safe_files, "_writer", safe_files.Writer(discards=True))
+        kept = resume.put_away(Path("weights.hdf5"))
+        safe_files.make_folder(tmp_path / "folds/fold_1")
+        safe_files.write_text("history.csv", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["weights.hdf5"]
+    assert resume.put_away(Path("weights.hdf5")) == kept
+    assert [path.name for path in tmp_path.iterdir()] == [kept.name]

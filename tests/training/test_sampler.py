@@ -23,6 +23,11 @@ def test_the_remainder_is_left_out_and_another_one_in_the_next_epoch():
     assert len(left_out) > 1
 
 
+def test_all_devices_get_the_same_number_of_clips_of_a_small_data_set():
+    assert [Sampler(1, 16, None, devices).size(15) for devices in (1, 2, 4, 16)] == [15, 14, 12, 0]
+    assert Sampler(1, 16, None, 4).size(100) == 16
+
+
 def test_a_small_data_set_is_passed_over_several_times():
     assert Sampler(40, 4).passes(12) == 4
     found = np.concatenate(batches(12, epoch_clips=40))

@@ -1,13 +1,23 @@
 """The learning-rate schedule."""
 
+from argparse import Namespace
+
 import pytest
 
-from audio_utils.training.schedule import LearningRateSchedule
+from audio_utils.training.schedule import LearningRateSchedule, learning_rate_for
 from audio_utils.training.state import TrainingState
 
 
 def rate(schedule, fraction=0.0, **state):
     return schedule(TrainingState({}, **state), fraction)
+
+
+@pytest.mark.parametrize(("scale", "batch_size", "expected"), [
+    (False, 64, 0.004), (True, 16, 0.004), (True, 64, 0.008), (True, 4, 0.002)])
+def test_the_rate_is_scaled_with_the_square_root_of_the_batch_size(scale, batch_size, expected):
+    options = Namespace(learning_rate=0.004, scale_rate=scale, batch_size=batch_size)
+    assert learning_rate_for(options) == pytest.approx(expected, rel=1e-12)
+    assert scale or learning_rate_for(options) == 0.004
 
 
 def test_the_rate_rises_linearly_in_the_warm_up():
