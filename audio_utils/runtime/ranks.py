@@ -15,10 +15,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import NamedTuple
 
-from audio_utils.runtime import environment, safe_files
+from audio_utils.runtime import environment, safe_files, signals
 from audio_utils.runtime.console import warn
 from audio_utils.runtime.errors import UserError
 
@@ -27,6 +27,9 @@ _LOG = "PANOTTI_LOG"  # only the actual process has this variable: the file for 
 _ADDRESS = re.compile(r"(\[[^\s\],]+\]|[^\s:/\[\],]+):[0-9]{1,5}")
 _REASON = "reason"  # a file beside it: the error of the connection
 _LOST = 75  # exit status after the loss of another process
+_SIGKILL = 9
+_STOP_SECONDS = 4
+_QUIET = {"JAX_ENABLE_PREEMPTION_SERVICE": "false"}  # it would catch SIGTERM
 _STATUSES = (0, 1, 2, 128 + signal.SIGINT, 128 + signal.SIGTERM)  # of a process that ended by itself
 _LOSS = re.compile("(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|DEADLINE_EXCEEDED|FAILED_PRECONDITION): .*", re.S)
 
@@ -101,15 +104,37 @@ def _run(ranks: Ranks, log: Path, messages: Path) -> int:
     with open(messages, "wb") as file:
         streams = {"stdout": subprocess.DEVNULL, "stderr": file} if ranks.rank else {}
         process = subprocess.Popen([sys.executable, *sys.argv], stdin=subprocess.PIPE,
-                                   env=os.environ | {_LOG: str(log)}, **streams)
+                                   env=os.environ | _QUIET | {_LOG: str(log)}, **streams)
+    stopped = _forward_signals(process)
+    status = process.wait()
+    if stopped and status == -_SIGKILL:
+        warn(f"\n{signals.STOPPED}")
+        return 128 + stopped[0]
+    return status
+
+
+def _forward_signals(process: subprocess.Popen) -> list[int]:
+    """Send ^C and SIGTERM to the process, and kill it if it does not end, as it may wait for another one.
+
+    Returns a list to which the signals are appended.
+    """
+    stopped = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        stopped.append(number)
+        process.send_signal(number)
+        timer = threading.Timer(_STOP_SECONDS, process.kill)
+        timer.daemon = True
+        timer.start()
+
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda number, _: process.send_signal(number))
-    return process.wait()
+            signal.signal(number, stop)
+    return stopped
 
 
 def _describe_end(status: int) -> str:
-    if status == -getattr(signal, "SIGKILL", 9):
+    if status == -_SIGKILL:
         return "was killed (SIGKILL; perhaps it needed too much memory)"
     return "lost the connection to the others, so one of them has probably ended"
 

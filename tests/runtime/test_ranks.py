@@ -134,6 +134,24 @@ def test_a_signal_to_the_command_ends_the_actual_process(tmp_path, number, statu
     wait_until(lambda: not safe_files._is_running(int((tmp_path / "id").read_text())))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_a_process_that_waits_for_another_one_is_killed_after_c(tmp_path, monkeypatch):
+    """A library that waits for another process does not let Python handle a signal."""
+    code = "import signal, time; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}); print(1); time.sleep(60)"
+    monkeypatch.setattr(ranks, "_STOP_SECONDS", 0.1)
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    process = subprocess.Popen([sys.executable, "-uc", code], stdout=subprocess.PIPE)
+    try:
+        process.stdout.read(1)
+        stopped = ranks._forward_signals(process)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert process.wait(10) == -signal.SIGKILL
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)
+    assert stopped == [signal.SIGINT]
+
+
 def test_a_backend_other_than_jax_is_one_sentence(tmp_path):
     result = run(tmp_path, KERAS_BACKEND="tensorflow")
     assert result.returncode == 1
