@@ -1,8 +1,8 @@
 """Data parallelism on all devices of this process and of others, with JAX and Keras's DataParallel.
 
 Variables are replicated on all devices, and each device computes a part of a batch. All processes run the same program
-in the same order: training steps, predictions and the functions below that name all processes wait for all of them.
-With one device, none of this has any effect.
+in the same order, because training steps, predictions and the functions that compare processes wait for all of them.
+With one device, the functions change nothing.
 """
 
 import atexit
@@ -28,8 +28,10 @@ HEARTBEAT_SECONDS = 60  # without a sign of life, a process is taken for dead, a
 # --- devices --------------------------------------------------------------------------------------------------------
 
 def begin() -> None:
-    """Use all devices for the models built from here on; to be called before the first computation, and again after
-    `keras.utils.clear_session`. Raises UserError if the processes can't be connected."""
+    """Use all devices for the models that are built from here on. Raises UserError if the processes can't connect.
+
+    To be called before the first computation, and again after `keras.utils.clear_session`.
+    """
     if keras.config.backend() == "jax":
         keras.distribution.set_distribution(_distribution())
     else:
@@ -105,8 +107,10 @@ def _sharding(*axes: str | None) -> Any:
 
 
 def replicated(value: Any, variable: Any) -> Any:
-    """The value for a variable. With several processes, it is on all devices: Keras would compare the processes' values
-    at each assignment, and wait for all of them."""
+    """The value for a variable; with several processes, as an array on all devices.
+
+    Otherwise, JAX compares the values of all processes at each assignment, and waits for them.
+    """
     if ranks.joined_ranks().count == 1 or devices() == 1:
         return value
     import jax
@@ -128,8 +132,8 @@ def predict(model: keras.Model, read: Callable[[np.ndarray], np.ndarray],
     read: indices of clips → melgrams. batches: indices.
     """
     import jax
-    parts = prefetch.each(lambda batch: read(_padded(batch)), batches, math.prod(model.input_shape[1:]) * 4
-                          * len(batches[0]) // ranks.joined_ranks().count if len(batches) else 0)
+    part_bytes = 4 * math.prod(model.input_shape[1:]) * max(map(len, batches), default=0) // ranks.joined_ranks().count
+    parts = prefetch.each(lambda batch: read(_padded(batch)), batches, part_bytes)
     variables = [[each.value for each in group] for group in (model.trainable_variables, model.non_trainable_variables)]
     sharding = _sharding(keras.distribution.distribution().batch_dim_name)
     return [np.asarray(_forward(model)(*variables, jax.make_array_from_process_local_data(sharding, part)))[:len(batch)]

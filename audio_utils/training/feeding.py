@@ -78,7 +78,7 @@ class HostFeed(_Feed):
 class ShardedFeed(HostFeed):
     """The same for several devices: Keras's `fit` divides the batches among them.
 
-    `train_on_batch` would wait for all devices after each step. Here the loss is read only every `loss_every` steps.
+    `train_on_batch` waits for all devices after each step. Here, the loss is read only every `loss_every` steps.
     """
 
     def __init__(self, clips: Clips, augmenter: Augmenter, members: int | None, loss_every: int) -> None:
@@ -117,8 +117,10 @@ class ShardedFeed(HostFeed):
 
 def part_of_batch(parameters: Parameters, targets: np.ndarray,
                   rows: np.ndarray) -> tuple[Parameters, np.ndarray, np.ndarray]:
-    """The parameters of a part of a batch, with those of the clips that it is mixed with; its targets; and its rows
-    among these parameters."""
+    """The parameters of a part of a batch and of the clips that it is mixed with, its targets, and its rows among them.
+
+    rows: of the part, in the batch.
+    """
     needed = np.union1d(rows, parameters["partner"][rows]) if "partner" in parameters else rows
     taken = {name: array[needed] for name, array in parameters.items()}
     if "partner" in taken:  # of the clips that are only mixed in, the partner has no effect
