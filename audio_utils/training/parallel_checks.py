@@ -15,13 +15,12 @@ _MAY_DIFFER = ("memory_gb", "gpu_clips_gb")  # they do not change the results
 
 
 def require_divisible(batch_size: int, clips: int) -> None:
-    """Raise UserError unless each device gets the same number of clips of a batch; clips: of the training clips."""
+    """Raise UserError unless each device gets the same number of clips of a batch; clips: the number in an epoch."""
     devices = distribution.devices()
     if batch_size % devices:
         raise UserError(f"BATCH_SIZE is {batch_size}; with {devices} devices, set it to a multiple of {devices}.")
     if clips < devices:
-        raise UserError(f"Preproc/Train: contains {clips} training clips for {devices} devices; set "
-                        "CUDA_VISIBLE_DEVICES so that fewer are used.")
+        raise UserError(f"An epoch has {clips} clips for {devices} devices; raise EPOCH_CLIPS and MAX_EPOCH_CLIPS.")
 
 
 def require_same_input(options: Namespace, state: TrainingState, clip_hashes: Sequence[np.ndarray]) -> None:

@@ -74,9 +74,9 @@ class Trainer:
         if cross_validated:
             self.checkpoint = self.checkpoint._replace(thresholds=cross_validated)
         self.clip_hashes = known_clips.hashes(self.weights if checkpoint else None, clips, self.split.all)
-        parallel_checks.require_divisible(options.batch_size, len(self.split.training))
-        parallel_checks.require_same_input(options, state, self.clip_hashes)
         self.sampler = Sampler(options.epoch_clips, options.batch_size, options.max_epoch_clips, distribution.devices())
+        parallel_checks.require_divisible(options.batch_size, self.sampler.drawn(len(self.split.training)))
+        parallel_checks.require_same_input(options, state, self.clip_hashes)
         self.schedule = LearningRateSchedule(learning_rate_for(options), options.warm_up)
         self.early_stopping = EarlyStopping.of(options)
         self.early_stopping.plan(state)

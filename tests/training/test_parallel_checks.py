@@ -15,7 +15,7 @@ from audio_utils.training.state import TrainingState
 @pytest.mark.parametrize(("devices", "batch_size", "clips", "message"), [
     (1, 15, 3, ""), (4, 16, 100, ""), (4, 12, 4, ""),
     (4, 18, 100, "^BATCH_SIZE is 18; with 4 devices, set it to a multiple of 4.$"),
-    (4, 2, 100, "^BATCH_SIZE is 2; with 4 devices"), (4, 16, 3, "^Preproc/Train: contains 3 training clips for 4 dev")])
+    (4, 2, 100, "^BATCH_SIZE is 2; with 4 devices"), (4, 16, 3, "^An epoch has 3 clips for 4 devices; raise")])
 def test_each_device_gets_the_same_number_of_clips(monkeypatch, devices, batch_size, clips, message):
     monkeypatch.setattr(distribution, "devices", lambda: devices)
     if not message:
