@@ -21,7 +21,6 @@ from audio_utils.runtime.console import say
 from audio_utils.runtime.errors import UserError
 from panotti_models import keras
 
-START_SECONDS = 110  # in which all processes must have started
 HEARTBEAT_SECONDS = 60  # without a sign of life, a process is taken for dead, and the others end
 
 
@@ -56,12 +55,12 @@ def _connect() -> None:
     say(f"Process {rank} of {count} waits for the others at {coordinator}.")
     atexit.register(ranks.leave_if_failed)
     try:
-        jax.distributed.initialize(coordinator, count, rank, initialization_timeout=START_SECONDS,
+        jax.distributed.initialize(coordinator, count, rank, initialization_timeout=ranks.START_SECONDS,
                                    heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"{ranks.ADDRESSES}: the {count} processes did not connect at {coordinator} within "
-                        f"{START_SECONDS} s; start all of them, and check the address "
-                        f"({' '.join(str(error).split())[:80]}).") from None
+    except (RuntimeError, ValueError) as error:  # or it ends the process
+        raise UserError(f"{ranks.ADDRESSES}: the processes can't connect at {coordinator} "
+                        f"({' '.join(str(error).split())[:80]}); start all of them, and check the address.") from None
+    ranks.note_connection()
 
 
 @functools.cache

@@ -22,10 +22,11 @@ from audio_utils.runtime import environment, safe_files, signals
 from audio_utils.runtime.console import warn
 from audio_utils.runtime.errors import UserError
 
+START_SECONDS = 110  # in which all processes must have started
 ADDRESSES, COUNT, RANK = (f"KERAS_DISTRIBUTION_{name}" for name in ("JOB_ADDRESSES", "NUM_PROCESSES", "PROCESS_ID"))
 _LOG = "PANOTTI_LOG"  # only the actual process has this variable: the file for the output of native libraries
 _ADDRESS = re.compile(r"(\[[^\s\],]+\]|[^\s:/\[\],]+):[0-9]{1,5}")
-_REASON = "reason"  # a file beside it: the error of the connection
+_REASON, _CONNECTED = "reason", "connected"  # files beside it: the error of the connection; empty, once there is one
 _LOST = 75  # exit status after the loss of another process
 _SIGKILL = 9
 _STOP_SECONDS = 4
@@ -87,14 +88,14 @@ def launch() -> int:
         raise UserError(f"{COUNT} is {ranks.count}, but the backend is {backend}, which trains in one process; set "
                         f"KERAS_BACKEND=jax, or unset {COUNT}, {RANK} and {ADDRESSES}.")
     with tempfile.TemporaryDirectory(prefix="panotti-") as folder:
-        messages, reason = Path(folder, "messages"), Path(folder, _REASON)
+        messages = Path(folder, "messages")
         status = _run(ranks, Path(folder, "log"), messages)
         if status in (1, 2) and ranks.rank:
             warn(f"Process {ranks.rank}: {messages.read_text(errors='backslashreplace').rstrip()}")
         if status not in _STATUSES:
-            end = _describe_end(status) + (f" ({reason.read_text()})" if reason.exists() else "")
-            raise UserError(f"Process {ranks.rank} of {ranks.count} {end}; finished epochs are kept; when all "
-                            "processes have ended, start all of them again to continue.")
+            raise UserError(f"Process {ranks.rank} of {ranks.count} {_describe_end(status, ranks, Path(folder))}; "
+                            "finished epochs are kept; when all processes have ended, start all of them again to "
+                            "continue.")
     return status
 
 
@@ -133,10 +134,13 @@ def _forward_signals(process: subprocess.Popen) -> list[int]:
     return stopped
 
 
-def _describe_end(status: int) -> str:
+def _describe_end(status: int, ranks: Ranks, folder: Path) -> str:
     if status == -_SIGKILL:
         return "was killed (SIGKILL; perhaps it needed too much memory)"
-    return "lost the connection to the others, so one of them has probably ended"
+    reason = f" ({(folder / _REASON).read_text()})" if (folder / _REASON).exists() else ""
+    if not (folder / _CONNECTED).exists():
+        return f"did not connect to the others at {ranks.coordinator} within {START_SECONDS} s{reason}"
+    return f"lost the connection to the others, so one of them has probably ended{reason}"
 
 
 # --- the actual process ---------------------------------------------------------------------------------------------
@@ -175,6 +179,11 @@ def _end(kind: type[BaseException], error: BaseException, traceback: TracebackTy
         _leave(1)
     Path(os.environ[_LOG]).with_name(_REASON).write_text(" ".join(str(error).split())[:120])
     _leave(_LOST)
+
+
+def note_connection() -> None:
+    """To be called when all processes are connected."""
+    Path(os.environ[_LOG]).with_name(_CONNECTED).touch()
 
 
 def _end_with_parent() -> None:

@@ -103,9 +103,10 @@ def test_a_mistake_is_printed_by_each_rank(tmp_path, rank, prefix):
 
 @pytest.mark.parametrize(("work", "end"), [
     ("os.kill(os.getpid(), signal.SIGKILL)", "was killed (SIGKILL; perhaps it needed too much memory)"),
-    ("os.abort()", "lost the connection to the others, so one of them has probably ended"),
-    ("raise ValueError('UNKNOWN: Gloo failed:\\n peer')", "lost the connection to the others, so one of them has "
-                                                            "probably ended (UNKNOWN: Gloo failed: peer)")])
+    ("os.abort()", "did not connect to the others at 127.0.0.1:1234 within 110 s"),
+    ("ranks.note_connection(); os.abort()", "lost the connection to the others, so one of them has probably ended"),
+    ("ranks.note_connection(); raise ValueError('UNKNOWN: Gloo failed:\\n peer')",
+     "lost the connection to the others, so one of them has probably ended (UNKNOWN: Gloo failed: peer)")])
 def test_the_end_of_a_process_is_one_sentence(tmp_path, work, end):
     result = run(tmp_path, work)
     assert (result.returncode, result.stderr) == (
