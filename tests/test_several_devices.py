@@ -29,10 +29,12 @@ MAX_SECONDS = 120  # until the other processes have ended
 
 BOTH = """
 import os, sys
+import numpy as np
 sys.path.insert(0, {root!r})
 import panotti_models, train_network
+from audio_utils.data.standardization import Standardization
 from audio_utils.evaluation import plots
-from audio_utils.inference import device, distribution
+from audio_utils.inference import device, distribution, network
 from panotti_models import layers
 
 def small(x, classes):
@@ -49,6 +51,11 @@ for folder in ("one", "two"):
     train_network.main()
     distribution._distribution = two_devices
 assert not device.on_gpu()
+model = panotti_models.build("small", (16, 9, 1), 2, Standardization(np.full(16, -40), np.full(16, 200)))
+melgrams = np.random.default_rng(1).normal(-40, 15, (5, 16, 9, 1)).astype("f4")
+found = network.predict(model, melgrams)
+assert found.shape == (5, 2)
+assert np.allclose(found, model.predict_on_batch(melgrams), atol=1e-6)
 """
 
 
@@ -86,7 +93,7 @@ def environment(devices=1, **variables):
 
 
 def test_two_devices_train_like_one(prepared, tmp_path):
-    """With dropout, batch normalization, mixup and validation; the clips of a batch are mixed across devices."""
+    """With dropout, batch normalization, mixup across devices, validation, and predictions of five clips."""
     for name in ("one", "two"):
         shutil.copytree(prepared, tmp_path / name)
     code = BOTH.format(root=str(ROOT), parent=str(tmp_path))

@@ -132,7 +132,7 @@ def predict(model: keras.Model, read: Callable[[np.ndarray], np.ndarray],
     """
     import jax
     part_bytes = 4 * math.prod(model.input_shape[1:]) * max(map(len, batches), default=0) // ranks.joined_ranks().count
-    parts = prefetch.each(lambda batch: read(_padded(batch)), batches, part_bytes)
+    parts = prefetch.each(read, map(_padded, batches), part_bytes)  # Keras's distribution is that of this thread
     variables = [[each.value for each in group] for group in (model.trainable_variables, model.non_trainable_variables)]
     sharding = _sharding(keras.distribution.distribution().batch_dim_name)
     return [np.asarray(_forward(model)(*variables, jax.make_array_from_process_local_data(sharding, part)))[:len(batch)]
