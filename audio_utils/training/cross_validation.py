@@ -47,7 +47,8 @@ def cross_validate(options: Namespace, dataset: Dataset, constants: dict[str, An
     scores = write_scores(results, fold_thresholds.of_clips(options.network, dataset.settings, clips),
                           background.parse(options.background_classes, clips.class_names),
                           dataset.settings.clip_seconds)
-    write_report(options, dataset, clips, results, scores, report_clips)
+    if safe_files.writes():
+        write_report(options, dataset, clips, results, scores, report_clips)
 
 
 def train_fold(options: Namespace, folder: Path, dataset: Dataset, clips: Clips, held_out: list[str],
@@ -116,11 +117,12 @@ def occlusion_of(results: dict[str, Evaluation], clips: Clips,
     fold_of = {name: fold for fold, result in results.items() for name in result.names}
 
     def maps(indices: np.ndarray, frames: int) -> list[np.ndarray]:
-        from audio_utils.inference import occlusion
+        from audio_utils.inference import distribution, occlusion
         found = {}
-        for fold in dict.fromkeys(fold_of[clips.names[i]] for i in indices):
-            own = [i for i in indices if fold_of[clips.names[i]] == fold]
-            found |= zip(own, occlusion.maps(FOLDS / f"fold_{fold}" / WEIGHTS, clips, own, frames, batch_size),
-                         strict=True)
+        with distribution.suspended():  # only one process writes the report
+            for fold in dict.fromkeys(fold_of[clips.names[i]] for i in indices):
+                own = [i for i in indices if fold_of[clips.names[i]] == fold]
+                found |= zip(own, occlusion.maps(FOLDS / f"fold_{fold}" / WEIGHTS, clips, own, frames, batch_size),
+                             strict=True)
         return [found[i] for i in indices]
     return maps
