@@ -51,7 +51,7 @@ BACKGROUND_CLASSES = ""     # "background,noise": these classes are learned, but
                             # changed after training
 EPOCHS = 2000               # maximum; training stops earlier when the validation loss no longer improves
 EPOCH_CLIPS = 1000          # minimum per epoch; a smaller data set is repeated
-MAX_EPOCH_CLIPS = 8000      # maximum per epoch: a random part of a larger data set, different in each epoch, so that
+MAX_EPOCH_CLIPS = 4000      # maximum per epoch: a random part of a larger data set, different in each epoch, so that
                             # it is validated and saved often enough, and stops in time; None: no maximum
 BATCH_SIZE = 16             # clips per step, on all devices together
 OPTIMIZER = "muon"          # or "adamw"
@@ -62,11 +62,11 @@ WARM_UP = 200               # steps over which the learning rate rises to LEARNI
 WEIGHT_DECAY = 0.1          # per step, times the learning rate
 EMA_DECAY = 0.9             # of the exponential moving average (EMA) of the weights, which is validated and saved
 EMA_EVERY = 10              # steps between updates of the average
-PATIENCE = 8                # epochs without improvement of the validation loss before the learning rate decays
+PATIENCE = 4                # epochs without improvement of the validation loss before the learning rate decays
 MIN_DELTA = 0.001           # nats; a smaller decrease of the validation loss is no improvement
 LOSS_TARGET = 0.001         # nats; a validation loss below this that no longer improves ends training without annealing
-ANNEAL_EPOCHS = 16          # epochs over which the learning rate decays to 0; then training ends
-FIXED_EPOCHS = 32           # epochs with fewer than 50 validation clips, annealing included, because the loss of so few
+ANNEAL_EPOCHS = 24          # epochs over which the learning rate decays to 0; then training ends
+FIXED_EPOCHS = 28           # epochs with fewer than 50 validation clips, annealing included, because the loss of so few
                             # clips is too uncertain to show a plateau; 0: stop at a plateau in any case
 VALIDATION_FRACTION = 0.1   # of each class of Train, for validation
 FINISH_ON_ALL = True        # while the learning rate decays, train on the validation clips too, and keep the last

@@ -66,7 +66,7 @@ def write_fitted_network(folder, data):
     examples = np.concatenate([silent_after(clips.melgrams, fraction) for fraction in (0.25, 0.5, 0.75, 1)])
     features = panotti_models.keras.Model(model.input, model.layers[-1].input).predict_on_batch(examples)
     wanted = 4 * np.tile(clips.targets, (4, 1)) - 2  # probabilities of 0.98
-    fitted = np.linalg.lstsq(np.pad(features, ((0, 0), (0, 1)), constant_values=1), wanted)[0]
+    fitted = np.linalg.lstsq(np.pad(features, ((0, 0), (0, 1)), constant_values=1), wanted, rcond=0.01)[0]
     model.layers[-1].set_weights([fitted[:-1], fitted[-1]])
     save(folder, Checkpoint("residual", clips.class_names, data.settings, data.preprocessing, standardization, {}, []),
          model)

@@ -57,7 +57,7 @@ def _spread(paths: list[Path], settings: MelgramSettings) -> list[Path]:
 def _read(path: Path, settings: MelgramSettings) -> tuple[np.ndarray, np.ndarray] | None:
     """The beginning of a file, as `clip_of`; None, with a message, if it can't be read."""
     try:
-        audio, header = audio_io.read_beginning(path, settings.clip_seconds + melgram.RESAMPLING_MARGIN)
+        audio, header = audio_io.read_seconds(path, settings.clip_seconds + melgram.RESAMPLING_MARGIN)
         return clip_of(melgram.conform(audio, header.rate, settings, path), settings)
     except (UserError, OSError) as error:
         warn(sentence(error))
