@@ -359,7 +359,8 @@ def change_sounds(samples):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("former", "changes", "mode"), [("all", change_sounds, "all"), ("beginning", None, "all")])
+@pytest.mark.parametrize(("former", "changes", "mode"), [
+    ("all", change_sounds, "all"), pytest.param("beginning", None, "all", marks=pytest.mark.long)])
 def test_a_run_killed_at_any_write_is_completed_by_the_next(samples, folder, tmp_path, former, changes, mode):
     for path in {*samples.rglob("*[12].wav"), samples / "a/short0.wav"} - {samples / "a/night1.wav"}:
         path.unlink()
