@@ -20,7 +20,7 @@ echo "(e0a30 is the direction with elevation 0° and azimuth 30°.)"
 step audio_utils/split_audio.py 2 'e0*/*.wav' -r              # into clips of 2 seconds
 mkdir Samples && mv e0* Samples/                              # one class per direction; a noise is in Train or in Test
 step preprocess_data.py
-step train_network.py --epochs 12
+step train_network.py --epochs 10
 step eval_network.py
 
 "$python" - "$((SECONDS - started))" <<'END'

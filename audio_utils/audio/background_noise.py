@@ -72,7 +72,7 @@ def add(audio: np.ndarray, rate: int, noise: Noise, snr_db: float, position: flo
     """Mix noise into (channels, samples) at `rate` Hz. Silence remains silence, as it has no SNR.
 
     snr_db: the ratio of the active power of the sound to that of the noise, in dB.
-    position, offset: from 0 to 1; they choose an active frame of the noise, and its place in the sound.
+    position, offset: from 0 to 1; they choose an active frame of the noise, and its position in the sound.
     """
     power = active_power(audio, rate)
     if not power:
@@ -107,7 +107,7 @@ def _audible_power(audio: np.ndarray, rate: int, noise: Noise) -> float:
 
 
 def _starts(noise: Noise, count: int, samples: int, position: float, offset: float) -> list[int]:
-    """Where `count` stretches of `samples` samples begin in the loop, each with an active frame at the same place."""
+    """The starts of `count` stretches of `samples` samples in the loop, each with an active frame at one position."""
     frame = frame_samples(noise.rate)
     active = np.flatnonzero(np.unpackbits(noise.active))
     if len(active) < count:
