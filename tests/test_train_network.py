@@ -646,7 +646,7 @@ def test_stopped_it_names_what_is_kept(folder, number, status):
     assert done >= 3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends(run, folder, backend):
     if not importlib.util.find_spec(backend):
