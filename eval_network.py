@@ -1,8 +1,8 @@
 """Evaluate the trained network on the test files: scores, ROC curves, confusion matrix, mistakes.
 
 Reads   weights.hdf5, Preproc/Test (or the test files of Samples/ if nothing is preprocessed); with SAMPLES, that folder
-Writes  scores.json            accuracy, macro AUC, loss; AUC, precision, recall, F1 and mistakes of each class; false
-                               alarms of background classes
+Writes  scores.json            accuracy, balanced accuracy, macro AUC, loss; AUC, precision, recall, F1 and mistakes of
+                               each class; false alarms of background classes
         roc_curves.png         receiver operating characteristics
         confusion_matrix.png   true and predicted classes
         mistakes.csv           all mistakes, the most confident first
@@ -46,7 +46,7 @@ from audio_utils.runtime import command_line, parallel, safe_files, signals, tab
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.console import say, warn
 from audio_utils.runtime.errors import UserError
-from audio_utils.training import fold_thresholds, scored_clips
+from audio_utils.training import balance, fold_thresholds, scored_clips
 from audio_utils.training.scored_clips import ScoredClips
 
 WEIGHTS = "weights.hdf5"  # the trained network
@@ -136,7 +136,8 @@ def findings_of(checkpoint: Checkpoint, options: Namespace, test: ScoredClips) -
                            occlusion_of(test.clips, options), test.grouping, source=test.source,
                            warning=test.trained_on.warning,
                            learning_curve=learning_curve_of(checkpoint, options.weights),
-                           long_files=test.long_files, training=test.training)
+                           long_files=test.long_files, training=test.training,
+                           balance=balance.of_training(checkpoint))
 
 
 def network_name(checkpoint: Checkpoint, weights: str) -> str:
@@ -174,6 +175,8 @@ def say_scores(scores: dict[str, Any]) -> None:
     files = f"{scores['files']} file{'s' * (scores['files'] != 1)}"
     say(f"\nLoss {tables.number(scores['loss']).strip()}, accuracy {scores['accuracy']:.2%} on {files}{auc}.")
     say("The 95% interval of the accuracy is {:.1%} to {:.1%}.".format(*scores["accuracy_interval"]))
+    if balanced := class_table.about_balance(scores):
+        say(balanced)
 
 
 def percent(value: float | None) -> str:

@@ -14,6 +14,7 @@ Writes  weights.hdf5           the best network so far, and all that is needed t
     python train_network.py --network modulation  # with modulation spectrum features: few clips of many different kinds
     python train_network.py --network ensemble    # the average of three networks: slower, usually better
     python train_network.py --background-classes noise    # for noise, predict_class.py then says "none of these"
+    python train_network.py --balance sample      # classes of very unequal size
     python train_network.py --fresh               # start over; the old weights are kept as weights.<date>.hdf5
     python train_network.py --continue            # train on after the end, for example with new sounds
     python train_network.py --folds 5             # cross-validation, for few sounds
@@ -43,12 +44,15 @@ from audio_utils.runtime import command_line, ranks, safe_files, signals
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.console import say, warn
 from audio_utils.runtime.errors import UserError
-from audio_utils.training import cross_validation, fold_thresholds, learning_curve, resume
+from audio_utils.training import balance, cross_validation, fold_thresholds, learning_curve, resume, tensorboard_scalars
 
 NETWORK = "residual"        # one of panotti_models.NETWORKS
 BACKGROUND_CLASSES = ""     # "background,noise": these classes are learned, but never reported: for them, the answer of
                             # predict_class.py is "none of these", and eval_network.py counts false alarms; can be
                             # changed after training
+BALANCE = "none"            # for classes of unequal size: "sample" draws all equally often, "loss" gives rare ones more
+                            # weight; the probabilities are then those for equally frequent classes, so rare classes
+                            # are predicted more often, also wrongly
 EPOCHS = 2000               # maximum; training stops earlier when the validation loss no longer improves
 EPOCH_CLIPS = 1000          # minimum per epoch; a smaller data set is repeated
 MAX_EPOCH_CLIPS = 4000      # maximum per epoch: a random part of a larger data set, different in each epoch, so that
@@ -89,6 +93,8 @@ LEARNING_CURVE = False      # True: train on 1/8, 1/4, 1/2 and all of the traini
                             # validation clips, to predict the accuracy with twice as many; the best epoch is chosen on
                             # these validation clips too, so the accuracy is slightly too high
 SEED = 1                    # of the validation split, the folds, the initial weights and the order of the clips
+TENSORBOARD = ""            # a folder for the scalars of history.csv, which tensorboard --logdir shows; of FOLDS and
+                            # LEARNING_CURVE, in a subfolder for each network; pip install tensorboard
 PRECISION = "auto"          # "float32" or "mixed_bfloat16"; "auto": bfloat16 if the processor or the GPU supports it
                             # and a training step in it gives the same result as in float32, within a tolerance
 MEMORY_GB = None            # clips of Train that take more are read from Preproc/ as they are needed; None: half of the
@@ -107,7 +113,7 @@ _LIMITS = {
     "GPU_CLIPS_GB": Limits(float, 0), "EMA_DECAY": Limits(float, 0, 1), "TIME_SHIFT": Limits(float, 0, 1),
     "TIME_STRETCH": Limits(float, 0, 1), "TIME_MASK": Limits(float, 0, 1, True), "FREQUENCY_WARP": Limits(float, 0, 1),
     "FREQUENCY_MASK": Limits(float, 0, 1, True), "VALIDATION_FRACTION": Limits(float, 0.01, 0.9)}
-_NOT_RECORDED = ("network", "folds", "learning_curve", "memory_gb", "gpu_clips_gb", "fresh", "continue",
+_NOT_RECORDED = ("network", "folds", "learning_curve", "memory_gb", "gpu_clips_gb", "fresh", "continue", "tensorboard",
                  "background_classes")  # these are in the checkpoint itself
 
 
@@ -131,6 +137,8 @@ def check(options: Namespace) -> None:
     """Reject text options with invalid values, and options that exclude each other."""
     split.check_folds(options.folds)
     background.check(options.background_classes)
+    balance.check(options.balance)
+    tensorboard_scalars.check(options.tensorboard, options.fresh)
     if options.precision not in ("auto", "float32", "mixed_bfloat16"):
         raise UserError(f"PRECISION is {options.precision!r}; choose auto, float32 or mixed_bfloat16.")
     if options.optimizer not in ("muon", "adamw"):
@@ -162,7 +170,8 @@ def train(options: Namespace) -> None:
         warn(renamed)
     state = resume.initial_state(WEIGHTS, checkpoint, options, clips, [], recorded(options))
     from audio_utils.training.trainer import Trainer  # with Keras, which takes seconds
-    cross_validated = fold_thresholds.read(cross_validation.SCORES, options.network, data.settings, clips)
+    cross_validated = fold_thresholds.read(cross_validation.SCORES, options.network, data.settings, clips,
+                                           options.balance)
     trainer = Trainer(options, Path(), data, clips, state, checkpoint, cross_validated)
     if options.fresh and WEIGHTS.exists():
         kept = resume.put_away(WEIGHTS)

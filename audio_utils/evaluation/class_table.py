@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from audio_utils.data.checks import IMBALANCE
 from audio_utils.evaluation import intervals
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.evaluation.thresholds import KINDS
@@ -22,6 +23,18 @@ def class_table(evaluation: Evaluation, scores: dict[str, Any], training: dict[s
     return {"rows": rows, "lowest": min((row for row in rows if row["test"]), key=lambda row: row["recall"]),
             "all": {"train": sum(row["train"] for row in rows), "test": scores["files"],
                     **{each: scores[f"macro_{each}"] for each in SCORES}}}
+
+
+def about_balance(scores: dict[str, Any]) -> str:
+    """The balanced accuracy, as a sentence, if the classes differ much in their numbers of files; otherwise "".
+
+    scores: as in scores.json.
+    """
+    files = [each["files"] for each in scores["classes"].values() if each["files"]]
+    if max(files, default=0) <= IMBALANCE * min(files, default=0):
+        return ""
+    return (f"Balanced accuracy, the mean recall of the classes: {scores['balanced_accuracy']:.2%} (95% interval "
+            "{:.1%} to {:.1%}).".format(*scores["balanced_accuracy_interval"]))
 
 
 def threshold_rows(class_names: list[str], scores: dict[str, Any]) -> list[dict[str, Any]]:

@@ -37,6 +37,7 @@ class Findings(NamedTuple):
     fold_rule: str = ""  # FOLDS of train_network.py
     learning_curve: dict[str, Any] | None = None  # learning_curve/scores.json, if it belongs to this network
     long_files: str = BEGINNING  # the constant of preprocess_data.py
+    balance: str = "none"  # the constant of train_network.py
     training: list[str] | None = None  # names of the training clips, if nothing is preprocessed
 
     @property

@@ -17,6 +17,17 @@ def wilson(correct: int, count: int) -> tuple[float, float]:
     return tuple(binomtest(int(correct), int(count)).proportion_ci(0.95, "wilson"))
 
 
+def mean_of_proportions(correct: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
+    """The 95% interval of the mean of independent proportions, from that of each (Zou, Huang and Zhang 2009).
+
+    correct, counts: int (proportions,).
+    """
+    found = correct / counts
+    low, high = np.transpose([wilson(*pair) for pair in zip(correct, counts, strict=True)])
+    lower, upper = (np.linalg.norm(found - end) / len(counts) for end in (low, high))
+    return float(found.mean() - lower), float(found.mean() + upper)
+
+
 def auc_interval(auc: float, positives: int, negatives: int) -> tuple[float, float]:
     """The 95% interval of one class's AUC, valid for few files and for an AUC of 1, too (Newcombe 2006, method 5).
 

@@ -49,8 +49,19 @@ class Evaluation(NamedTuple):
     @property
     def loss(self) -> float:
         """Mean cross-entropy, nats."""
+        return float(-self._log_likelihoods.mean())
+
+    @property
+    def balanced_loss(self) -> float:
+        """Mean cross-entropy of the clips of each class, nats; the mean over the classes that have clips."""
+        counts, sums = np.bincount(self.labels), np.bincount(self.labels, -self._log_likelihoods)
+        return float((sums[counts > 0] / counts[counts > 0]).mean())
+
+    @property
+    def _log_likelihoods(self) -> np.ndarray:
+        """float64 (clips,): the logarithm of the probability of the true class of each clip."""
         of_true_class = self.probabilities[np.arange(len(self.labels)), self.labels].astype(np.float64)
-        return float(-np.log(np.maximum(of_true_class, 1e-7)).mean())
+        return np.log(np.maximum(of_true_class, 1e-7))
 
     @property
     def accuracy(self) -> float:
@@ -117,8 +128,9 @@ def score(evaluation: Evaluation, curves: dict[str, RocCurve]) -> dict[str, Any]
     """The content of scores.json, with 95% intervals.
 
     Precision, recall and F1 are those of the most probable class. A macro score is the mean over the classes that have
-    clips, None without any; as in scikit-learn, the precision of a class that is never predicted counts as 0. The macro
-    AUC, and its interval, is None if there are clips of one class only.
+    clips, None without any; as in scikit-learn, the precision of a class that is never predicted counts as 0, and the
+    balanced accuracy is the macro recall. The macro AUC, and its interval, is None if there are clips of one class
+    only.
     """
     confusion = evaluation.confusion
     files, correct = confusion.sum(axis=1), confusion.diagonal()
@@ -133,6 +145,8 @@ def score(evaluation: Evaluation, curves: dict[str, RocCurve]) -> dict[str, Any]
                 intervals.macro_auc_interval(evaluation.labels, evaluation.probabilities) if aucs else None,
             **{f"macro_{kind}": _mean([each[kind] or 0 for each in classes.values() if each["files"]])
                for kind in _FROM_CONFUSION},
+            "balanced_accuracy": _mean([each["recall"] for each in classes.values() if each["files"]]),
+            "balanced_accuracy_interval": intervals.mean_of_proportions(correct[files > 0], files[files > 0]),
             "loss": evaluation.loss, "files": int(files.sum()), "classes": classes}
 
 

@@ -51,6 +51,7 @@ def write(path: Path, findings: Findings, max_mistakes: int, samples: Path, prep
         "classes": classes, "auc_dots": auc_dots(classes["rows"]),
         "thresholds": threshold_rows(findings.evaluation.class_names, findings.scores),
         "background": of_page(findings.scores), "few_positives": FEW_POSITIVES,
+        "balance": "" if findings.balance == "none" else findings.balance,
         "warnings": [each for each in (findings.warning, shared.warning) if each],
         "steps": next_steps.choose(findings.evaluation, next_steps.Data(
             Counter(map(class_of, training)), findings.validation_clips, any(each.split == "Val" for each in sounds),

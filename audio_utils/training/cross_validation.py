@@ -13,6 +13,7 @@ from audio_utils.data.dataset import Dataset, require_same
 from audio_utils.data.preproc import PREPROC, SETTINGS
 from audio_utils.data.sounds import SAMPLES
 from audio_utils.evaluation import background, metrics, plots, report, thresholds
+from audio_utils.evaluation.class_table import about_balance
 from audio_utils.evaluation.findings import Findings
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference.checkpoint import WEIGHTS
@@ -44,7 +45,7 @@ def cross_validate(options: Namespace, dataset: Dataset, constants: dict[str, An
         held_out = [name for name in clips.names if fold_of.get(name) == fold]
         result = results[fold] = train_fold(options, FOLDS / f"fold_{fold}", dataset, clips, held_out, constants)
         say(f"Fold {fold}: loss {result.loss:.4f}, accuracy {result.accuracy:.2%} of {len(held_out)} clips.\n")
-    scores = write_scores(results, fold_thresholds.of_clips(options.network, dataset.settings, clips),
+    scores = write_scores(results, fold_thresholds.of_clips(options.network, dataset.settings, clips, options.balance),
                           background.parse(options.background_classes, clips.class_names),
                           dataset.settings.clip_seconds)
     if safe_files.writes():
@@ -85,6 +86,8 @@ def write_scores(results: dict[str, Evaluation], fingerprint: dict[str, Any], ba
     say(f"{len(results)} folds: mean accuracy {np.mean(accuracies):.2%}, from {min(accuracies):.2%} to "
         f"{max(accuracies):.2%}; all {len(pooled.labels)} clips together {scores['accuracy']:.2%} (95% interval "
         "{:.2%} to {:.2%})".format(*scores["accuracy_interval"]) + _macro_auc(scores))
+    if balanced := about_balance(scores):
+        say(balanced)
     background.say_false_alarms(scores)
     say(f"Written to {SCORES.parent}/: {SCORES.name}, mistakes.csv, confusion_matrix.png.")
     fold_thresholds.store(WEIGHTS, scores["thresholds"], fingerprint)
@@ -107,7 +110,8 @@ def write_report(options: Namespace, dataset: Dataset, clips: Clips, results: di
     findings = Findings(options.network, dataset.settings, dataset.preprocessing, [], "", clips, pooled,
                         metrics.roc_curves(pooled), {name: scores[name] for name in scores if name != "thresholds"},
                         occlusion=occlusion_of(results, clips, options.batch_size), grouping=dataset.grouping,
-                        folds=results, fold_rule=options.folds, long_files=dataset.long_files)
+                        folds=results, fold_rule=options.folds, long_files=dataset.long_files,
+                        balance=options.balance)
     say(report.write(FOLDS / "report.html", findings, report_clips, SAMPLES, PREPROC))
 
 

@@ -25,9 +25,12 @@ class EarlyStopping:
         return cls(options.epochs, options.patience, options.min_delta, options.loss_target, options.anneal_epochs,
                    options.fixed_epochs)
 
-    def plan(self, state: TrainingState) -> None:
-        """Before the first epoch: fix the epochs of training if the validation clips are too few to show a plateau."""
-        if self.fixed_epochs and not state.epoch and len(state.validation) < MIN_VALIDATION_CLIPS:
+    def plan(self, state: TrainingState, validation_clips: float) -> None:
+        """Before the first epoch: fix the epochs of training if the validation clips are too few to show a plateau.
+
+        validation_clips: their number or, if the loss is not a mean over them, the effective number.
+        """
+        if self.fixed_epochs and not state.epoch and validation_clips < MIN_VALIDATION_CLIPS:
             state.fixed_epochs = state.decay_end = self.fixed_epochs
             state.decay_start = max(1, self.fixed_epochs - self.anneal_epochs)
 

@@ -17,7 +17,7 @@ from audio_utils.inference.checkpoint import Checkpoint
 from audio_utils.runtime import safe_files, signals
 from audio_utils.runtime.console import say
 from audio_utils.runtime.errors import UserError
-from audio_utils.training import known_clips
+from audio_utils.training import balance, known_clips
 from audio_utils.training.early_stopping import EarlyStopping
 from audio_utils.training.state import TrainingState
 
@@ -70,6 +70,7 @@ def initial_state(path: Path, checkpoint: Checkpoint | None, options: Namespace,
     if checkpoint.network != options.network:
         raise UserError(f"{path}: contains the network {checkpoint.network!r}, but NETWORK is {options.network!r}; "
                         "set it back, or use --fresh to start over (the old file is kept).")
+    balance.require_same(path, checkpoint, options.balance)
     if sorted(state.held_out) != sorted(held_out):
         raise UserError(f"{path}: was trained for a fold of other sounds; restore FOLDS, SEED and the sounds, "
                         "or use --fresh to start all folds over (the old ones are kept).")

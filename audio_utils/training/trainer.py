@@ -22,23 +22,17 @@ from audio_utils.inference.network import arrays, assign
 from audio_utils.runtime import signals, tables
 from audio_utils.runtime.console import say
 from audio_utils.runtime.errors import UserError
-from audio_utils.training import (
-    checkpointing,
-    epoch_table,
-    feeding,
-    known_clips,
-    optimizer,
-    parallel_checks,
-    precision,
-    resume,
-)
+from audio_utils.training import checkpointing, epoch_table, feeding, known_clips, optimizer, precision, resume
 from audio_utils.training.augmentation import Augmenter
+from audio_utils.training.balance import Balance
 from audio_utils.training.early_stopping import EarlyStopping
 from audio_utils.training.ema import EMA
 from audio_utils.training.finite import NotFiniteError, require_all_finite, require_finite
+from audio_utils.training.parallel_checks import require_divisible, require_same_input
 from audio_utils.training.sampler import Sampler
 from audio_utils.training.schedule import LearningRateSchedule, learning_rate_for
 from audio_utils.training.state import TrainingState, write_history
+from audio_utils.training.tensorboard_scalars import Scalars
 from panotti_models import keras
 
 _PLOT_SECONDS = 10  # at least, between two plots of the training curves
@@ -64,7 +58,9 @@ class Trainer:
             clips.names, state, known_clips.names_before(self.weights, clips) if checkpoint else None,
             options.validation_fraction, options.seed, dataset.grouping, own.names)
         self.validation = (own, None) if state.own_validation else (clips, self.split.validation)
-        self._validation_clips = len(own if state.own_validation else self.split.validation)
+        validated = own.labels if state.own_validation else clips.labels[self.split.validation]
+        self._validation_clips = len(validated)
+        self.balance = Balance(options.balance, clips, self.split.training, validated)
         self.checkpoint = checkpoint or Checkpoint(
             options.network, clips.class_names, dataset.settings, dataset.preprocessing,
             Standardization(*distribution.of_first(Standardization.of(clips.melgrams, self.split.training))), {}, [])
@@ -74,18 +70,20 @@ class Trainer:
         if cross_validated:
             self.checkpoint = self.checkpoint._replace(thresholds=cross_validated)
         self.clip_hashes = known_clips.hashes(self.weights if checkpoint else None, clips, self.split.all)
-        self.sampler = Sampler(options.epoch_clips, options.batch_size, options.max_epoch_clips, distribution.devices())
-        parallel_checks.require_divisible(options.batch_size, self.sampler.drawn(len(self.split.training)))
-        parallel_checks.require_same_input(options, state, self.clip_hashes)
+        self.sampler = Sampler(options.epoch_clips, options.batch_size, options.max_epoch_clips, distribution.devices(),
+                               self.balance.drawn_labels)
+        require_divisible(options.batch_size, self.sampler.drawn(len(self.split.training)))
+        require_same_input(options, state, self.clip_hashes)
         self.schedule = LearningRateSchedule(learning_rate_for(options), options.warm_up)
         self.early_stopping = EarlyStopping.of(options)
-        self.early_stopping.plan(state)
+        self.early_stopping.plan(state, self.balance.validation_clips)
         self._build_model(self._form(checkpoint))
         self._plotted, self._lines = time.monotonic(), 0
         if checkpoint:
             resume.report_changed_groups(checkpoint, dataset.grouping.group_by)
             self.best, self.ema.weights = checkpointing.restore(self.weights, checkpoint, self.model, self.optimizer)
         resume.record_arithmetic(state, keras.config.backend(), self.precision, distribution.devices())
+        self.scalars = Scalars(options.tensorboard, folder.name, self.compiled, state.history)
 
     def _form(self, checkpoint: Checkpoint | None) -> network.Form:
         """The layers to train: those in the checkpoint, or those of panotti_models.py if there is none."""
@@ -114,7 +112,7 @@ class Trainer:
         self.compiled = self.feed.compiled_model(members or self.model)
         self.optimizer = optimizer.create(self.state.constants["OPTIMIZER"], self.model, self.schedule.learning_rate,
                                           options.weight_decay)
-        self.compiled.compile(self.optimizer, "categorical_crossentropy", metrics=["accuracy"],
+        self.compiled.compile(self.optimizer, self.balance.loss(), metrics=["accuracy"],
                               steps_per_execution=self.feed.steps_per_execution)
         self.optimizer.build(self.model.trainable_variables)
 
@@ -161,7 +159,8 @@ class Trainer:
             f"{frames} frames, {channels} channel{'s' * (channels > 1)}, in {len(self.clips.class_names)} classes.")
         ended = bool(self.early_stopping.stop_reason(self.state))
         beginning = epoch_table.beginning(self.state, self.options.epochs, ended)
-        for sentence in filter(None, (self.augmenter.description, *beginning)):
+        balance = self.balance.describe(not self.state.epoch)
+        for sentence in filter(None, (self.augmenter.description, balance, *beginning)):
             say(sentence)
         self._announce_annealing()
 
@@ -205,7 +204,7 @@ class Trainer:
         logs, clips = self._train_epoch()
         seconds = time.monotonic() - start
         found = self._validate(on_all)
-        logs |= {"val_loss": found.loss if found else None, "val_accuracy": found.accuracy if found else None}
+        logs |= self.balance.validation_logs(found)
         self._require_finite_weights()  # training and validation can have a finite loss with NaN in the weights
         logs["learning_rate"] = self.schedule.learning_rate * self.schedule.decay(self.state, 0)
         improved = self.early_stopping.on_epoch_end(self.state, logs)
@@ -286,6 +285,7 @@ class Trainer:
         signals.on_stop(f"Stopped. {self.weights} contains the best network so far (epoch {self.state.best_epoch}) and "
                         f"the state after epoch {self.state.epoch}; {command} continues from there.")
         write_history(self.history, self.state.history)
+        self.scalars.write(self.state.history)
         if time.monotonic() - self._plotted > _PLOT_SECONDS:
             plots.training_curves(self.curves, self.state.history)
             self._plotted = time.monotonic()

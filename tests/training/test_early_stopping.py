@@ -13,7 +13,7 @@ DEFAULTS = {"epochs": 100, "patience": 2, "min_delta": 0.1, "loss_target": 0.01,
 def run(losses, clips=MIN_VALIDATION_CLIPS, **changes):
     """(state, kept: the epochs whose network was kept, reason) after epochs with these validation losses."""
     stopping, state, kept = EarlyStopping(**DEFAULTS | changes), TrainingState({}, validation=["a"] * clips), []
-    stopping.plan(state)
+    stopping.plan(state, clips)
     for loss in losses:
         assert not stopping.stop_reason(state)
         if stopping.on_epoch_end(state, {"val_loss": loss}):
@@ -64,7 +64,7 @@ def test_with_fixed_epochs_there_is_one_epoch_of_validation_at_least():
 def test_fixed_epochs_do_not_apply_with_enough_clips_or_after_the_first_epoch():
     assert run([1.0], fixed_epochs=8)[0].fixed_epochs == 0
     state = TrainingState({}, epoch=1, validation=["a"])
-    EarlyStopping(**DEFAULTS | {"fixed_epochs": 8}).plan(state)
+    EarlyStopping(**DEFAULTS | {"fixed_epochs": 8}).plan(state, 1)
     assert state.fixed_epochs == 0
 
 
