@@ -172,6 +172,30 @@ def without_curves():
         yield
 
 
+@pytest.fixture
+def tensorboard(monkeypatch):
+    """Keras's callback keeps the epochs in memory: folder → [(epoch, logs, learning rate)]."""
+    import panotti_models
+    from audio_utils.training import tensorboard_scalars
+
+    class Callback:
+        def __init__(self, folder, write_graph):
+            self.written, self._writers = written.setdefault(str(folder), []), {}
+
+        def set_model(self, model):
+            self.model = model
+
+        def on_epoch_end(self, epoch, logs):
+            self.written.append((epoch, logs, float(np.asarray(self.model.optimizer.learning_rate))))
+
+    written = {}
+    monkeypatch.setattr(panotti_models.keras.callbacks, "TensorBoard", Callback)
+    monkeypatch.setattr(tensorboard_scalars, "_PACKAGES", ())
+    monkeypatch.setattr(tensorboard_scalars, "_losses", lambda folder: {
+        epoch: np.float32(logs["loss"]) for epoch, logs, _ in written.get(str(folder), [])})
+    return written
+
+
 def names(folder):
     return sorted(each.name for each in folder.iterdir())
 

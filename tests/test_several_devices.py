@@ -35,6 +35,7 @@ import panotti_models, train_network
 from audio_utils.data.standardization import Standardization
 from audio_utils.evaluation import plots
 from audio_utils.inference import device, distribution, network
+from audio_utils.training.balance import Balance
 from panotti_models import layers
 
 def small(x, classes):
@@ -44,6 +45,7 @@ def small(x, classes):
 
 panotti_models.NETWORKS["small"] = small
 plots.training_curves = lambda path, history: None
+Balance.class_weights = np.array([0.5, 2], "f4")
 two_devices, distribution._distribution = distribution._distribution, lambda: None
 for folder in ("one", "two"):
     os.chdir(os.path.join({parent!r}, folder))
@@ -93,11 +95,12 @@ def environment(devices=1, **variables):
 
 
 def test_two_devices_train_like_one(prepared, tmp_path):
-    """With dropout, batch normalization, mixup across devices, validation, and predictions of five clips."""
+    """With dropout, batch normalization, mixup across devices, class weights, validation, predictions of five clips."""
     for name in ("one", "two"):
         shutil.copytree(prepared, tmp_path / name)
     code = BOTH.format(root=str(ROOT), parent=str(tmp_path))
-    result = subprocess.run([sys.executable, "-c", code, *map(str, FLAGS), "--network", "small", "--epochs", "2"],
+    result = subprocess.run([sys.executable, "-c", code, *map(str, FLAGS), "--network", "small", "--epochs", "2",
+                             "--balance", "loss"],
                             env=environment(devices=2), text=True, capture_output=True, timeout=900)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count(" on 2 × cpu (jax, float32).") == 1

@@ -29,6 +29,7 @@ from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference import checkpoint, device
 from audio_utils.runtime.errors import UserError
 from audio_utils.training import cross_validation, learning_curve
+from audio_utils.training.balance import Balance
 from audio_utils.training.trainer import Trainer
 
 SCRIPT = "train_network.py"
@@ -142,8 +143,9 @@ def test_after_a_plateau_it_anneals_on_all_clips_keeps_the_last_network_and_stay
 
 
 @pytest.mark.slow
-def test_with_few_validation_clips_the_epochs_are_fixed_announced_and_resumed(call, folder, tmp_path):
-    flags = (*QUICK, "--fixed-epochs", 3, "--anneal-epochs", 2)
+def test_with_few_validation_clips_the_epochs_are_fixed_announced_and_resumed(call, folder, tmp_path, tensorboard):
+    """Also with BALANCE, from disk, and if only the resumed training writes scalars for TensorBoard."""
+    flags = (*QUICK, "--fixed-epochs", 3, "--anneal-epochs", 2, "--balance", "sample")
     interrupted = shutil.copytree(folder, tmp_path / "interrupted")
     out = call(train_network, folder, *flags)
     assert ("Training ends after epoch 3: 4 validation clips are too few to show when it should (FIXED_EPOCHS); ^C"
@@ -151,10 +153,15 @@ def test_with_few_validation_clips_the_epochs_are_fixed_announced_and_resumed(ca
     assert "The learning rate decays after epoch 1, to 0 in epoch 3.\n" in out
     assert "The learning rate decays from here on, to 0 in epoch 3; the validation clips are now trained on too" in out
     assert "Done: all 3 epochs are complete (FIXED_EPOCHS); epoch 3 is kept." in out
+    assert "12 training clips, 12 drawn per epoch, 4 validation clips" in out
+    assert "BALANCE: all classes are drawn equally often; the validation loss is the mean over the classes (4 ef" in out
     assert validated(folder) == [True, False, False]
     for epochs in (1, 2, 2000):
-        call(train_network, interrupted, *flags, "--epochs", epochs)
+        call(train_network, interrupted, *flags, "--epochs", epochs, "--memory-gb", 0, "--tensorboard", "a, b/é")
     assert (interrupted / "weights.hdf5").read_bytes() == (folder / "weights.hdf5").read_bytes()
+    rows_of_history = [(int(row.pop("epoch")), float(row.pop("learning_rate")), row) for row in rows(folder)]
+    for found, (epoch, rate, logs) in zip(tensorboard["a, b/é"], rows_of_history, strict=True):
+        assert found == (epoch, {name: float(value) for name, value in logs.items() if value}, pytest.approx(rate))
 
 
 @pytest.mark.slow
@@ -318,6 +325,9 @@ def rename_class(before, after):
     (lambda: None, ["--background-classes", "low,noise", "--fresh", "--folds", "2"], "'noise' is not a class"),
     (lambda: None, ["--background-classes", "low", "--learning-curve"], "only high is not background"),
     (lambda: None, ["--background-classes", "high,low"], "no class is left that is not background"),
+    (lambda: None, ["--balance", "True"], "BALANCE is 'True'; choose none, sample or loss."),
+    (lambda: None, ["--balance", "loss"], "weights.hdf5: was trained with BALANCE = 'none', and now it is 'loss'; set"),
+    (lambda: None, ["--tensorboard", "history.csv"], "history.csv: is a file, but TENSORBOARD needs a folder"),
     (lambda: None, ["--optimizer", "sgd"], "OPTIMIZER is 'sgd'; choose muon or adamw"),
     (lambda: None, ["--fresh", "--continue"], "FRESH and CONTINUE are both set; choose one of them."),
     (lambda: None, ["--learning-curve", "--folds", "5"], "LEARNING_CURVE and FOLDS are both set; choose one of them."),
@@ -511,9 +521,11 @@ def test_cross_validation_tests_each_clip_once_with_a_network_not_trained_on_it(
 
 
 @pytest.mark.slow
-def test_cross_validation_resumes_from_disk_bit_for_bit(call, cross_validated, folder):
+def test_cross_validation_resumes_from_disk_bit_for_bit(call, cross_validated, folder, tensorboard):
     call(train_network, folder, *TWO_FOLDS, "--epochs", 1)
-    out = call(train_network, folder, *TWO_FOLDS, "--epochs", 2, "--memory-gb", 0)
+    out = call(train_network, folder, *TWO_FOLDS, "--epochs", 2, "--memory-gb", 0, "--tensorboard", "tb")
+    assert {name: [epoch for epoch, *_ in found] for name, found in tensorboard.items()} == {
+        "tb/fold_1": [1, 2], "tb/fold_2": [1, 2]}
     assert out.count("Continuing after epoch 1") == 2
     for name in ("fold_1/weights.hdf5", "fold_2/weights.hdf5", "fold_2/history.csv", "scores.json", "mistakes.csv"):
         assert (folder / "folds" / name).read_bytes() == (cross_validated.folder / "folds" / name).read_bytes()
@@ -598,8 +610,9 @@ def gpu(monkeypatch):
                                      pytest.param("pair", marks=pytest.mark.long)])
 def test_clips_in_gpu_memory_give_the_same_training_and_resume_bit_for_bit(call, folder, tmp_path, gpu, pair,
                                                                            monkeypatch, network):
-    flags = (*QUICK, *AUGMENTED, "--network", network, "--epoch-clips", 50, "--learning-rate", 1e-4,
-             "--epochs")  # of 15 steps
+    monkeypatch.setattr(Balance, "class_weights", np.float32([0.5, 2]))
+    flags = (*QUICK, *AUGMENTED, "--network", network, "--epoch-clips", 50, "--learning-rate", 1e-4, "--balance",
+             "loss", "--epochs")  # of 15 steps
     sent, other = (shutil.copytree(folder, tmp_path / name) for name in ("sent", "other"))
     call(train_network, sent, *flags, 2, "--gpu-clips-gb", 0)
     monkeypatch.setattr(panotti_models.keras.Model, "train_on_batch", None, raising=False)

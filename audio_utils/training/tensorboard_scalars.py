@@ -21,7 +21,7 @@ from audio_utils.runtime.errors import UserError
 _PACKAGES = ("tensorflow", "tensorboard")  # TensorFlow writes the files with any backend of Keras
 _TRAINING, _VALIDATION = "train", "validation"  # the callback's folders
 _FILES = "events.out.tfevents.*"
-_LOSS = "epoch_loss"
+_FIRST, _LAST = "epoch_loss", "epoch_learning_rate"  # of the scalars that the callback writes for an epoch
 
 
 # --- checks before anything is read ---------------------------------------------------------------------------------
@@ -35,9 +35,6 @@ def check(folder: object, fresh: bool) -> None:
         raise UserError(f'TENSORBOARD is {folder!r}; set it to the name of a folder, as a text, or to "".')
     if not folder:
         return
-    if missing := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]:
-        raise UserError(f"TENSORBOARD needs {' and '.join(missing)}, not installed in {sys.executable}; "
-                        f"pip install {' '.join(missing)}.")
     path = Path(folder)
     for data in (SAMPLES, PREPROC):
         if path.resolve().is_relative_to(data.resolve()):
@@ -46,11 +43,14 @@ def check(folder: object, fresh: bool) -> None:
         _require_writable(path / name)
     if fresh and any(each for pattern in (_TRAINING, f"*/{_TRAINING}") for each in path.glob(f"{pattern}/{_FILES}")):
         raise _of_another_training(path)
+    if missing := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]:
+        raise UserError(f"TENSORBOARD needs {' and '.join(missing)}, not installed in {sys.executable}; "
+                        f"pip install {' '.join(missing)}.")
 
 
 def _require_writable(folder: Path) -> None:
     """Raise UserError or OSError unless the folder exists, or can be made, and files can be written to it."""
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir():
         raise UserError(f"{existing}: is a file, but TENSORBOARD needs a folder of this name; choose another name.")
     try:
@@ -106,15 +106,20 @@ class Scalars:
 
 
 def _losses(folder: Path) -> dict[int, np.float32]:
-    """Epoch → training loss of the epochs that a folder contains."""
-    return {event.step: _scalar(value.tensor) for path in sorted((folder / _TRAINING).glob(_FILES))
-            for event in _events(path) for value in event.summary.value if value.tag == _LOSS}
+    """Epoch → training loss of the epochs that a folder contains completely."""
+    found = {_FIRST: {}, _LAST: {}}
+    for event in _events(folder / _TRAINING):
+        for value in event.summary.value:
+            if value.tag in found:
+                found[value.tag][event.step] = _scalar(value.tensor)
+    return {epoch: loss for epoch, loss in found[_FIRST].items() if epoch in found[_LAST]}
 
 
-def _events(path: Path) -> Iterator[Any]:
-    """The events of a file; those before a damaged one."""
+def _events(folder: Path) -> Iterator[Any]:
+    """The events of all files of a folder; of a damaged file, those before the damage."""
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
-    return EventFileLoader(str(path)).Load()
+    for path in sorted(folder.glob(_FILES)):
+        yield from EventFileLoader(str(path)).Load()
 
 
 def _scalar(tensor: Any) -> np.float32:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from audio_utils.evaluation.class_table import auc_dots, class_table, threshold_rows
+from audio_utils.evaluation.class_table import about_balance, auc_dots, class_table, threshold_rows
 from audio_utils.evaluation.metrics import Evaluation, roc_curves, score
 
 
@@ -21,6 +21,14 @@ def test_class_table_has_precision_recall_and_undefined_scores():
     assert (c["recall"], c["f1"]) == (None, None)
     assert table["all"]["recall"] == pytest.approx((0.75 + 1) / 2)
     assert table["lowest"] is a
+
+
+@pytest.mark.parametrize(("unequal", "text"), [
+    (31, "Balanced accuracy, the mean recall of the classes: 50.00% (95% interval 44.5% to 63.9%)."), (30, "")])
+def test_the_balanced_accuracy_is_given_if_the_classes_are_unequal(unequal, text):
+    labels = np.repeat([0, 1], [unequal, 10])
+    evaluation = Evaluation(["f"] * len(labels), ["a", "b", "none"], labels, np.float32([[1, 0, 0]] * len(labels)))
+    assert about_balance(score(evaluation, {})) == text
 
 
 def test_threshold_rows_are_in_the_order_of_the_names():

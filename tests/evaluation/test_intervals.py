@@ -13,6 +13,19 @@ def test_wilson_interval_equals_newcombe_1998_table_1(correct, count, low, high)
     assert intervals.wilson(correct, count) == pytest.approx((low, high), abs=5e-5)
 
 
+def test_the_interval_of_a_mean_is_that_of_one_proportion_and_narrower_for_several():
+    assert intervals.mean_of_proportions(np.array([15]), np.array([148])) == pytest.approx(intervals.wilson(15, 148))
+    low, high = intervals.wilson(15, 148)
+    both = intervals.mean_of_proportions(np.array([15, 15]), np.array([148, 148]))
+    assert (both[1] - both[0]) * 2 ** 0.5 == pytest.approx(high - low)
+
+
+def test_the_interval_of_a_mean_covers_it_in_about_95_of_100_samples():
+    rng, counts, rates = np.random.default_rng(1), np.array([100, 20, 10]), np.array([0.95, 0.8, 0.6])
+    found = [intervals.mean_of_proportions(rng.binomial(counts, rates), counts) for _ in range(300)]
+    assert 0.92 < np.mean([low <= rates.mean() <= high for low, high in found]) < 0.98
+
+
 def test_weighted_auc_equals_sklearn_on_repeated_clips():
     rng = np.random.default_rng(3)
     labels = rng.integers(0, 3, 60)

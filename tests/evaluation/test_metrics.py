@@ -84,11 +84,20 @@ def test_precision_recall_and_f1_are_those_of_the_most_probable_class():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_precision_recall_and_f1_are_those_of_scikit_learn(seed):
-    from sklearn.metrics import precision_recall_fscore_support
+def test_balanced_accuracy_precision_recall_and_f1_are_those_of_scikit_learn(seed):
+    from sklearn.metrics import balanced_accuracy_score, precision_recall_fscore_support
     rng = np.random.default_rng(seed)
     found = evaluation(rng.integers(0, 3, 40), rng.integers(0, 3, 40), [0.9] * 40)
-    scores = score(found, roc_curves(found))["classes"]
+    scores = score(found, roc_curves(found))
+    assert scores["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(found.labels, found.predicted))
     expected = precision_recall_fscore_support(found.labels, found.predicted)
-    assert [[scores[name][kind] for name in "xyz"] for kind in ("precision", "recall", "f1")] == [
+    assert [[scores["classes"][name][kind] for name in "xyz"] for kind in ("precision", "recall", "f1")] == [
         pytest.approx(row) for row in expected[:3]]
+
+
+def test_the_balanced_loss_is_the_mean_over_the_classes_that_have_clips():
+    found = evaluation([0, 0, 0, 1], [0, 0, 0, 1], [0.5, 0.5, 0.5, 0.25])
+    assert found.loss == pytest.approx((3 * np.log(2) + np.log(4)) / 4)
+    assert found.balanced_loss == pytest.approx((np.log(2) + np.log(4)) / 2)
+    equal = evaluation([0, 1, 0, 2], [0, 0, 1, 1], [0.9, 0.8, 0.7, 0.6])
+    assert equal.balanced_loss == pytest.approx(equal.loss)

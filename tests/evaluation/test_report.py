@@ -179,8 +179,10 @@ def test_classes_are_in_natural_order(tmp_path):
 
 
 def test_background_is_shown_or_its_absence_is_mentioned(tmp_path):
-    findings = findings_of(["dog", "fox", "<rain>"], each=10, mistakes=6)
+    findings = findings_of(["dog", "fox", "<rain>"], each=10, mistakes=6)._replace(balance="sample")
     page = Page(page_of(tmp_path, findings, 0, sounds=False))
+    assert "balanced accuracy (mean recall of the classes): 80.0%" in page.words
+    assert "The network was trained with BALANCE = sample: its probabilities are those for equally freq" in page.words
     assert page.words.count("Without a background class, noise is assigned to some class") == 1
     assert not [each for each in page.all("h2") if each.get("id") == "background"]
     scores = background.add_false_alarms(findings.scores, findings.evaluation, ["<rain>"], 1.0)

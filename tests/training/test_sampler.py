@@ -64,3 +64,37 @@ def test_a_maximum_limits_the_clips_of_an_epoch(epoch_clips, maximum, count, siz
 
 def test_a_maximum_that_is_not_reached_changes_nothing():
     assert np.array_equal(batches(12, 40), batches(12, 40, max_epoch_clips=48))
+
+
+# --- BALANCE ---------------------------------------------------------------------------------------------------------
+
+LABELS = np.repeat([0, 1, 2], [100, 10, 1])
+
+
+def balanced(indices, seed=1, **sizes):
+    sampler = Sampler(**{"epoch_clips": 1, "batch_size": 4, "labels": LABELS} | sizes)
+    return np.concatenate(sampler.batches(np.array(indices), np.random.default_rng(seed)))
+
+
+def test_all_classes_are_drawn_equally_often_in_an_epoch_of_the_same_length():
+    found = balanced(range(111), batch_size=1)
+    assert len(found) == 111
+    assert np.bincount(LABELS[found]).tolist() == [37, 37, 37]
+    assert sorted(np.bincount(found)[100:]) == [3] * 3 + [4] * 7 + [37]  # each clip of a class, before one is repeated
+    assert np.bincount(found).max(initial=0, where=LABELS == 0) == 1
+    assert len(set(LABELS[found[:12]])) == 3  # in random order
+    assert not np.array_equal(found, balanced(range(111), seed=2, batch_size=1))
+    assert np.array_equal(found, balanced(range(111), batch_size=1))
+
+
+def test_only_the_given_clips_are_drawn_and_classes_without_any_are_left_out():
+    found = balanced([5, 99, 100], epoch_clips=30, batch_size=3)
+    assert sorted(set(found)) == [5, 99, 100]
+    assert np.bincount(LABELS[found]).tolist() == [15, 15]
+
+
+def test_an_epoch_shorter_than_the_number_of_classes_draws_other_classes_each_time():
+    epochs = [balanced(range(111), seed, max_epoch_clips=2) for seed in range(20)]
+    assert all(len(set(LABELS[each])) == 2 for each in epochs)
+    assert set(LABELS[np.concatenate(epochs)]) == {0, 1, 2}
+    assert Sampler(1, 4, None, labels=LABELS).describe(111) == ", 111 drawn per epoch"
