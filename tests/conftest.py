@@ -180,7 +180,8 @@ def tensorboard(monkeypatch):
 
     class Callback:
         def __init__(self, folder, write_graph):
-            self.written, self._writers = written.setdefault(str(folder), []), {}
+            self.log_dir, self._writers = str(folder), {}
+            self.written = written.setdefault(self.log_dir, [])
 
         def set_model(self, model):
             self.model = model

@@ -327,7 +327,7 @@ def rename_class(before, after):
     (lambda: None, ["--background-classes", "high,low"], "no class is left that is not background"),
     (lambda: None, ["--balance", "True"], "BALANCE is 'True'; choose none, sample or loss."),
     (lambda: None, ["--balance", "loss"], "weights.hdf5: was trained with BALANCE = 'none', and now it is 'loss'; set"),
-    (lambda: None, ["--tensorboard", "history.csv"], "history.csv: is a file, but TENSORBOARD needs a folder"),
+    (lambda: None, ["--tensorboard", "history.csv"], "history.csv: is not a folder, but TENSORBOARD needs one"),
     (lambda: None, ["--optimizer", "sgd"], "OPTIMIZER is 'sgd'; choose muon or adamw"),
     (lambda: None, ["--fresh", "--continue"], "FRESH and CONTINUE are both set; choose one of them."),
     (lambda: None, ["--learning-curve", "--folds", "5"], "LEARNING_CURVE and FOLDS are both set; choose one of them."),

@@ -98,7 +98,8 @@ def imbalance(sounds: list[Sound], clips: Mapping[Sound, int] = MappingProxyType
     if counts[largest] > IMBALANCE * counts[smallest]:
         unit = "clips" if clips else "sounds"
         yield (f"{largest}: has {counts[largest]} {unit} but {smallest} only {counts[smallest]}, so a model can score "
-               "well while rarely predicting the latter; add sounds to small classes, or copies (augment_data.py).")
+               "well while rarely predicting the latter; add sounds to small classes, or copies (augment_data.py), or "
+               "use train_network.py --balance sample.")
 
 
 def _extremes(values: dict) -> tuple:

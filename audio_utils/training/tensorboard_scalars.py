@@ -5,6 +5,7 @@ contains are read first: a resumed run adds the others, also one that a killed r
 """
 
 import importlib.util
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import numpy as np
 from audio_utils.data.preproc import PREPROC
 from audio_utils.data.sounds import SAMPLES
 from audio_utils.runtime import safe_files
+from audio_utils.runtime.console import warn
 from audio_utils.runtime.errors import UserError
 
 _PACKAGES = ("tensorflow", "tensorboard")  # TensorFlow writes the files with any backend of Keras
@@ -50,9 +52,9 @@ def check(folder: object, fresh: bool) -> None:
 
 def _require_writable(folder: Path) -> None:
     """Raise UserError or OSError unless the folder exists, or can be made, and files can be written to it."""
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not existing.is_dir():
-        raise UserError(f"{existing}: is a file, but TENSORBOARD needs a folder of this name; choose another name.")
+        raise UserError(f"{existing}: is not a folder, but TENSORBOARD needs one of this name; choose another name.")
     try:
         tempfile.TemporaryFile(dir=existing).close()
     except OSError as error:
@@ -90,11 +92,20 @@ class Scalars:
         self.write(history)
 
     def write(self, history: list[dict[str, Any]]) -> None:
-        """Write the epochs that have not been written, each at the step that is its number."""
-        for row in history if self.callback else ():
-            if row["epoch"] not in self.written:
-                self._write_epoch(**row)
-                self.written[row["epoch"]] = np.float32(row["loss"])
+        """Write the epochs that have not been written, each at the step that is its number.
+
+        If this is no longer possible, it is said once, and training goes on.
+        """
+        try:
+            for row in history if self.callback else ():
+                if row["epoch"] not in self.written:
+                    self._write_epoch(**row)
+                    self.written[row["epoch"]] = np.float32(row["loss"])
+        except Exception as error:  # TensorFlow's errors are not OSErrors
+            reason = " ".join(str(error).split())[:120]
+            warn(f"{self.callback.log_dir}: TENSORBOARD can't write any more ({reason}); when you run the same command "
+                 "again, the missing epochs are added.")
+            self.callback = None
 
     def _write_epoch(self, epoch: int, learning_rate: float, **logs: float | None) -> None:
         """The callback takes the learning rate from the optimizer, which gets another one before the next step."""

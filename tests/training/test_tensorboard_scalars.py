@@ -40,6 +40,21 @@ def test_nothing_is_written_without_a_folder_or_by_another_process(tensorboard, 
     assert tensorboard == {}
 
 
+def test_a_full_disk_is_said_once_and_the_next_run_adds_the_epochs(tensorboard, monkeypatch, capsys):
+    def fail(*_):
+        raise RuntimeError("No space\nleft")
+
+    scalars = Scalars("tb", "", model(), HISTORY[:1])
+    with monkeypatch.context() as patch:
+        patch.setattr(type(scalars.callback), "on_epoch_end", fail)
+        scalars.write(HISTORY[:2])
+        scalars.write(HISTORY[:3])
+    assert capsys.readouterr().err == ("tb: TENSORBOARD can't write any more (No space left); when you run the same "
+                                       "command again, the missing epochs are added.\n")
+    Scalars("tb", "", model(), HISTORY)
+    assert [epoch for epoch, *_ in tensorboard["tb"]] == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("history", [HISTORY[:2], [], [HISTORY[0], HISTORY[1] | {"loss": 0.4}, HISTORY[2]]])
 def test_a_folder_with_another_training_is_refused(tensorboard, history):
     Scalars("tb é", "", model(), HISTORY[:3])
@@ -53,6 +68,8 @@ def test_files_are_those_of_keras_and_a_damaged_one_is_completed(tmp_path):
     Scalars(str(folder), "", model(), HISTORY[:2])
     file, = (folder / "train").iterdir()
     file.write_bytes(file.read_bytes()[:-100])  # the disk was full in epoch 2
+    (folder / "train/events.out.tfevents.0.rubbish").write_bytes(b"rubbish" * 99)
+    (folder / "train/events.out.tfevents.0.empty").touch()
     assert list(tensorboard_scalars._losses(folder)) == [1]
     Scalars(str(folder), "", model(), HISTORY)
     assert tensorboard_scalars._losses(folder) == {row["epoch"]: np.float32(row["loss"]) for row in HISTORY}
@@ -73,9 +90,10 @@ def test_a_folder_is_not_made_before_training(tmp_path, monkeypatch, tensorboard
 
 @pytest.mark.parametrize(("name", "says"), [
     (None, 'TENSORBOARD is None; set it to the name of a folder, as a text, or to "".'),
-    ("file", "file: is a file, but TENSORBOARD needs a folder of this name"),
-    ("file/tb", "file: is a file, but TENSORBOARD needs a folder of this name"),
-    ("used", "used/validation: is a file, but TENSORBOARD needs a folder of this name"),
+    ("file", "file: is not a folder, but TENSORBOARD needs one of this name"),
+    ("file/tb", "file: is not a folder, but TENSORBOARD needs one of this name"),
+    ("broken/tb", "broken: is not a folder, but TENSORBOARD needs one of this name"),
+    ("used", "used/validation: is not a folder, but TENSORBOARD needs one of this name"),
     ("Samples", "TENSORBOARD is 'Samples'; Samples/ is for sounds, so choose another folder."),
     ("./Preproc/tb", "TENSORBOARD is './Preproc/tb'; Preproc/ is for sounds, so choose another folder."),
     ("link/tb", "TENSORBOARD is 'link/tb'; Samples/ is for sounds"),
@@ -88,6 +106,7 @@ def test_an_unusable_folder_is_one_sentence(tmp_path, monkeypatch, tensorboard, 
                  "events.out.tfevents.1.host"):
         (tmp_path / each).touch()
     (tmp_path / "link").symlink_to("Samples")
+    (tmp_path / "broken").symlink_to("nothing")
     with pytest.raises(UserError) as error:
         tensorboard_scalars.check(name, fresh=True)
     assert str(error.value).startswith(says)
