@@ -2,9 +2,11 @@
 
 Reads   weights.hdf5, Preproc/Test (or the test files of Samples/ if nothing is preprocessed); with SAMPLES, that folder
 Writes  scores.json            accuracy, balanced accuracy, macro AUC, loss; AUC, precision, recall, F1 and mistakes of
-                               each class; false alarms of background classes
+                               each class; false alarms of background classes; angular errors of classes that are
+                               directions
         roc_curves.png         receiver operating characteristics
         confusion_matrix.png   true and predicted classes
+        directions.png         true and predicted directions, if the classes are directions, such as e0a30
         mistakes.csv           all mistakes, the most confident first
         report.html            everything on one page, with melgrams and audio of the worst mistakes
         eval_<folder>/         with SAMPLES, all of these, and skipped.csv: the sounds that are not scored, and why
@@ -39,6 +41,8 @@ from audio_utils.data.preproc import PREPROC
 from audio_utils.data.sounds import Skipped
 from audio_utils.evaluation import class_table, learning_curve_fit, metrics, panels, plots, report, thresholds
 from audio_utils.evaluation.background import add_false_alarms, say_false_alarms
+from audio_utils.evaluation.direction_plot import write_directions
+from audio_utils.evaluation.directions import add_angular_errors, say_angular_errors
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference.checkpoint import Checkpoint
@@ -58,6 +62,7 @@ OPEN = False       # True: show report.html in the browser
 _LIMITS = {"BATCH_SIZE": Limits(int, 1), "REPORT_CLIPS": Limits(int, 0)}
 _SCORES, _MISTAKES, _REPORT = Path("scores.json"), Path("mistakes.csv"), Path("report.html")
 _ROC_CURVES, _CONFUSION = Path("roc_curves.png"), Path("confusion_matrix.png")
+_DIRECTIONS = Path("directions.png")
 
 
 def main() -> None:
@@ -71,16 +76,19 @@ def main() -> None:
     never_reported = checkpoint.background_classes
     scores = thresholds.add_to(metrics.score(evaluation, curves), evaluation, checkpoint.thresholds, never_reported)
     scores = add_false_alarms(scores, evaluation, never_reported, checkpoint.settings.clip_seconds)
+    scores = add_angular_errors(scores, evaluation, never_reported)
     scores |= about(test, options)
     folder.mkdir(exist_ok=True)
     safe_files.write_json(folder / _SCORES, scores)
     metrics.write_mistakes(folder / _MISTAKES, evaluation)
     plots.roc_curves(folder / _ROC_CURVES, curves, scores["macro_auc"])
     plots.confusion_matrix(folder / _CONFUSION, evaluation.confusion, evaluation.class_names)
+    write_directions(folder / _DIRECTIONS, evaluation, scores)
     say_mistakes(evaluation)
     say_scores(scores)
     say_false_alarms(scores)
-    say_written(folder, test.skipped)
+    say_angular_errors(scores)
+    say_written(folder, scores, test.skipped)
     findings = findings_of(checkpoint, options, test)._replace(evaluation=evaluation, curves=curves, scores=scores)
     say(report.write(folder / _REPORT, findings, options.report_clips, test.samples, PREPROC))
     show_report(folder / _REPORT, options.open)
@@ -216,9 +224,9 @@ def threshold_cells(row: dict[str, Any]) -> list[str]:
     return cells
 
 
-def say_written(folder: Path, skipped: list[Skipped] | None) -> None:
+def say_written(folder: Path, scores: dict[str, Any], skipped: list[Skipped] | None) -> None:
     """Write skipped.csv for a folder of sounds, and name the files that were written."""
-    names = [_SCORES, _MISTAKES, _ROC_CURVES, _CONFUSION]
+    names = [_SCORES, _MISTAKES, _ROC_CURVES, _CONFUSION, *[_DIRECTIONS] * ("directions" in scores)]
     if skipped is not None:
         preproc.write_skipped(folder, skipped)
         names.append(preproc.SKIPPED)

@@ -13,6 +13,7 @@ from conftest import ROOT, killed_at, sine, write
 
 from audio_utils import binauralify
 from audio_utils.audio import audio_io, tags
+from audio_utils.evaluation import directions
 from audio_utils.runtime.errors import UserError
 
 SCRIPT = "audio_utils/binauralify.py"
@@ -95,6 +96,7 @@ def test_any_number_of_azimuths_that_the_set_resolves(binauralize, tmp_path, n_a
                        7: ["e0a0", "e0a51.43", "e0a102.86", "e0a154.29", "e0a205.71", "e0a257.14", "e0a308.57"],
                        16: [f"e0a{22.5 * each:g}" for each in range(16)],
                        72: [f"e0a{5 * each}" for each in range(72)]}[n_az]
+    assert [directions.parse(name).azimuth for name in folders] == [round(360 * i / n_az, 2) for i in range(n_az)]
     for number in range(1, n_az):
         left, right = (output(f"{round(360 * each / n_az, 2):g}") for each in (number, n_az - number))
         assert np.array_equal(left, right[::-1])

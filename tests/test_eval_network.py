@@ -116,6 +116,28 @@ def test_false_alarms_of_background_are_counted_with_and_without_thresholds(call
 
 
 @pytest.mark.usefixtures("without_keras")
+def test_classes_that_are_directions_get_angular_errors(call, folder, monkeypatch):
+    for module, name in (("plots", "roc_curves"), ("plots", "confusion_matrix")):
+        monkeypatch.setattr(f"audio_utils.evaluation.{module}.{name}", lambda *_: "")
+    monkeypatch.setattr(eval_network, "evaluate", lambda *arguments: predict_randomly(*arguments)._replace(
+        class_names=["e0a0", "noise", "e0a180"]))  # as if the folders had these names
+    found = checkpoint.read(folder / "weights.hdf5")._replace(background_classes=["noise"])
+    monkeypatch.setattr(eval_network.checkpoints, "read", lambda _: found)
+    out = call(eval_network, folder, "--report-clips", 0)
+    found = json.loads((folder / "scores.json").read_text())["directions"]
+    assert found["files"] + found["files_as_background"] == 12
+    assert found["mean_angular_error_deg"] == pytest.approx(180 * found["errors"] / found["files"])
+    assert found["errors"] == found["front_back_confusions"] > 0
+    sentence = f"Mean angular error {found['mean_angular_error_deg']:.1f}° (chance: 90.0°); front-back confusions: "
+    assert f"\n{sentence}{found['errors']} of {found['errors']} errors, " in out
+    assert "confusion_matrix.png, directions.png.\n" in out
+    assert (folder / "directions.png").read_bytes().startswith(b"\x89PNG")
+    page = (folder / "report.html").read_text()
+    assert f'<p class="finding">{sentence}' in page
+    assert page.count('href="#directions"') == 1
+
+
+@pytest.mark.usefixtures("without_keras")
 def test_plots_and_report_are_written(call, folder):
     out = call(eval_network, folder, "--report-clips", 1)
     for name in ("roc_curves.png", "confusion_matrix.png"):

@@ -715,3 +715,9 @@ def test_folds_with_sounds_of_one_class_have_no_macro_auc(tmp_path, monkeypatch,
     assert scores["macro_auc"] is None
     assert "(95% interval 34.24% to 100.00%).\nNo macro AUC: it requires clips of two classes in the folds.\n" in \
         capsys.readouterr().out
+    directions = {fold: result._replace(class_names=["e0a0", "e0a90"]) for fold, result in results.items()}
+    assert cross_validation.write_scores(directions, {}, [])["directions"]["mean_angular_error_deg"] == 0
+    assert "\nMean angular error 0.0° (chance: 45.0°); front-back confusions: 0 of 0 errors" in (
+        out := capsys.readouterr().out)
+    assert "confusion_matrix.png, directions.png.\n" in out
+    assert Path("folds/directions.png").exists()

@@ -103,10 +103,11 @@ def _vectors(positions: "h5py.Dataset") -> np.ndarray:
     if _text(positions.attrs["Type"]) == "cartesian":
         return values
     _require(_text(positions.attrs["Units"]).startswith("degree"), f"its {name} is not in degrees")
-    return _unit_vectors(values[:, 0], values[:, 1])
+    return unit_vectors(values[:, 0], values[:, 1])
 
 
-def _unit_vectors(azimuths_deg: np.ndarray | list[float], elevations_deg: np.ndarray | float) -> np.ndarray:
+def unit_vectors(azimuths_deg: np.ndarray | list[float], elevations_deg: np.ndarray | float) -> np.ndarray:
+    """float (directions, 3): ahead, to the left and up; angles as in SOFA (AES69)."""
     azimuths, elevations = np.radians(azimuths_deg), np.radians(elevations_deg)
     x, y = np.cos(elevations) * np.cos(azimuths), np.cos(elevations) * np.sin(azimuths)
     return np.stack(np.broadcast_arrays(x, y, np.sin(elevations)), axis=1)
@@ -132,7 +133,7 @@ def _nearest(sofa: str, measured: np.ndarray, azimuths_deg: list[float], elevati
 def _nearest_rows(measured: np.ndarray, azimuths_deg: list[float],
                   elevation_deg: float) -> tuple[list[int], np.ndarray]:
     """The row of the unit vector (rows, 3) nearest to each azimuth, and its distance from it in degrees."""
-    wanted = _unit_vectors(azimuths_deg, elevation_deg)
+    wanted = unit_vectors(azimuths_deg, elevation_deg)
     tie_break = 1e-9 * measured[:, 0]  # prefers the front one of two equally near: left and right stay symmetric
     rows = [int(np.argmax(measured @ direction + tie_break)) for direction in wanted]
     return rows, np.degrees(np.arccos(np.clip((measured[rows] * wanted).sum(axis=1), -1, 1)))

@@ -19,6 +19,7 @@ from audio_utils.data.sounds import Sound, class_of, find_sounds
 from audio_utils.evaluation import drawing, intervals, learning_curve_fit, mistake_cards, next_steps, panels, plots
 from audio_utils.evaluation.background import of_page
 from audio_utils.evaluation.class_table import auc_dots, class_table, threshold_rows
+from audio_utils.evaluation.direction_plot import page_content
 from audio_utils.evaluation.findings import Findings, about, find_shared, training_names
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.evaluation.mistake_cards import Source
@@ -52,6 +53,7 @@ def write(path: Path, findings: Findings, max_mistakes: int, samples: Path, prep
         "thresholds": threshold_rows(findings.evaluation.class_names, findings.scores),
         "background": of_page(findings.scores), "few_positives": FEW_POSITIVES,
         "balance": "" if findings.balance == "none" else findings.balance,
+        "directions": page_content(findings.evaluation, findings.scores),
         "warnings": [each for each in (findings.warning, shared.warning) if each],
         "steps": next_steps.choose(findings.evaluation, next_steps.Data(
             Counter(map(class_of, training)), findings.validation_clips, any(each.split == "Val" for each in sounds),

@@ -12,7 +12,7 @@ from audio_utils.data.clips import Clips
 from audio_utils.data.dataset import Dataset, require_same
 from audio_utils.data.preproc import PREPROC, SETTINGS
 from audio_utils.data.sounds import SAMPLES
-from audio_utils.evaluation import background, metrics, plots, report, thresholds
+from audio_utils.evaluation import background, direction_plot, directions, metrics, plots, report, thresholds
 from audio_utils.evaluation.class_table import about_balance
 from audio_utils.evaluation.findings import Findings
 from audio_utils.evaluation.metrics import Evaluation
@@ -76,20 +76,24 @@ def write_scores(results: dict[str, Evaluation], fingerprint: dict[str, Any], ba
     pooled = Evaluation.pooled(list(results.values()))
     accuracies = [result.accuracy for result in results.values()]
     scores = background.add_false_alarms(metrics.score(pooled, metrics.roc_curves(pooled)), pooled, background_classes,
-                                         clip_seconds) | {
+                                         clip_seconds)
+    scores = directions.add_angular_errors(scores, pooled, background_classes) | {
         "folds": {fold: {"accuracy": result.accuracy, "loss": result.loss, "files": len(result.labels)}
                   for fold, result in results.items()},
         "thresholds": thresholds.of(pooled, f"cross-validation with {len(results)} folds"), "fingerprint": fingerprint}
     safe_files.write_json(SCORES, scores)
     metrics.write_mistakes(FOLDS / "mistakes.csv", pooled)
     plots.confusion_matrix(FOLDS / "confusion_matrix.png", pooled.confusion, pooled.class_names)
+    direction_plot.write_directions(FOLDS / "directions.png", pooled, scores)
     say(f"{len(results)} folds: mean accuracy {np.mean(accuracies):.2%}, from {min(accuracies):.2%} to "
         f"{max(accuracies):.2%}; all {len(pooled.labels)} clips together {scores['accuracy']:.2%} (95% interval "
         "{:.2%} to {:.2%})".format(*scores["accuracy_interval"]) + _macro_auc(scores))
     if balanced := about_balance(scores):
         say(balanced)
     background.say_false_alarms(scores)
-    say(f"Written to {SCORES.parent}/: {SCORES.name}, mistakes.csv, confusion_matrix.png.")
+    directions.say_angular_errors(scores)
+    say(f"Written to {SCORES.parent}/: {SCORES.name}, mistakes.csv, confusion_matrix.png"
+        + ", directions.png" * ("directions" in scores) + ".")
     fold_thresholds.store(WEIGHTS, scores["thresholds"], fingerprint)
     return scores
 
