@@ -24,7 +24,7 @@ import panotti_models
 import preprocess_data
 import train_network
 from audio_utils.data import preproc
-from audio_utils.evaluation import background, plots
+from audio_utils.evaluation import plots
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference import checkpoint, device
 from audio_utils.runtime.errors import UserError
@@ -264,12 +264,10 @@ def test_validation_clips_stay_the_same_when_sounds_are_added(call, trained):
 
 
 @pytest.mark.slow
-def test_fresh_keeps_the_old_weights_and_applies_another_seed_and_more_passes_over_few_clips(call, trained,
-                                                                                             monkeypatch):
+def test_fresh_keeps_the_old_weights_and_applies_another_seed_and_more_passes_over_few_clips(call, trained):
     old, first = (trained / "weights.hdf5").read_bytes(), history(trained)
     call(train_network, trained, *QUICK, "--epochs", 1, "--fresh", "--seed", 5)
     assert history(trained) != first
-    monkeypatch.setattr(background, "MIN_OTHERS", 1)
     out = call(train_network, trained, *QUICK, "--epochs", 1, "--fresh", "--epoch-clips", 40, "--background-classes",
                " high ")
     assert checkpoint.read(trained / "weights.hdf5").background_classes == ["high"]
@@ -323,7 +321,7 @@ def rename_class(before, after):
     (lambda: None, ["--epochs", "0"], "EPOCHS is 0"),
     (lambda: None, ["--precision", "float8"], "PRECISION is 'float8'"),
     (lambda: None, ["--background-classes", "low,noise", "--fresh", "--folds", "2"], "'noise' is not a class"),
-    (lambda: None, ["--background-classes", "low", "--learning-curve"], "only high is not background"),
+    (lambda: None, ["--background-classes", "high,low", "--learning-curve"], "no class is left that is not background"),
     (lambda: None, ["--background-classes", "high,low"], "no class is left that is not background"),
     (lambda: None, ["--balance", "True"], "BALANCE is 'True'; choose none, sample or loss."),
     (lambda: None, ["--balance", "loss"], "weights.hdf5: was trained with BALANCE = 'none', and now it is 'loss'; set"),
@@ -533,8 +531,7 @@ def test_cross_validation_resumes_from_disk_bit_for_bit(call, cross_validated, f
 
 @pytest.mark.slow
 def test_folds_of_other_sounds_are_refused_and_kept_and_sounds_in_no_fold_are_always_trained_on(
-        call, cross_validated, one_epoch, tmp_path, monkeypatch):
-    monkeypatch.setattr(background, "MIN_OTHERS", 1)
+        call, cross_validated, one_epoch, tmp_path):
     folder = shutil.copytree(cross_validated.folder, tmp_path / "work")
     shutil.copy(one_epoch / "weights.hdf5", folder)
     weights = arrays(folder, "model_weights")
@@ -585,7 +582,6 @@ def test_a_learning_curve_trains_on_nested_subsets_and_continues(call, folder, m
     assert scores["finding"] in out
     assert (folder / "learning_curve/learning_curve.png").read_bytes().startswith(b"\x89PNG")
     assert not (folder / "weights.hdf5").exists()
-    monkeypatch.setattr(background, "MIN_OTHERS", 1)
     out = call(train_network, folder, *QUICK, "--epochs", 2, "--learning-curve", "--memory-gb", 0,
                "--background-classes", "low")
     assert out.count("Continuing after epoch 1") == 2

@@ -20,7 +20,6 @@ from audio_utils.runtime.errors import UserError
 MISSING = "Without a background class, noise is assigned to some class; see BACKGROUND_CLASSES in train_network.py."
 EXPLANATION = ('False alarms: background that gets a class. Lost sounds: those of other classes that are "none of '
                'these".')
-MIN_OTHERS = 2  # classes that are not background
 _USUAL_NAMES = {"background", "noise"}
 _SECONDS_PER_HOUR = 3600
 
@@ -37,8 +36,8 @@ def check(text: object) -> None:
 def parse(text: str, class_names: list[str]) -> list[str]:
     """The names of the background classes in BACKGROUND_CLASSES, in the order of `class_names`.
 
-    A class may have commas in its name. Raises UserError if a name is not that of a class, or if fewer than MIN_OTHERS
-    classes are left.
+    A class may have commas in its name. Raises UserError if a name is not that of a class, or if no other class is
+    left. One other class makes a detector.
     """
     parts = text.split(",") if text.strip() else []
     found = set()
@@ -49,11 +48,9 @@ def parse(text: str, class_names: list[str]) -> list[str]:
                             f"{named(class_names)}.")
         found.add(name)
         del parts[:count]
-    others = [name for name in class_names if name not in found]
-    if found and len(others) < MIN_OTHERS:
-        left = f"only {others[0]} is not background" if others else "no class is left that is not background"
-        raise UserError(f"BACKGROUND_CLASSES is {text!r}: {left}, and at least {MIN_OTHERS} such classes are needed; "
-                        "add sounds of others, or remove a name.")
+    if found.issuperset(class_names):
+        raise UserError(f"BACKGROUND_CLASSES is {text!r}: no class is left that is not background; add sounds of "
+                        "others, or remove a name.")
     return [name for name in class_names if name in found]
 
 
@@ -74,7 +71,7 @@ def _first_name(parts: list[str], class_names: list[str]) -> tuple[str | None, i
 def hint(text: str, class_names: list[str]) -> str:
     """A sentence if BACKGROUND_CLASSES is empty and classes have the usual names of background, else ""."""
     usual = [name for name in class_names if name.lower() in _USUAL_NAMES]
-    if text.strip() or not usual or len(class_names) - len(usual) < MIN_OTHERS:
+    if text.strip() or not usual or len(class_names) == len(usual):
         return ""
     subject = f"Class {usual[0]} is" if len(usual) == 1 else f"Classes {' and '.join(usual)} are"
     return (f"{subject} reported as any other; with --background-classes {','.join(usual)}, predict_class.py says "
@@ -89,10 +86,10 @@ def announce(text: str, class_names: list[str]) -> None:
 
 
 def check_names(background: list[str], class_names: list[str]) -> None:
-    """Raise ValueError or TypeError unless these are classes, in their order, and enough other classes are left."""
+    """Raise ValueError or TypeError unless these are classes, in their order, and another class is left."""
     if not isinstance(background, list) or background != [name for name in class_names if name in background]:
         raise TypeError("background classes")
-    if len(class_names) - len(background) < MIN_OTHERS:
+    if len(class_names) == len(background):
         raise ValueError("background classes")
 
 
