@@ -16,6 +16,7 @@ import preprocess_data
 from audio_utils.data import labelled_folder, preproc
 from audio_utils.data.clips import Clips
 from audio_utils.data.standardization import Standardization
+from audio_utils.evaluation import drawing, plots
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference import checkpoint
 from audio_utils.inference.checkpoint import Checkpoint
@@ -57,7 +58,15 @@ def without_keras(monkeypatch):
     monkeypatch.setattr(eval_network, "occlusion_of", lambda *_: None)
 
 
-@pytest.mark.usefixtures("without_keras")
+@pytest.fixture
+def without_plots(monkeypatch):
+    """Empty files and elements instead: drawing takes most of the script's time."""
+    for name in ("roc_curves", "confusion_matrix"):
+        monkeypatch.setattr(plots, name, lambda path, *_: path.touch())
+    monkeypatch.setattr(drawing, "svg", lambda *_: "<svg></svg>")
+
+
+@pytest.mark.usefixtures("without_keras", "without_plots")
 def test_scores_agree_with_the_mistakes(call, folder):
     out = call(eval_network, folder)
     scores = json.loads((folder / "scores.json").read_text())
@@ -77,7 +86,7 @@ def test_scores_agree_with_the_mistakes(call, folder):
     assert [row["probability"] for row in mistakes] == sorted((row["probability"] for row in mistakes), reverse=True)
 
 
-@pytest.mark.usefixtures("without_keras")
+@pytest.mark.usefixtures("without_keras", "without_plots")
 def test_thresholds_are_applied_and_not_chosen(call, folder):
     made = {"source": "validation after epoch 3", "clips": 8, "classes": {
         name: {"positives": 4, "max_f1": 0.4, "precision_90": None} for name in CLASSES}}
@@ -97,10 +106,9 @@ def test_thresholds_are_applied_and_not_chosen(call, folder):
     assert "Chosen from validation after epoch 3 (8 clips)" in (folder / "report.html").read_text()
 
 
-@pytest.mark.usefixtures("without_keras")
+@pytest.mark.usefixtures("without_keras", "without_plots")
 def test_false_alarms_of_background_are_counted_with_and_without_thresholds(call, folder, monkeypatch):
-    for module, name in (("plots", "roc_curves"), ("plots", "confusion_matrix"), ("report", "write")):
-        monkeypatch.setattr(f"audio_utils.evaluation.{module}.{name}", lambda *_: "")
+    monkeypatch.setattr("audio_utils.evaluation.report.write", lambda *_: "")
     made = {"source": "validation after epoch 3", "clips": 80, "classes": {
         name: {"positives": 40, "max_f1": 0.0, "precision_90": 1.0} for name in CLASSES}}
     checkpoint.update(folder / "weights.hdf5", thresholds=made, background_classes=[CLASSES[0]])
@@ -115,10 +123,8 @@ def test_false_alarms_of_background_are_counted_with_and_without_thresholds(call
     assert [row.split()[0] for row in rows[1:4]] == ["class", "c", "Ä“$x$”"]  # no threshold of the background class
 
 
-@pytest.mark.usefixtures("without_keras")
+@pytest.mark.usefixtures("without_keras", "without_plots")
 def test_classes_that_are_directions_get_angular_errors(call, folder, monkeypatch):
-    for module, name in (("plots", "roc_curves"), ("plots", "confusion_matrix")):
-        monkeypatch.setattr(f"audio_utils.evaluation.{module}.{name}", lambda *_: "")
     monkeypatch.setattr(eval_network, "evaluate", lambda *arguments: predict_randomly(*arguments)._replace(
         class_names=["e0a0", "noise", "e0a180"]))  # as if the folders had these names
     found = checkpoint.read(folder / "weights.hdf5")._replace(background_classes=["noise"])
@@ -187,7 +193,7 @@ def test_the_table_of_classes_has_80_columns(capsys, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("without_keras")
+@pytest.mark.usefixtures("without_keras", "without_plots")
 def test_scores_are_the_same_without_preproc(call, folder):
     call(eval_network, folder)
     before = json.loads((folder / "scores.json").read_text())
@@ -198,12 +204,13 @@ def test_scores_are_the_same_without_preproc(call, folder):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_plots", "small_network")
 def test_batch_size_does_not_change_the_scores(call, folder):
     import panotti_models
     from audio_utils.inference import network
     from audio_utils.training import checkpointing
     found = checkpoint.read(folder / "weights.hdf5")
-    model = panotti_models.build("vgg", found.settings.shape, len(CLASSES), found.standardization)
+    model = panotti_models.build("small", found.settings.shape, len(CLASSES), found.standardization)
     weights = network.arrays(model.weights)
     checkpointing.save(folder / "weights.hdf5", found, model, weights, weights, panotti_models.keras.optimizers.SGD())
     results = []
@@ -242,7 +249,7 @@ def other(folder):
     return "my sounds é"
 
 
-@pytest.mark.usefixtures("without_keras")
+@pytest.mark.usefixtures("without_keras", "without_plots")
 def test_a_folder_of_sounds_is_scored_into_a_folder_of_its_own(call, folder, other, capsys, monkeypatch):
     monkeypatch.setattr(preprocess_data, "JOBS", "tcp://127.0.0.1:1")  # for other scripts; melgrams are computed here
     shutil.rmtree(folder / "Preproc")
@@ -265,7 +272,7 @@ def test_a_folder_of_sounds_is_scored_into_a_folder_of_its_own(call, folder, oth
     assert ">Train<" not in page
 
 
-@pytest.mark.usefixtures("without_keras")
+@pytest.mark.usefixtures("without_keras", "without_plots")
 def test_another_network_is_named_in_the_scores_and_the_report(call, folder):
     (folder / "weights.hdf5").rename(folder / "old.hdf5")
     call(eval_network, folder, "--weights", "old.hdf5")
@@ -275,7 +282,7 @@ def test_another_network_is_named_in_the_scores_and_the_report(call, folder):
     assert not list(folder.glob("eval_*"))
 
 
-@pytest.mark.usefixtures("without_keras")
+@pytest.mark.usefixtures("without_keras", "without_plots")
 def test_sounds_that_were_trained_on_are_not_scored(call, folder, other):
     found = checkpoint.read(folder / "weights.hdf5")
     clips = labelled_folder.load(folder / other, found.settings, CLASSES, 1).clips

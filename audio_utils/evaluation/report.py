@@ -4,12 +4,13 @@ The page embeds everything it shows and loads nothing, so it can be sent by emai
 """
 
 import base64
+import functools
 import math
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
 import numpy as np
@@ -27,6 +28,9 @@ from audio_utils.evaluation.thresholds import FEW_POSITIVES
 from audio_utils.runtime import safe_files, tables
 from audio_utils.runtime.console import warn
 from audio_utils.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    import jinja2
 
 MAX_MATRIX = 200  # classes in the page's confusion matrix
 MAX_ERRORS = 8  # most frequent errors listed beside it
@@ -108,14 +112,19 @@ def _sounds_of(samples: Path) -> list[Sound]:
 
 def _render(content: dict[str, Any]) -> str:
     """The page, which states its own size."""
-    import jinja2
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
-                                     trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment = _environment()
     environment.filters |= {"percent": percent, "auc": auc_or_dash, "uri": _data_uri, "size_text": size_text,
                             "short": _labels(content["confusion"]["names"])}
     template = environment.get_template("report.html.jinja")
     size = len(template.render(content, size=0).encode(errors="replace"))
     return template.render(content, size=size).encode(errors="replace").decode()  # a file name need not be UTF-8
+
+
+@functools.cache  # so that the template is compiled once
+def _environment() -> "jinja2.Environment":
+    import jinja2
+    return jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
+                              lstrip_blocks=True, undefined=jinja2.StrictUndefined)
 
 
 def _labels(names: list[str]) -> Callable[[str], str]:

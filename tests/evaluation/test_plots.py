@@ -21,7 +21,7 @@ def test_plots_take_any_names_and_counts(tmp_path, count, recwarn):
     curves = {name: RocCurve(false, false ** rng.uniform(0.01, 0.5), rng.uniform(0.9, 1)) for name in names}
     plots.roc_curves(tmp_path / "roc.png", curves, 0.95)
     plots.roc_curves(tmp_path / "none.png", {}, None)
-    plots.confusion_matrix(tmp_path / "confusion.png", rng.integers(0, 3, (count, count)), names)
+    plots.confusion_matrix(tmp_path / "confusion.png", rng.binomial(2, min(1, 3 / count), (count, count)), names)
     plots.training_curves(tmp_path / "history.png", HISTORY[:count])
     for name in ("roc", "none", "confusion", "history"):
         with Image.open(tmp_path / f"{name}.png") as image:

@@ -19,7 +19,7 @@ from PIL import Image
 from audio_utils.audio import audio_io, melgram, tags
 from audio_utils.audio.melgram import MelgramSettings
 from audio_utils.data.clips import Clips, one_hot
-from audio_utils.evaluation import background, report
+from audio_utils.evaluation import background, drawing, report
 from audio_utils.evaluation.metrics import Evaluation, roc_curves, score
 
 RATE = 8000
@@ -27,6 +27,13 @@ SETTINGS = MelgramSettings.of(RATE, RATE, 1, 48, 46.44, 11.61)  # clips of one s
 UNUSUAL = ["<script>alert(1)", "\"'><img src=x onerror=alert(2)>", "日本 $x_2$ {{ 7 * 7 }}", "a\udcff\x01b"]
 HISTORY = [{"epoch": n, "loss": 2 / n, "accuracy": 1 - 0.5 / n, "val_loss": 2.2 / n, "val_accuracy": 1 - 0.6 / n,
             "learning_rate": 0.001 if n < 3 else 0.0005} for n in (1, 2, 3)]
+
+
+@pytest.fixture(autouse=True)
+def _plots_only_in_the_browser(request, monkeypatch):
+    """Drawing them takes most of the time of a page, and no other test sees them."""
+    if "browser" not in request.fixturenames:
+        monkeypatch.setattr(drawing, "svg", lambda *_: "<svg></svg>")
 
 
 def findings_of(class_names, each=4, mistakes=3, channels=1, untested=(), history=HISTORY):
