@@ -38,30 +38,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # needed with PYTHONSA
 from audio_utils.runtime import script
 
 script.guard_imports(__name__)  # ^C or a missing package below prints one sentence, not a traceback
-import csv
-import functools
-import itertools
-import json
 import os
 from argparse import Namespace
 from collections.abc import Callable, Collection
-from contextlib import suppress
-from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-from audio_utils.audio import audio_io, streams
+from audio_utils.audio import streams
 from audio_utils.audio.audio_io import AudioError
-from audio_utils.data import annotations
-from audio_utils.data.annotations import Label
 from audio_utils.data.sounds import visible
 from audio_utils.evaluation import background, thresholds
+from audio_utils.inference import prediction_output
 from audio_utils.inference.classifier import NONE_OF_THESE, Classifier, Result
-from audio_utils.inference.windows import Segment
-from audio_utils.runtime import command_line, signals, tables
+from audio_utils.runtime import command_line, signals
 from audio_utils.runtime.command_line import Limits
-from audio_utils.runtime.console import is_terminal, say, warn
+from audio_utils.runtime.console import warn
 from audio_utils.runtime.errors import UserError, sentence
 
 WEIGHTS = "weights.hdf5"  # the trained network
@@ -82,11 +73,10 @@ JOBS = None               # processes that read files; None: one per core
 
 _LIMITS = {"TOP_K": Limits(int, 1), "MIN_PROBABILITY": thresholds.MIN_PROBABILITY, "BATCH_SIZE": Limits(int, 1),
            "HOP_SECONDS": Limits(float, 0.001, optional=True), "JOBS": Limits(int, 1, optional=True)}
-_INPUT, _INPUT_NAME, _TRACK, _SELECTIONS = "-", "standard input", ".labels.txt", ".selections.txt"
+_INPUT, _INPUT_NAME = "-", "standard input"
 _AUDIO_SUFFIXES = set(".aac .aif .aifc .aiff .amr .ape .au .caf .flac .m4a .mka .mp3 .mp4 .mpc .oga .ogg .opus .rf64 "
                       ".snd .spx .w64 .wav .wave .webm .wma .wv".split())
 _BLOCK_SECONDS = 0.1  # of standard input
-_MIN_CLASSES_WIDTH = 52  # columns of a terminal; with fewer after a file's name, its classes are in the next line
 
 
 def main() -> int:
@@ -98,9 +88,9 @@ def main() -> int:
     for message in thresholds.describe(options.min_probability, classifier.checkpoint.thresholds,
                                        classifier.checkpoint.background_classes):
         warn(message)
-    write = writer(options, classifier.class_names)
+    write = prediction_output.writer(options, classifier.class_names)
     if not classifier.checkpoint.background_classes:
-        write = after_note(background.MISSING, write)
+        write = prediction_output.after_note(background.MISSING, write)
     if _INPUT in options.files:
         return classify_input(classifier, write)
     given = command_line.expand(options.files)
@@ -160,7 +150,7 @@ def entries_of(folder: Path) -> list[Path]:
 
 def refuse_to_replace(file: str, options: Namespace) -> bool:
     """Whether the file's label track or selection table exists and must be kept; prints a message if so."""
-    wanted = [_TRACK] * options.labels + [_SELECTIONS] * options.raven
+    wanted = [prediction_output.TRACK] * options.labels + [prediction_output.SELECTIONS] * options.raven
     existing = [each for each in wanted if not options.overwrite and os.path.lexists(file + each)]
     if existing:
         warn(f"{file}{existing[0]}: already exists; rename it or add --overwrite.")
@@ -177,9 +167,9 @@ def finish(file: str, result: Result | Exception, options: Namespace, write: Cal
         if isinstance(result, Exception):
             raise result
         if options.labels:
-            write_labels(file + _TRACK, result.segments, hidden)
+            prediction_output.write_labels(file + prediction_output.TRACK, result.segments, hidden)
         if options.raven:
-            write_selections(file, result.segments, hidden)
+            prediction_output.write_selections(file, result.segments, hidden)
     except (UserError, OSError) as error:
         result = Result([], sentence(error))
     with tqdm.external_write_mode():  # clears the progress bar
@@ -188,123 +178,6 @@ def finish(file: str, result: Result | Exception, options: Namespace, write: Cal
         if result.segments:
             write(file, result.segments)
     return 0 if result.segments else 1
-
-
-# --- output ---------------------------------------------------------------------------------------------------------
-
-def writer(options: Namespace, class_names: list[str]) -> Callable[..., None]:
-    """The function (file, segments, live=False) that prints in the chosen format."""
-    if options.json:
-        return functools.partial(print_json, class_names)
-    if options.csv:
-        with suppress(AttributeError):  # a notebook's stream accepts any text
-            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # file names may be invalid UTF-8
-        table = csv.writer(sys.stdout, lineterminator="\n")
-        table.writerow(["file", "start", "end", "class", "probability", *("p_" + name for name in class_names),
-                        "status"])
-        return functools.partial(print_csv, table)
-    return functools.partial(print_text, class_names, options.top_k)
-
-
-def after_note(note: str, write: Callable[..., None]) -> Callable[..., None]:
-    """The same function, except that the note is printed to stderr before the first result."""
-    notes = [note]
-
-    def write_after_note(*arguments: Any, **keywords: Any) -> None:
-        while notes:
-            warn(notes.pop())
-        write(*arguments, **keywords)
-
-    return write_after_note
-
-
-def print_json(class_names: list[str], file: str, segments: list[Segment], live: bool = False) -> None:
-    for segment in segments:
-        probabilities = [round(float(value), 6) for value in segment.probabilities]
-        values = {"file": file, "start": round(segment.start, 3), "end": round(segment.end, 3), "class": segment.name,
-                  "probability": max(probabilities),
-                  "probabilities": dict(zip(class_names, probabilities, strict=True)), "status": segment.status}
-        print(json.dumps(values), flush=True)  # `say` would break the line on a terminal
-
-
-def print_csv(table: Any, file: str, segments: list[Segment], live: bool = False) -> None:
-    for segment in segments:
-        probabilities = [f"{value:.6f}" for value in segment.probabilities]
-        table.writerow([file, f"{segment.start:.3f}", f"{segment.end:.3f}", segment.name, max(probabilities),
-                        *probabilities, segment.status])
-    sys.stdout.flush()
-
-
-def print_text(class_names: list[str], top_k: int, file: str, segments: list[Segment], live: bool = False) -> None:
-    """Print one line for a file with one segment; otherwise, and for live input, one line for each segment."""
-    if len(segments) == 1 and not live:
-        say(fitted(f"{file}: ", segments[0], class_names, top_k))
-        return
-    if not live:
-        say(f"{file}:")
-    for segment in segments:
-        say(fitted(f"{clock(segment.start):>11} {clock(segment.end):>11}  ", segment, class_names, top_k))
-
-
-def fitted(start: str, segment: Segment, class_names: list[str], top_k: int) -> str:
-    """The most probable classes after the start of a line; on a terminal, it fits: names are shortened, then left out.
-
-    Files and pipes get all names in full.
-    """
-    text = most_probable(segment, class_names, top_k)
-    room = tables.columns() - tables.display_width(start)
-    if not is_terminal(sys.stdout) or tables.display_width(text) <= room:
-        return start + text
-    if room < _MIN_CLASSES_WIDTH and start.endswith(": "):
-        start, room = f"{start.rstrip()}\n    ", tables.columns() - 4
-    for count in range(min(top_k, len(class_names)), 0, -1):
-        order = by_probability(segment)[:count]
-        width = tables.display_width(most_probable(segment, [""] * len(class_names), count))
-        names = tables.shorten_all([class_names[i] for i in order], room - width)
-        text = most_probable(segment, dict(zip(order, names, strict=True)), count)
-        if tables.display_width(text) <= room:
-            break
-    return start + text
-
-
-def by_probability(segment: Segment) -> np.ndarray:
-    """The indices of the classes, the most probable first."""
-    return np.argsort(-segment.probabilities, kind="stable")
-
-
-def most_probable(segment: Segment, class_names: list[str] | dict[int, str], top_k: int) -> str:
-    """The status, if any, and the most probable classes with their probabilities."""
-    text = "  ".join(f"{class_names[i]} {segment.probabilities[i]:.1%}" for i in by_probability(segment)[:top_k])
-    label = segment.status or (NONE_OF_THESE if segment.name == NONE_OF_THESE else "")
-    return f"{label} ({text})" if label else text
-
-
-def clock(seconds: float) -> str:
-    """Hours, minutes and seconds: 0:01:02.50."""
-    minutes, seconds = divmod(round(seconds, 2), 60)
-    return f"{int(minutes // 60)}:{int(minutes % 60):02}:{seconds:05.2f}"
-
-
-def write_labels(path: str, segments: list[Segment], hidden: Collection[str] = ()) -> None:
-    """Write a label track.
-
-    The label is the status, if any, or the class; adjacent segments with the same label become one. hidden: labels that
-    are left out.
-    """
-    groups = itertools.groupby(segments, key=label_of)
-    annotations.write_track(path, (Label(first.start, last.end, label) for label, group in groups
-                                   if label not in hidden for first, *_, last in [[*group] * 2]))
-
-
-def write_selections(file: str, segments: list[Segment], hidden: Collection[str] = ()) -> None:
-    """Write the selection table of a file, with a selection for each segment, except for hidden labels."""
-    labels = [(Label(segment.start, segment.end, label_of(segment)), float(max(segment.probabilities)))
-              for segment in segments if label_of(segment) not in hidden]
-    annotations.write_selections(file + _SELECTIONS, labels, audio_io.info(file).rate)
-
-
-def label_of(segment: Segment) -> str:
-    return segment.status or segment.name
 
 
 if __name__ == "__main__":

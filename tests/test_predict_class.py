@@ -31,7 +31,6 @@ from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference import network
 from audio_utils.inference.checkpoint import Checkpoint
 from audio_utils.inference.classifier import Classifier
-from audio_utils.inference.windows import Segment
 from audio_utils.runtime import command_line, script
 from audio_utils.training import scored_clips
 
@@ -163,23 +162,6 @@ def test_probabilities_are_those_of_eval(predict, home, monkeypatch):
     probabilities = [list(each["probabilities"].values()) for each in found]
     np.testing.assert_allclose(probabilities, evaluation.probabilities, atol=1e-5)
     assert [each["class"] for each in found] == [evaluation.class_names[i] for i in evaluation.predicted]
-
-
-@pytest.mark.parametrize(("file", "status"), [("a.wav", ""), ("new/" * 12 + "a.wav", ""), ("a.wav", "very quiet")])
-def test_on_a_terminal_lines_fit_and_elsewhere_class_names_are_complete(capsys, monkeypatch, file, status):
-    names = [f"Tube_Screamer_with_high_gain_{i}" for i in range(4)]
-    segments = [Segment(3600.0 * i, 3600.0 * i + 1, names[0], np.array([0.9, 0.05, 0.03, 0.02]), status)
-                for i in range(2)]
-    for terminal in (True, False):
-        monkeypatch.setenv("COLUMNS", "80")
-        monkeypatch.setattr(predict_class, "is_terminal", lambda _, terminal=terminal: terminal)
-        predict_class.print_text(names, 3, file, segments[:1])
-        predict_class.print_text(names, 3, file, segments)
-        out = capsys.readouterr().out
-        assert (max(map(len, out.splitlines())) <= 79) is terminal
-        assert (names[1] in out) is not terminal
-        assert out.startswith(f"{file}:")
-        assert "Tube" in out.splitlines()[-1]
 
 
 def test_prints_the_most_probable_classes_of_each_file(predict, tmp_path):
@@ -416,14 +398,6 @@ def test_silence_in_a_long_recording_is_a_line_and_a_label_of_its_own(predict, t
     assert [labels[0], labels.count("silence"), labels[-1]] == ["low", 1, "high"]
     lines = predict("a.wav", folder=tmp_path).out.splitlines()
     assert sum("  silence (" in line for line in lines) == 1
-
-
-def test_neighbors_with_one_status_are_one_label(tmp_path):
-    segments = [Segment(start, start + 1, name, np.ones(1), status) for start, name, status in (
-        (0, "a", ""), (1, "a", "very quiet"), (2, "b", "very quiet"), (3, "b", ""))]
-    predict_class.write_labels(tmp_path / "x.txt", segments)
-    assert (tmp_path / "x.txt").read_text() == ("0.000000\t1.000000\ta\n1.000000\t3.000000\tvery quiet\n"
-                                                "3.000000\t4.000000\tb\n")
 
 
 def test_the_silence_of_standard_input_has_a_status(predict):
