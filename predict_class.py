@@ -3,6 +3,7 @@
 Reads   weights.hdf5, and the given files (any audio, any length) or standard input (-: a wav, possibly endless)
 Writes  <file>.labels.txt beside each file, with LABELS: a label track for Audacity
         <file>.selections.txt beside each file, with RAVEN: a selection table for Raven
+        the file EMBEDDINGS: features of each window, the input of the network's last layer, for NumPy
 
     python predict_class.py new/*.wav
     python predict_class.py new                               # a folder: its files, and those of its folders
@@ -66,7 +67,8 @@ JSON = False              # True: one JSON object per line
 CSV = False               # True: a table with a column for each class
 LABELS = False            # True: write a label track for Audacity beside each file; split_audio.py reads it, too
 RAVEN = False             # True: write a selection table for Raven beside each file; split_audio.py reads it, too
-OVERWRITE = False         # True: replace existing label tracks and selection tables
+EMBEDDINGS = ""           # file.npz: write the embedding of each window, for other programs; see audio_utils/README.md
+OVERWRITE = False         # True: replace existing label tracks, selection tables and embeddings
 
 BATCH_SIZE = 64           # clips; affects the memory needed, not the predictions
 JOBS = None               # processes that read files; None: one per core
@@ -84,7 +86,8 @@ def main() -> int:
         ("files", {"metavar": "FILE", "nargs": "+", "help": "sounds of any length, or folders; - is standard input"})])
     check(options)
     signals.on_stop("Stopped.")
-    classifier = Classifier(options.weights, options.hop_seconds, options.min_probability, options.batch_size)
+    classifier = Classifier(options.weights, options.hop_seconds, options.min_probability, options.batch_size,
+                            bool(options.embeddings))
     for message in thresholds.describe(options.min_probability, classifier.checkpoint.thresholds,
                                        classifier.checkpoint.background_classes):
         warn(message)
@@ -98,8 +101,13 @@ def main() -> int:
     files = list(dict.fromkeys(file for each in given for file in inside.get(each, [each])))
     new = [file for file in files if not refuse_to_replace(file, options)]
     hidden = [NONE_OF_THESE] if classifier.checkpoint.background_classes else []  # it may be most of a recording
-    statuses = [finish(file, result, options, write, hidden)
-                for file, result in classifier.classify_files(new, options.jobs)]
+    statuses, windows = [], {}
+    for file, result in classifier.classify_files(new, options.jobs):
+        statuses.append(finish(file, result, options, write, hidden))
+        if options.embeddings and not statuses[-1]:
+            windows[file] = result.windows
+    if windows:
+        prediction_output.write_embeddings(options.embeddings, windows, classifier.class_names)
     return max(statuses, default=0) if new == files and all(inside.values()) else 1
 
 
@@ -107,10 +115,13 @@ def check(options: Namespace) -> None:
     """Reject invalid combinations of options."""
     if options.json and options.csv:
         raise UserError("JSON and CSV are both set; choose one of them.")
+    if options.embeddings:
+        prediction_output.check_embeddings(options.embeddings, options.overwrite)
     if _INPUT not in options.files:
         return
-    if len(options.files) > 1 or options.labels or options.raven:
-        raise UserError(f"{_INPUT}: {_INPUT_NAME} can't be combined with other files, LABELS or RAVEN; leave them out.")
+    if len(options.files) > 1 or options.labels or options.raven or options.embeddings:
+        raise UserError(f"{_INPUT}: {_INPUT_NAME} can't be combined with other files, LABELS, RAVEN or EMBEDDINGS; "
+                        "leave them out.")
     if sys.stdin is None or os.isatty(sys.stdin.fileno()):
         raise UserError(f"{_INPUT_NAME}: is a terminal or closed; send a sound, as in `sox -d -t wav - | python …`.")
 

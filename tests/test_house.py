@@ -14,14 +14,15 @@ from audio_utils.runtime import command_line
 
 SCRIPTS = ("preprocess_data.py", "augment_data.py", "train_network.py", "eval_network.py", "predict_class.py")
 TOOLS = ("split_audio.py", "concat_audio.py", "binauralify.py", "make_samples.py", "inspect_samples.py",
-         "export_model.py")
+         "export_model.py", "find_similar.py")
 PACKAGES = ("runtime", "audio", "data", "evaluation", "inference", "training")
 ORDER = ("runtime", "audio", "data", "evaluation", "panotti_models", "inference", "training", "scripts")
 TOP_LEVEL = {*SCRIPTS, "panotti_models.py", "audio_utils", "Samples", "Preproc", "tests", "requirements.txt",
              "README.md"}
 AUDIO_UTILS = {*TOOLS, *PACKAGES, "README.md", "LICENSE", "demo.sh", "__init__.py", "__pycache__"}
 COMMANDS = (*SCRIPTS, *(f"audio_utils/{tool}" for tool in TOOLS))
-MAY_IMPORT = {"preprocess_data": ("train_network.py", "eval_network.py", "audio_utils/export_model.py"),
+MAY_IMPORT = {"preprocess_data": ("train_network.py", "eval_network.py", "audio_utils/export_model.py",
+                                  "audio_utils/find_similar.py"),
               "eval_network": ("train_network.py",)}  # for constants
 NOT_TESTED_ALONE = {"__init__.py", "console.py", "drawing.py",  # tested by the plots that are drawn with it, and by
                     "trainer.py", "checkpointing.py", "cross_validation.py"}  # test_train_network.py

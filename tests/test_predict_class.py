@@ -450,6 +450,44 @@ def test_a_long_sound_of_one_class_is_one_line(predict, tmp_path):
     assert predict(path).out.startswith(f"{path}: low ")
 
 
+# --- embeddings -----------------------------------------------------------------------------------------------------
+
+def test_embeddings_are_those_of_each_window(predict, model, tmp_path):
+    """They lead to the probabilities, which are the same as without embeddings; --overwrite replaces the file."""
+    write(tmp_path / "a “ü”, b.wav", low_then_high(0.5))
+    write(tmp_path / "short.wav", sine(LOW, 0.1))
+    (tmp_path / "bad.wav").write_bytes(b"RIFF")
+    files = ["a “ü”, b.wav", "bad.wav", "short.wav"]
+    result = predict("--embeddings", "e.npz", "--json", *files, folder=tmp_path)
+    plain = predict("--json", *files, folder=tmp_path)
+    assert (result.status, plain.status) == (1, 1)
+    for found, expected in zip(objects_of(result.out), objects_of(plain.out), strict=True):
+        assert found["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-6)
+    arrays = np.load(tmp_path / "e.npz", allow_pickle=False)
+    assert arrays["files"].tolist() == [files[0], files[2]]
+    assert arrays["file_index"].tolist() == [0] * 7 + [1]
+    assert arrays["embeddings"].dtype == np.float32
+    assert arrays["embeddings"].shape == (8, model.layers[-1].input.shape[1])
+    assert [arrays["start"][0], arrays["end"][6], arrays["end"][7]] == [0, 1, pytest.approx(0.1)]
+    assert arrays["end"][:6].tolist() == arrays["start"][1:7].tolist()
+    assert arrays["probabilities"].shape == (8, len(arrays["class_names"]))
+    before = (tmp_path / "e.npz").read_bytes()
+    refused = predict("--embeddings", "e.npz", *files, folder=tmp_path)
+    assert (refused.status, refused.err) == (1, "e.npz: already exists; rename it or add --overwrite.\n")
+    assert predict("--embeddings", "e.npz", "--overwrite", "short.wav", folder=tmp_path).status == 0
+    assert before != (tmp_path / "e.npz").read_bytes()
+
+
+@pytest.mark.parametrize(("name", "sentence"), [
+    ("a.wav", "a.wav: does not end in .npz"), ("no/e.npz", "no/: does not exist"), ("d.npz", "d.npz: is a folder")])
+def test_a_bad_name_for_embeddings_is_refused(predict, tmp_path, name, sentence):
+    (tmp_path / "d.npz").mkdir()
+    write(tmp_path / "a.wav", sine(LOW, 0.1))
+    result = predict("--embeddings", name, "--overwrite", "a.wav", folder=tmp_path)
+    assert (result.status, result.out) == (1, "")
+    assert result.err.startswith(sentence)
+
+
 # --- labels ---------------------------------------------------------------------------------------------------------
 
 def test_labels_are_a_track_for_audacity_and_selections_a_table_for_raven(predict, tmp_path):
@@ -579,6 +617,7 @@ def test_a_live_sound_is_printed_immediately_until_interrupted(home):
     (["a.wav", "--hop-seconds", "0"], "HOP_SECONDS is 0"), (["a.wav", "--json", "--csv"], "JSON and CSV are both set"),
     (["a.wav", "-"], "-: standard input can't be combined"), (["-", "--labels"], "-: standard input can't be combined"),
     (["-", "--raven"], "-: standard input can't be combined"),
+    (["-", "--embeddings", "e.npz"], "-: standard input can't be combined"),
     (["a.wav", "--weights", "none.hdf5"], "none.hdf5: does not exist; run train_network.py first.")])
 def test_mistakes_are_one_sentence(predict, flags, sentence):
     result = predict(*flags)

@@ -23,6 +23,7 @@ from audio_utils.evaluation.class_table import auc_dots, class_table, threshold_
 from audio_utils.evaluation.direction_plot import page_content
 from audio_utils.evaluation.findings import Findings, about, find_shared, training_names
 from audio_utils.evaluation.metrics import Evaluation
+from audio_utils.evaluation.mislabeled import rows as mislabeled_rows
 from audio_utils.evaluation.mistake_cards import Source
 from audio_utils.evaluation.thresholds import FEW_POSITIVES
 from audio_utils.runtime import safe_files, tables
@@ -63,6 +64,7 @@ def write(path: Path, findings: Findings, max_mistakes: int, samples: Path, prep
             Counter(map(class_of, training)), findings.validation_clips, any(each.split == "Val" for each in sounds),
             own_folder, bool(findings.folds)), shared.remedy, learning_curve_fit.advice(findings.learning_curve)),
         "folds": _folds(findings.folds or {}),
+        "mislabeled": mislabeled_rows(findings.evaluation) if findings.folds else [],
         "hz_ticks": mistake_cards.hz_ticks(findings.settings),
         "time_ticks": mistake_cards.time_ticks(findings.settings, frames),
         "color_scale": panels.melgram_png(np.linspace(-panels.MELGRAM_DB, 0, panels.MELGRAM_DB)[None], 0),

@@ -33,6 +33,7 @@ class Result(NamedTuple):
     """The classification of a file."""
     segments: list[Segment]
     warning: str = ""  # if the file is silent or truncated, or its channels cancel each other out
+    windows: list[Segment] = []  # noqa: RUF012  before adjacent ones are merged, if embeddings are computed
 
 
 class Classifier:
@@ -42,13 +43,15 @@ class Classifier:
     window. min_probability: if the most probable class has a lower probability, the segment is "none of these"; "auto"
     or "precision": each class has its own threshold, as in predict_class.py. It is "none of these" too if a background
     class is the most probable. batch_size: clips; affects the memory needed, not the probabilities.
+    embeddings: whether each window of `classify_files` gets its embedding, the input of the network's last layer.
     class_names: in the order of the probabilities. settings: the MelgramSettings.
     Raises UserError if the file can't be used.
     """
 
     def __init__(self, weights: str | Path = checkpoints.WEIGHTS, hop_seconds: float | None = None,
-                 min_probability: float | str = 0.0, batch_size: int = 64) -> None:
+                 min_probability: float | str = 0.0, batch_size: int = 64, embeddings: bool = False) -> None:
         self.weights, self.min_probability, self.batch_size = weights, min_probability, batch_size
+        self.embeddings = embeddings
         self.checkpoint = checkpoints.read(weights)
         self.class_names, self.settings = self.checkpoint.class_names, self.checkpoint.settings
         self._min_probabilities = thresholds.lowest_probabilities(min_probability, self.checkpoint.thresholds,
@@ -65,6 +68,12 @@ class Classifier:
         """The Keras model: melgrams (clips, mels, frames, channels) → probabilities (clips, classes)."""
         from audio_utils.inference import network
         return network.load(self.weights, self.checkpoint)
+
+    @functools.cached_property
+    def _model_with_embeddings(self) -> Any:
+        """The same with the features after the probabilities: → (clips, classes + features)."""
+        from audio_utils.inference import embeddings
+        return embeddings.with_embeddings(self.model)
 
     def predict(self, melgrams: np.ndarray) -> np.ndarray:
         """Probabilities float32 (clips, classes) for melgrams (clips, mels, frames, channels)."""
@@ -131,17 +140,28 @@ class Classifier:
     def _classify(self, clips: Iterable[Clip], batch_size: int | None = None) -> Iterator[Segment]:
         """The Segment of each Clip."""
         for batch in _batches(clips, batch_size or self.batch_size):
-            predictions = self.predict(np.stack([clip.melgram for clip in batch]))
-            for clip, probabilities in zip(batch, predictions, strict=True):
+            predictions = self._predict(np.stack([clip.melgram for clip in batch]))
+            for clip, (probabilities, embedding) in zip(batch, predictions, strict=True):
                 best = probabilities.argmax()
                 name = self.class_names[best] if probabilities[best] >= self._min_probabilities[best] else NONE_OF_THESE
-                yield Segment(clip.start, clip.end, name, probabilities, levels.status(clip.melgram, self.checkpoint))
+                yield Segment(clip.start, clip.end, name, probabilities, levels.status(clip.melgram, self.checkpoint),
+                              embedding)
+
+    def _predict(self, melgrams: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """(probabilities, embedding or None) of each melgram."""
+        if not self.embeddings:
+            return zip(self.predict(melgrams), itertools.repeat(None), strict=False)
+        from audio_utils.inference import network
+        both = network.predict(self._model_with_embeddings, melgrams, self.batch_size)
+        return zip(*np.split(both, [len(self.class_names)], axis=1), strict=True)
 
     def _classify_batch(self, found: dict[str | Path, Clip | Exception | None]) -> dict:
         """The same dictionary with Results for Clips."""
         clips = {path: clip for path, clip in found.items() if isinstance(clip, Clip)}
         segments = self._classify(clips.values())
-        return found | {path: Result([next(segments)], clip.warning) for path, clip in clips.items()}
+        results = zip(clips.items(), segments, strict=True)
+        return found | {path: Result([segment], clip.warning, [segment] * self.embeddings)
+                        for (path, clip), segment in results}
 
     def _try_long(self, path: str | Path) -> Result | Exception:
         try:
@@ -151,20 +171,29 @@ class Classifier:
 
     def _classify_long(self, path: str | Path) -> Result:
         """The timeline of a file that may be too long for memory."""
-        powers = np.zeros(2)
+        powers, single = np.zeros(2), []
         with audio_io.opened(path) as (header, blocks):
             seconds = header.samples / header.rate
             segments = self._classify(self._windows(blocks(header.samples), header.rate, path, powers))
+            if self.embeddings:
+                segments = _recorded(segments, single)
             expected = round(seconds * self.settings.sample_rate / self._hop_samples)
             timeline = list(windows.merge(tqdm(segments, Path(path).name, expected, unit=" windows", leave=False,
                                                disable=None, ncols=tables.bar_columns())))
         truncated = header.cut_short or timeline[-1].end < seconds - 0.01
         warning = f"{path}: is truncated; the available part is used." if truncated else ""
-        return Result(timeline, melgram.canceled(path) if melgram.cancels(*powers) else warning)
+        return Result(timeline, melgram.canceled(path) if melgram.cancels(*powers) else warning, single)
 
     def _windows(self, blocks: Iterable[np.ndarray], rate: int, name: str | Path,
                  powers: np.ndarray | None = None) -> Iterator[Clip]:
         return windows.windows(blocks, rate, self.settings, self._hop_samples, name, powers)
+
+
+def _recorded(segments: Iterable[Segment], record: list[Segment]) -> Iterator[Segment]:
+    """The same Segments, which are appended to `record`."""
+    for segment in segments:
+        record.append(segment)
+        yield segment
 
 
 def _warning_once(segments: Iterable[Segment], powers: np.ndarray, name: str) -> Iterator[Segment]:

@@ -8,6 +8,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,12 @@ from audio_utils.data import annotations
 from audio_utils.data.annotations import Label
 from audio_utils.inference.classifier import NONE_OF_THESE
 from audio_utils.inference.windows import Segment
-from audio_utils.runtime import tables
+from audio_utils.runtime import safe_files, tables
 from audio_utils.runtime.console import is_terminal, say, warn
+from audio_utils.runtime.errors import UserError
 
 TRACK, SELECTIONS = ".labels.txt", ".selections.txt"  # after the name of a sound
+_ARRAYS = ".npz"  # the end of the name of a file of embeddings
 _MIN_CLASSES_WIDTH = 52  # columns of a terminal; with fewer after a file's name, its classes are in the next line
 
 
@@ -137,3 +140,33 @@ def write_selections(file: str, segments: list[Segment], hidden: Collection[str]
 
 def label_of(segment: Segment) -> str:
     return segment.status or segment.name
+
+
+# --- embeddings -----------------------------------------------------------------------------------------------------
+
+def check_embeddings(path: str, overwrite: bool) -> None:
+    """Reject a file that `write_embeddings` can't or must not write."""
+    if Path(path).suffix != _ARRAYS:
+        raise UserError(f"{path}: does not end in {_ARRAYS}; EMBEDDINGS is the name of a new file that does.")
+    if not Path(path).parent.is_dir():
+        raise UserError(f"{Path(path).parent}/: does not exist; create this folder for {Path(path).name}.")
+    if Path(path).is_dir():
+        raise UserError(f"{path}: is a folder; choose another name.")
+    if not overwrite and (Path(path).exists() or Path(path).is_symlink()):
+        raise UserError(f"{path}: already exists; rename it or add --overwrite.")
+
+
+def write_embeddings(path: str, found: dict[str, list[Segment]], class_names: list[str]) -> None:
+    """Write the windows of each file, with their embeddings, as arrays that `np.load` reads without pickle.
+
+    embeddings (windows, features), probabilities (windows, classes), start and end (windows,), in seconds,
+    file_index (windows,), into files; files and class_names.
+    """
+    windows = [window for each in found.values() for window in each]
+    with safe_files.replacing(path, durable=True) as unfinished, open(unfinished, "wb") as file:
+        np.savez(file, embeddings=np.array([window.embedding for window in windows], np.float32),
+                 probabilities=np.array([window.probabilities for window in windows], np.float32),
+                 start=np.array([window.start for window in windows], np.float64),
+                 end=np.array([window.end for window in windows], np.float64),
+                 file_index=np.repeat(np.arange(len(found)), [len(each) for each in found.values()]),
+                 files=np.array(list(found)), class_names=np.array(class_names))

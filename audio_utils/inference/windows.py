@@ -32,6 +32,7 @@ class Segment(NamedTuple):
     name: str  # of the class, or "none of these", never a background class
     probabilities: np.ndarray  # (classes,)
     status: str = ""  # "silence" or "very quiet" (levels.py), if the class is not reliable
+    embedding: np.ndarray | None = None  # float32 (features,) of a window, if they are computed
 
 
 def fits_in_clip(samples: int, rate: int, settings: MelgramSettings) -> bool:

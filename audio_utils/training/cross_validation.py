@@ -12,7 +12,16 @@ from audio_utils.data.clips import Clips
 from audio_utils.data.dataset import Dataset, require_same
 from audio_utils.data.preproc import PREPROC, SETTINGS
 from audio_utils.data.sounds import SAMPLES
-from audio_utils.evaluation import background, direction_plot, directions, metrics, plots, report, thresholds
+from audio_utils.evaluation import (
+    background,
+    direction_plot,
+    directions,
+    metrics,
+    mislabeled,
+    plots,
+    report,
+    thresholds,
+)
 from audio_utils.evaluation.class_table import about_balance
 from audio_utils.evaluation.findings import Findings
 from audio_utils.evaluation.metrics import Evaluation
@@ -83,6 +92,7 @@ def write_scores(results: dict[str, Evaluation], fingerprint: dict[str, Any], ba
         "thresholds": thresholds.of(pooled, f"cross-validation with {len(results)} folds"), "fingerprint": fingerprint}
     safe_files.write_json(SCORES, scores)
     metrics.write_mistakes(FOLDS / "mistakes.csv", pooled)
+    likely_mislabeled = mislabeled.write(FOLDS, pooled)
     plots.confusion_matrix(FOLDS / "confusion_matrix.png", pooled.confusion, pooled.class_names)
     direction_plot.write_directions(FOLDS / "directions.png", pooled, scores)
     say(f"{len(results)} folds: mean accuracy {np.mean(accuracies):.2%}, from {min(accuracies):.2%} to "
@@ -92,8 +102,8 @@ def write_scores(results: dict[str, Evaluation], fingerprint: dict[str, Any], ba
         say(balanced)
     background.say_false_alarms(scores)
     directions.say_angular_errors(scores)
-    say(f"Written to {SCORES.parent}/: {SCORES.name}, mistakes.csv, confusion_matrix.png"
-        + ", directions.png" * ("directions" in scores) + ".")
+    say(f"Written to {SCORES.parent}/: {SCORES.name}, mistakes.csv, {mislabeled.FILE} ({likely_mislabeled}), "
+        "confusion_matrix.png" + ", directions.png" * ("directions" in scores) + ".")
     fold_thresholds.store(WEIGHTS, scores["thresholds"], fingerprint)
     return scores
 
