@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the suite's fold
 from audio_utils.runtime import script
 
 script.guard_imports(__name__)  # ^C or a missing package below prints one sentence, not a traceback
+import itertools
 from argparse import Namespace
 from collections.abc import Iterator
 
@@ -28,7 +29,7 @@ import preprocess_data
 from audio_utils.data import dataset
 from audio_utils.data.preproc import PREPROC
 from audio_utils.data.sound import Stat, sound_of_clip
-from audio_utils.data.sounds import SAMPLES, Sound, find_sounds
+from audio_utils.data.sounds import SAMPLES, SPLITS, Sound, find_sounds
 from audio_utils.evaluation import mislabeled
 from audio_utils.inference.checkpoint import WEIGHTS
 from audio_utils.inference.classifier import Classifier, Result
@@ -76,7 +77,9 @@ def embed_samples(classifier: Classifier, options: Namespace) -> Collection:
     """The embeddings of all clips except augmented copies; prints their number."""
     constants = command_line.constants(preprocess_data, classifier.checkpoint.preprocessing_constants)
     data = dataset.open_dataset(constants, classifier.settings, WEIGHTS, memory_gb=0)
-    parts = [data.load(split) for split in ("Train", "Val", "Test")]
+    parts, warnings = zip(*(data.source(split, None) for split in SPLITS), strict=True)
+    for each in itertools.chain(*warnings):
+        warn(each)
     kept = [part.subset(np.array([i for i, name in enumerate(part.names) if not data.grouping.is_copy(name)], int))
             for part in parts if len(part)]
     from audio_utils.inference import embeddings
