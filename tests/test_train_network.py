@@ -24,7 +24,7 @@ import panotti_models
 import preprocess_data
 import train_network
 from audio_utils.data import preproc
-from audio_utils.evaluation import plots
+from audio_utils.evaluation import mislabeled, plots
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference import checkpoint, device
 from audio_utils.runtime.errors import UserError
@@ -511,6 +511,9 @@ def test_cross_validation_tests_each_clip_once_with_a_network_not_trained_on_it(
     assert (folder / "folds/confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
     mistakes = list(csv.DictReader((folder / "folds/mistakes.csv").open(encoding="utf-8")))
     assert len(mistakes) == round(16 * (1 - scores["accuracy"]))
+    likely_mislabeled = {row[0] for row in mislabeled.read(folder / "folds")}
+    assert f"{mislabeled.FILE} ({len(likely_mislabeled)})" in out
+    assert likely_mislabeled <= {row["file"] for row in mistakes}
     page = (folder / "folds/report.html").read_text()
     assert "2 folds: 16 files, each tested by a network that was not trained on it." in page
     assert page.count('alt="occlusion map of') + page.count("No occlusion map: if any one of") == len(mistakes)
