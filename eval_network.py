@@ -50,7 +50,7 @@ from audio_utils.runtime import command_line, parallel, safe_files, signals, tab
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.console import say, warn
 from audio_utils.runtime.errors import UserError
-from audio_utils.training import balance, fold_thresholds, scored_clips
+from audio_utils.training import balance, fold_thresholds, scored_clips, start_from
 from audio_utils.training.scored_clips import ScoredClips
 
 WEIGHTS = "weights.hdf5"  # the trained network
@@ -149,8 +149,9 @@ def findings_of(checkpoint: Checkpoint, options: Namespace, test: ScoredClips) -
 
 
 def network_name(checkpoint: Checkpoint, weights: str) -> str:
-    """The network's name, and its file if this is not the usual one."""
-    return checkpoint.network + (f" ({weights})" if weights != WEIGHTS else "")
+    """The network's name, its file if this is not the usual one, and that of START_FROM."""
+    start = start_from.of_checkpoint(checkpoint).get("path")
+    return checkpoint.network + (f" ({weights})" if weights != WEIGHTS else "") + (f", from {start}" if start else "")
 
 
 def about(test: ScoredClips, options: Namespace) -> dict[str, Any]:

@@ -15,6 +15,7 @@ Writes  weights.hdf5           the best network so far, and all that is needed t
     python train_network.py --network ensemble    # the average of three networks: slower, usually better
     python train_network.py --background-classes noise    # for noise, predict_class.py then says "none of these"
     python train_network.py --balance sample      # classes of very unequal size
+    python train_network.py --start-from other/weights.hdf5    # begin with the layers of another network
     python train_network.py --fresh               # start over; the old weights are kept as weights.<date>.hdf5
     python train_network.py --continue            # train on after the end, for example with new sounds
     python train_network.py --folds 5             # cross-validation, for few sounds
@@ -44,12 +45,23 @@ from audio_utils.runtime import command_line, ranks, safe_files, signals
 from audio_utils.runtime.command_line import Limits
 from audio_utils.runtime.console import say, warn
 from audio_utils.runtime.errors import UserError
-from audio_utils.training import balance, cross_validation, fold_thresholds, learning_curve, resume, tensorboard_scalars
+from audio_utils.training import (
+    balance,
+    cross_validation,
+    fold_thresholds,
+    learning_curve,
+    resume,
+    start_from,
+    tensorboard_scalars,
+)
 
 NETWORK = "residual"        # one of panotti_models.NETWORKS
 BACKGROUND_CLASSES = ""     # "background,noise": these classes are learned, but never reported: for them, the answer of
                             # predict_class.py is "none of these", and eval_network.py counts false alarms; can be
                             # changed after training
+START_FROM = ""             # "other/weights.hdf5": begin with the layers of this network, all but the last, for few
+                            # sounds or new classes; the same NETWORK, and the same settings of preprocess_data.py,
+                            # except for the length of clips
 BALANCE = "none"            # for classes of unequal size: "sample" draws all equally often, "loss" gives rare ones more
                             # weight; the probabilities are then those for equally frequent classes, so rare classes
                             # are predicted more often, also wrongly
@@ -114,7 +126,7 @@ _LIMITS = {
     "TIME_STRETCH": Limits(float, 0, 1), "TIME_MASK": Limits(float, 0, 1, True), "FREQUENCY_WARP": Limits(float, 0, 1),
     "FREQUENCY_MASK": Limits(float, 0, 1, True), "VALIDATION_FRACTION": Limits(float, 0.01, 0.9)}
 _NOT_RECORDED = ("network", "folds", "learning_curve", "memory_gb", "gpu_clips_gb", "fresh", "continue", "tensorboard",
-                 "background_classes")  # these are in the checkpoint itself
+                 "background_classes", "start_from")  # these are in the checkpoint itself
 
 
 def main() -> int:
@@ -139,6 +151,8 @@ def check(options: Namespace) -> None:
     background.check(options.background_classes)
     balance.check(options.balance)
     tensorboard_scalars.check(options.tensorboard, options.fresh)
+    start_from.check(options.start_from, cross_validation.FOLDS if options.folds else
+                     learning_curve.FOLDER if options.learning_curve else Path())
     if options.precision not in ("auto", "float32", "mixed_bfloat16"):
         raise UserError(f"PRECISION is {options.precision!r}; choose auto, float32 or mixed_bfloat16.")
     if options.optimizer not in ("muon", "adamw"):
@@ -151,8 +165,11 @@ def check(options: Namespace) -> None:
 def open_dataset(options: Namespace, checkpoint: Checkpoint | None = None) -> Dataset:
     """The data set, preprocessed with the settings of the checkpoint if there is one."""
     before = checkpoint.preprocessing_constants if checkpoint else {}
-    return dataset.open_dataset(command_line.constants(preprocess_data, before), checkpoint and checkpoint.settings,
+    data = dataset.open_dataset(command_line.constants(preprocess_data, before), checkpoint and checkpoint.settings,
                                 memory_gb=options.memory_gb)
+    if not checkpoint:
+        start_from.require_compatible(options, data.settings)
+    return data
 
 
 def recorded(options: Namespace) -> dict:
@@ -171,7 +188,7 @@ def train(options: Namespace) -> None:
     state = resume.initial_state(WEIGHTS, checkpoint, options, clips, [], recorded(options))
     from audio_utils.training.trainer import Trainer  # with Keras, which takes seconds
     cross_validated = fold_thresholds.read(cross_validation.SCORES, options.network, data.settings, clips,
-                                           options.balance)
+                                           options.balance, state.start_from)
     trainer = Trainer(options, Path(), data, clips, state, checkpoint, cross_validated)
     if options.fresh and WEIGHTS.exists():
         kept = resume.put_away(WEIGHTS)

@@ -28,7 +28,7 @@ from audio_utils.evaluation import mislabeled, plots
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference import checkpoint, device
 from audio_utils.runtime.errors import UserError
-from audio_utils.training import cross_validation, learning_curve
+from audio_utils.training import cross_validation, known_clips, learning_curve, schedule, transfer
 from audio_utils.training.balance import Balance
 from audio_utils.training.trainer import Trainer
 
@@ -319,6 +319,11 @@ def rename_class(before, after):
     (lambda: os.remove("Preproc/settings.json"), [], "settings.json: does not exist; run preprocess_data.py first"),
     (lambda: None, ["--fresh", "--network", "lstm"], "NETWORK is 'lstm'; choose one of"),
     (lambda: None, ["--epochs", "0"], "EPOCHS is 0"),
+    (lambda: None, ["--start-from", "weights.hdf5"], "START_FROM is 'weights.hdf5', the file that this training"),
+    (lambda: shutil.copy("weights.hdf5", "a b.hdf5"), ["--fresh", "--network", "vgg", "--start-from", "a b.hdf5"],
+     "START_FROM: a b.hdf5 contains the network 'small', but NETWORK is 'vgg'; add --network small"),
+    (lambda: None, ["--fresh", "--start-from", "gone"], "START_FROM is 'gone', which does not exist"),
+    (lambda: None, ["--fresh", "--start-from", "Preproc"], "Preproc: is a folder; name the file in it"),
     (lambda: None, ["--precision", "float8"], "PRECISION is 'float8'"),
     (lambda: None, ["--background-classes", "low,noise", "--fresh", "--folds", "2"], "'noise' is not a class"),
     (lambda: None, ["--background-classes", "high,low", "--learning-curve"], "no class is left that is not background"),
@@ -472,6 +477,45 @@ def test_a_file_without_the_newest_fields_is_continued(call, trained, tmp_path):
         assert found.thresholds == thresholds(new)
 
 
+# --- START_FROM -----------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def _quick_start(monkeypatch):
+    monkeypatch.setattr(transfer, "_NORMALIZATION_STEPS", 2)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_quick_start")
+def test_a_class_is_added_to_a_network_whose_clips_are_known_and_a_resume_without_its_file_is_exact(
+        call, one_epoch, folder, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    start = shutil.copy(one_epoch / "weights.hdf5", tmp_path / "start, ü.hdf5")
+    for j in range(10):
+        write(folder / f"Samples/new/{j}.wav", sine(1200, 0.25, level=0.1 + 0.08 * j))
+    call(preprocess_data, folder)
+    other, flags = shutil.copytree(folder, tmp_path / "other"), (*QUICK, "--start-from", start)
+    out = call(train_network, folder, *flags, "--epochs", 2)
+    assert f"16 of 24 clips in Train were also in that of {start}; validation may be too optimistic." in out
+    assert f"START_FROM: all layers but the last are those of {start}; the last one is fitted to them" in out
+    assert float(rows(folder)[0]["learning_rate"]) == train_network.LEARNING_RATE * schedule.FINE_TUNING
+    with monkeypatch.context() as patch:
+        patch.setattr(transfer, "fit", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            call(train_network, other, *flags, "--epochs", 1)
+    assert not (other / "weights.hdf5").exists()
+    call(train_network, other, *flags, "--epochs", 1)
+    start.unlink()
+    assert "START_FROM" not in call(train_network, other, *flags, "--epochs", 2)
+    assert (other / "weights.hdf5").read_bytes() == (folder / "weights.hdf5").read_bytes()
+    before, now = (checkpoint.read(each / "weights.hdf5") for each in (one_epoch, folder))
+    assert now.class_names == ["high", "low", "new"]
+    assert np.array_equal(now.standardization, before.standardization)
+    clips = preproc.load(one_epoch / "Preproc", "Train", before.settings)[0]
+    assert known_clips.trained_on(folder / "weights.hdf5", clips).all()
+
+
 # --- cross-validation -----------------------------------------------------------------------------------------------
 
 def fold_states(folder):
@@ -569,9 +613,13 @@ def test_folds_of_other_sounds_are_refused_and_kept_and_sounds_in_no_fold_are_al
 # --- learning curve -------------------------------------------------------------------------------------------------
 
 @pytest.mark.slow
-def test_a_learning_curve_trains_on_nested_subsets_and_continues(call, folder, monkeypatch):
+@pytest.mark.usefixtures("_quick_start")
+def test_a_learning_curve_trains_on_nested_subsets_from_another_network_and_continues(call, folder, one_epoch,
+                                                                                       monkeypatch):
     monkeypatch.setattr(learning_curve, "FRACTIONS", {"1/2": 1 / 2, "all": 1})
-    out = call(train_network, folder, *QUICK, "--epochs", 1, "--learning-curve")
+    out = call(train_network, folder, *QUICK, "--epochs", 1, "--learning-curve", "--start-from",
+               one_epoch / "weights.hdf5")
+    assert out.count("START_FROM: all layers but the last are those of ") == 2
     states = [state(folder / "learning_curve" / part) for part in ("1_2", "all")]
     half, everything = (set(train_names(folder)) - set(each["held_out"]) for each in states)
     assert len(half) == 6
@@ -581,6 +629,7 @@ def test_a_learning_curve_trains_on_nested_subsets_and_continues(call, folder, m
     assert "6 training clips, 4 validation clips, of" in out
     scores = json.loads((folder / "learning_curve/scores.json").read_text())
     assert [each["clips"] for each in scores["sizes"]] == [6, 12]
+    assert scores["fingerprint"]["start_from"] == states[0]["start_from"]["digest"]
     assert [each["loss"] for each in scores["sizes"]] == [each["history"][0]["val_loss"] for each in states]
     assert scores["finding"] in out
     assert (folder / "learning_curve/learning_curve.png").read_bytes().startswith(b"\x89PNG")
@@ -710,13 +759,20 @@ def test_folds_with_sounds_of_one_class_have_no_macro_auc(tmp_path, monkeypatch,
     Path("folds").mkdir()
     results = {fold: Evaluation([f"a/{fold}.wav"], ["a", "b"], np.array([0]), np.array([[0.9, 0.1]], np.float32))
                for fold in "12"}
-    scores = cross_validation.write_scores(results, {})
+    scores = cross_validation.write_scores(results, {}, trained_on={"trained_on": 1, "trained_on_are_scored": True})
     assert scores["macro_auc"] is None
-    assert "(95% interval 34.24% to 100.00%).\nNo macro AUC: it requires clips of two classes in the folds.\n" in \
-        capsys.readouterr().out
+    said = capsys.readouterr()
+    assert ("(95% interval 34.24% to 100.00%).
+No macro AUC: it requires clips of two classes in the folds.
+"
+            in said.out)
+    assert said.err == "1 of 2 clips were in the Train set of START_FROM, so the scores are too high.
+"
     directions = {fold: result._replace(class_names=["e0a0", "e0a90"]) for fold, result in results.items()}
-    assert cross_validation.write_scores(directions, {}, [])["directions"]["mean_angular_error_deg"] == 0
-    assert "\nMean angular error 0.0° (chance: 45.0°); front-back confusions: 0 of 0 errors" in (
-        out := capsys.readouterr().out)
-    assert "confusion_matrix.png, directions.png.\n" in out
+    assert cross_validation.write_scores(directions, {})["directions"]["mean_angular_error_deg"] == 0
+    out = capsys.readouterr().out
+    assert "
+Mean angular error 0.0° (chance: 45.0°); front-back confusions: 0 of 0 errors" in out
+    assert "confusion_matrix.png, directions.png.
+" in out
     assert Path("folds/directions.png").exists()

@@ -27,8 +27,8 @@ from audio_utils.evaluation.findings import Findings
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference.checkpoint import WEIGHTS
 from audio_utils.runtime import safe_files
-from audio_utils.runtime.console import say
-from audio_utils.training import fold_thresholds, resume
+from audio_utils.runtime.console import say, warn
+from audio_utils.training import fold_thresholds, resume, start_from
 
 FOLDS = Path("folds")
 SCORES = FOLDS / "scores.json"
@@ -54,9 +54,12 @@ def cross_validate(options: Namespace, dataset: Dataset, constants: dict[str, An
         held_out = [name for name in clips.names if fold_of.get(name) == fold]
         result = results[fold] = train_fold(options, FOLDS / f"fold_{fold}", dataset, clips, held_out, constants)
         say(f"Fold {fold}: loss {result.loss:.4f}, accuracy {result.accuracy:.2%} of {len(held_out)} clips.\n")
-    scores = write_scores(results, fold_thresholds.of_clips(options.network, dataset.settings, clips, options.balance),
+    weights = {fold: FOLDS / f"fold_{fold}" / WEIGHTS for fold in folds}
+    started, trained_on = start_from.of_folds(weights, results, clips)
+    scores = write_scores(results, fold_thresholds.of_clips(options.network, dataset.settings, clips, options.balance,
+                                                            started),
                           background.parse(options.background_classes, clips.class_names),
-                          dataset.settings.clip_seconds)
+                          dataset.settings.clip_seconds, trained_on)
     if safe_files.writes():
         write_report(options, dataset, clips, results, scores, report_clips)
 
@@ -77,10 +80,11 @@ def train_fold(options: Namespace, folder: Path, dataset: Dataset, clips: Clips,
 
 
 def write_scores(results: dict[str, Evaluation], fingerprint: dict[str, Any], background_classes: Sequence[str] = (),
-                 clip_seconds: float = 1) -> dict[str, Any]:
+                 clip_seconds: float = 1, trained_on: dict[str, Any] | None = None) -> dict[str, Any]:
     """Write and print the scores of all folds together, and give weights.hdf5 the thresholds chosen from them.
 
-    results: fold → Evaluation. fingerprint: from fold_thresholds, of a network trained on all clips.
+    results: fold → Evaluation. fingerprint: from fold_thresholds, of a network trained on all clips. trained_on:
+    entries from start_from.of_folds.
     """
     pooled = Evaluation.pooled(list(results.values()))
     accuracies = [result.accuracy for result in results.values()]
@@ -89,7 +93,8 @@ def write_scores(results: dict[str, Evaluation], fingerprint: dict[str, Any], ba
     scores = directions.add_angular_errors(scores, pooled, background_classes) | {
         "folds": {fold: {"accuracy": result.accuracy, "loss": result.loss, "files": len(result.labels)}
                   for fold, result in results.items()},
-        "thresholds": thresholds.of(pooled, f"cross-validation with {len(results)} folds"), "fingerprint": fingerprint}
+        "thresholds": thresholds.of(pooled, f"cross-validation with {len(results)} folds"), "fingerprint": fingerprint
+    } | (trained_on or {})
     safe_files.write_json(SCORES, scores)
     metrics.write_mistakes(FOLDS / "mistakes.csv", pooled)
     likely_mislabeled = mislabeled.write(FOLDS, pooled)
@@ -100,6 +105,8 @@ def write_scores(results: dict[str, Evaluation], fingerprint: dict[str, Any], ba
         "{:.2%} to {:.2%})".format(*scores["accuracy_interval"]) + _macro_auc(scores))
     if balanced := about_balance(scores):
         say(balanced)
+    if too_high := start_from.warning(scores):
+        warn(too_high)
     background.say_false_alarms(scores)
     directions.say_angular_errors(scores)
     say(f"Written to {SCORES.parent}/: {SCORES.name}, mistakes.csv, {mislabeled.FILE} ({likely_mislabeled}), "
@@ -125,7 +132,7 @@ def write_report(options: Namespace, dataset: Dataset, clips: Clips, results: di
                         metrics.roc_curves(pooled), {name: scores[name] for name in scores if name != "thresholds"},
                         occlusion=occlusion_of(results, clips, options.batch_size), grouping=dataset.grouping,
                         folds=results, fold_rule=options.folds, long_files=dataset.long_files,
-                        balance=options.balance)
+                        balance=options.balance, warning=start_from.warning(scores))
     say(report.write(FOLDS / "report.html", findings, report_clips, SAMPLES, PREPROC))
 
 

@@ -13,36 +13,41 @@ from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.runtime import safe_files
 from audio_utils.runtime.console import say, warn
 from audio_utils.runtime.errors import UserError, sentence
-from audio_utils.training import known_clips
+from audio_utils.training import known_clips, start_from
 from audio_utils.training.balance import NONE, of_training
 
 _REMEDY = "its thresholds are not used; run train_network.py --folds again"
 
 
 def fingerprint(network: str, settings: MelgramSettings, class_names: list[str], hashes: np.ndarray,
-                balance: str = NONE) -> dict[str, Any]:
+                balance: str = NONE, started: dict[str, str] | None = None) -> dict[str, Any]:
     """What thresholds and a learning curve depend on, for JSON.
 
-    network: its name. hashes: uint64 (clips,), of the clips in Train. balance: BALANCE.
+    network: its name. hashes: uint64 (clips,), of the clips in Train. balance: BALANCE. started: start_from of the
+    training state.
     """
     clips = blake2b(np.sort(hashes).astype("<u8").tobytes(), digest_size=16).hexdigest()
     return {"network": network, "settings": settings.to_dict(), "class_names": class_names, "clips": clips,
-            **({"balance": balance} if balance != NONE else {})}
+            **({"balance": balance} if balance != NONE else {}),
+            **({"start_from": started.get("digest")} if started else {})}
 
 
-def of_clips(network: str, settings: MelgramSettings, clips: Clips, balance: str = NONE) -> dict[str, Any]:
+def of_clips(network: str, settings: MelgramSettings, clips: Clips, balance: str = NONE,
+             started: dict[str, str] | None = None) -> dict[str, Any]:
     """The fingerprint of a network that is trained on these clips."""
-    return fingerprint(network, settings, clips.class_names, known_clips.hashes(None, clips)[0], balance)
+    return fingerprint(network, settings, clips.class_names, known_clips.hashes(None, clips)[0], balance, started)
 
 
 def of_checkpoint(path: str | Path, checkpoint: checkpoints.Checkpoint) -> dict[str, Any]:
     """The fingerprint of a trained network; {} for a file of an older version, which did not record the clips."""
     hashes = checkpoints.read_clip_hashes(path)
     return {} if hashes is None else \
-        fingerprint(checkpoint.network, checkpoint.settings, checkpoint.class_names, hashes, of_training(checkpoint))
+        fingerprint(checkpoint.network, checkpoint.settings, checkpoint.class_names, hashes, of_training(checkpoint),
+                    start_from.of_checkpoint(checkpoint))
 
 
-def read(path: Path, network: str, settings: MelgramSettings, clips: Clips, balance: str = NONE) -> dict[str, Any]:
+def read(path: Path, network: str, settings: MelgramSettings, clips: Clips, balance: str = NONE,
+         started: dict[str, str] | None = None) -> dict[str, Any]:
     """The thresholds in a scores.json of cross-validation with this network and these clips; {} if there are none.
 
     balance: BALANCE. Prints a sentence if they are used, or if the file is damaged.
@@ -51,7 +56,7 @@ def read(path: Path, network: str, settings: MelgramSettings, clips: Clips, bala
         return {}
     try:
         scores = safe_files.read_json(path, _REMEDY)
-        if scores.get("fingerprint") != of_clips(network, settings, clips, balance):
+        if scores.get("fingerprint") != of_clips(network, settings, clips, balance, started):
             return {}
         found = scores["thresholds"]
         thresholds.check(found, clips.class_names)
@@ -89,5 +94,5 @@ def _difference(checkpoint: checkpoints.Checkpoint, has: dict[str, Any], wanted:
         return "on a part of the sounds"
     names = {"network": f"as {checkpoint.network!r}", "class_names": "with other classes",
              "settings": "with other preprocessing", "clips": "on other sounds",
-             "balance": "with another BALANCE"}
+             "balance": "with another BALANCE", "start_from": "with another START_FROM"}
     return next((text for name, text in names.items() if has.get(name) != wanted.get(name)), "")

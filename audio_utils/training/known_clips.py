@@ -53,18 +53,21 @@ def names_before(path: Path, clips: Clips) -> set[str]:
                                         strict=True) if found}
 
 
-def hashes(path: Path | None, clips: Clips, used: np.ndarray | None = None) -> list[np.ndarray]:
+def hashes(path: Path | None, clips: Clips, used: np.ndarray | None = None,
+           start_from: str | None = None) -> list[np.ndarray]:
     """The arrays of hashes of the clips in Train, uint64: of those now, and of those now or in any epoch until now.
 
     The third array identifies by content those that the network was trained on or validated with. It is left out if the
     content of one is unknown, which was trained on with an older version and is gone.
     path: the checkpoint that is continued. used: the indices of the clips for training and validation, None: all, as
-    only cross-validation holds some out.
+    only cross-validation holds some out. start_from: the checkpoint that a new training starts from, whose clips are
+    included.
     """
     now = _hashes(clips.names, _means(clips))
     content = np.unique(np.array([found for i in (range(len(clips)) if used is None else used)
                                   for found in _content_hashes(clips.summaries["bands_db"][i])[:1]], np.uint64))
-    before, content_before = (checkpoints.read_clip_hashes(path, array) if path else None
+    earlier = path or start_from
+    before, content_before = (checkpoints.read_clip_hashes(earlier, array) if earlier else None
                               for array in (_AT_ANY_EPOCH, _CONTENT))
     by_name = [now, np.unique(now) if before is None else np.union1d(before, now)]
     if content_before is not None:
@@ -86,6 +89,11 @@ def trained_on(path: str | Path, clips: Clips) -> np.ndarray | None:
                         bool)
     known = checkpoints.read_clip_hashes(path, _AT_ANY_EPOCH)
     return None if known is None else _in(clips, known)
+
+
+def records_content(path: str | Path) -> bool:
+    """Whether a file contains the hashes by content; files of older versions do not."""
+    return checkpoints.read_clip_hashes(path, _CONTENT) is not None
 
 
 def have_same_content(clips: Clips, others: Clips) -> np.ndarray:

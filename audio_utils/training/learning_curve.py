@@ -45,7 +45,8 @@ def measure(options: Namespace, dataset: Dataset, constants: dict[str, Any]) -> 
         state = train_subset(options, FOLDER / fraction.replace("/", "_"), fixed, clips, validation, subset, constants)
         sizes.append(scores_of(state, fraction, len(subset), len(validation)))
         say(f"{len(subset)} training clips: loss {sizes[-1]['loss']:.4f}, accuracy {sizes[-1]['accuracy']:.2%}.\n")
-    write_scores({"fingerprint": fold_thresholds.of_clips(options.network, dataset.settings, clips, options.balance),
+    write_scores({"fingerprint": fold_thresholds.of_clips(options.network, dataset.settings, clips, options.balance,
+                                                          state.start_from),
                   "validation_clips": len(validation), "sizes": sizes})
 
 

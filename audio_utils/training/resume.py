@@ -17,7 +17,7 @@ from audio_utils.inference.checkpoint import Checkpoint
 from audio_utils.runtime import safe_files, signals
 from audio_utils.runtime.console import say
 from audio_utils.runtime.errors import UserError
-from audio_utils.training import balance, known_clips
+from audio_utils.training import balance, known_clips, start_from
 from audio_utils.training.early_stopping import EarlyStopping
 from audio_utils.training.state import TrainingState
 
@@ -59,10 +59,11 @@ def initial_state(path: Path, checkpoint: Checkpoint | None, options: Namespace,
     """
     require_classes(clips.class_names, "Preproc/Train")
     if not checkpoint:
-        return TrainingState(constants, held_out=list(held_out))
+        return TrainingState(constants, held_out=list(held_out), start_from=start_from.begin(options.start_from, clips))
     if checkpoint.class_names != clips.class_names:
         raise UserError(f"{path}: has the classes {', '.join(checkpoint.class_names)}; now there are "
-                        f"{', '.join(clips.class_names)}; use --fresh to start over (the old file is kept).")
+                        f"{', '.join(clips.class_names)}; use --fresh to start over (the old file is kept), or rename "
+                        "it and use it as START_FROM.")
     try:
         state = TrainingState.from_dict(checkpoint.training_state)
     except (TypeError, KeyError):
@@ -85,6 +86,7 @@ def initial_state(path: Path, checkpoint: Checkpoint | None, options: Namespace,
         say(f"MIXUP averaged levels in dB until epoch {state.epoch}; now it adds powers.")
     state.constants = _EARLIER_VERSION | state.constants
     state.constants = report_changed_constants(state, constants)
+    start_from.report_change(state, options.start_from)
     _apply_background(path, checkpoint, background.parse(options.background_classes, clips.class_names))
     return state
 

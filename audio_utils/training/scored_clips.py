@@ -18,7 +18,7 @@ from audio_utils.data.split import Grouping
 from audio_utils.inference.checkpoint import Checkpoint
 from audio_utils.runtime.console import say, warn
 from audio_utils.runtime.errors import UserError
-from audio_utils.training import known_clips
+from audio_utils.training import known_clips, start_from
 
 
 class TrainedOn(NamedTuple):
@@ -55,32 +55,41 @@ def of_test(options: Namespace, checkpoint: Checkpoint, weights: str | Path) -> 
                         f"{SAMPLES}/ and run preprocess_data.py again.")
     if renamed:
         warn(renamed)
-    return ScoredClips(clips, _report_trained(weights, clips, data), SAMPLES, grouping=data.grouping,
+    start = start_from.of_checkpoint(checkpoint).get("path")
+    return ScoredClips(clips, _report_trained(weights, clips, data, start), SAMPLES, grouping=data.grouping,
                        long_files=data.long_files, training=data.training)
 
 
-def _report_trained(path: str | Path, test: Clips, data: Dataset) -> TrainedOn:
-    """Say if Test sounds were in Train in any epoch, or sound like some; nothing for a file of an older version."""
+def _report_trained(path: str | Path, test: Clips, data: Dataset, start: str | None = None) -> TrainedOn:
+    """Say if Test sounds were in Train in any epoch, or sound like some; nothing for a file of an older version.
+
+    start: the file of the network that training began with.
+    """
     known = known_clips.trained_on(path, test)
     if known is None or not known.any():
         return TrainedOn(None if known is None else [])
     train, _ = data.source("Train", None)
     alike = known & known_clips.have_same_content(test, train)
-    warnings = list(_warnings(test.names, alike, known & ~alike))
+    warnings = list(_warnings(test.names, alike, known & ~alike, start))
     for sentence in warnings:
         say(sentence)
     return TrainedOn([test.names[i] for i in np.flatnonzero(known)], True, " ".join(warnings))
 
 
-def _warnings(names: list[str], alike: np.ndarray, moved: np.ndarray) -> Iterator[str]:
-    """Sentences about Test sounds; alike, moved: whether each sounds like one of Train, or was in Train before."""
+def _warnings(names: list[str], alike: np.ndarray, moved: np.ndarray, start: str | None) -> Iterator[str]:
+    """Sentences about Test sounds; alike, moved: whether each sounds like one of Train, or was in Train before.
+
+    start: the file of the network that training began with, None if there is none.
+    """
     if count := alike.sum():
         same = "sound the same as Train sounds" if count > 1 else "is the same as a Train sound"
         yield (f"{count} of {len(names)} Test sounds {same}, such as {names[alike.argmax()]}, so the score is too "
                "high.")
     if count := moved.sum():
+        before, remedy = (f"or in that of {start}", "--fresh without START_FROM") if start else ("", "--fresh")
         yield (f"{count} sound{'s are' if count > 1 else ' is'} in Test and {'were' if count > 1 else 'was'} in Train "
-               f"before, such as {names[moved.argmax()]}, so the score is too high; use --fresh.")
+               f"before{before and ' ' + before}, such as {names[moved.argmax()]}, so the score is too high; use "
+               f"{remedy}.")
 
 
 # --- another folder -------------------------------------------------------------------------------------------------

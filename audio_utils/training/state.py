@@ -33,6 +33,7 @@ class TrainingState:
     backend: str = ""  # of Keras, in the last epoch
     precision: str = ""  # the dtype policy in the last epoch
     devices: int = 1  # that computed each batch together in the last epoch
+    start_from: dict = field(default_factory=dict)  # the path and digest of START_FROM when training began
     precision_check: dict = field(default_factory=dict)  # of bfloat16: its conditions, and the problem found or ""
 
     @classmethod

@@ -31,8 +31,10 @@ from audio_utils.training.finite import NotFiniteError, require_all_finite, requ
 from audio_utils.training.parallel_checks import require_divisible, require_same_input
 from audio_utils.training.sampler import Sampler
 from audio_utils.training.schedule import LearningRateSchedule, learning_rate_for
+from audio_utils.training.start_from import inherit_standardization
 from audio_utils.training.state import TrainingState, write_history
 from audio_utils.training.tensorboard_scalars import Scalars
+from audio_utils.training.transfer import initialize_layers
 from panotti_models import keras
 
 _PLOT_SECONDS = 10  # at least, between two plots of the training curves
@@ -61,20 +63,21 @@ class Trainer:
         validated = own.labels if state.own_validation else clips.labels[self.split.validation]
         self._validation_clips = len(validated)
         self.balance = Balance(options.balance, clips, self.split.training, validated)
-        self.checkpoint = checkpoint or Checkpoint(
+        self.checkpoint = checkpoint or inherit_standardization(state, Checkpoint(
             options.network, clips.class_names, dataset.settings, dataset.preprocessing,
-            Standardization(*distribution.of_first(Standardization.of(clips.melgrams, self.split.training))), {}, [])
+            Standardization(*distribution.of_first(Standardization.of(clips.melgrams, self.split.training))), {}, []))
         self.checkpoint = levels.include(self.checkpoint, clips.summaries["max_db"][self.split.all])._replace(
             background_classes=background.parse(options.background_classes, clips.class_names))
         self.cross_validated = bool(cross_validated)
         if cross_validated:
             self.checkpoint = self.checkpoint._replace(thresholds=cross_validated)
-        self.clip_hashes = known_clips.hashes(self.weights if checkpoint else None, clips, self.split.all)
+        self.clip_hashes = known_clips.hashes(self.weights if checkpoint else None, clips, self.split.all,
+                                              state.start_from.get("path"))
         self.sampler = Sampler(options.epoch_clips, options.batch_size, options.max_epoch_clips, distribution.devices(),
                                self.balance.drawn_labels)
         require_divisible(options.batch_size, self.sampler.drawn(len(self.split.training)))
         require_same_input(options, state, self.clip_hashes)
-        self.schedule = LearningRateSchedule(learning_rate_for(options), options.warm_up)
+        self.schedule = LearningRateSchedule(learning_rate_for(options, bool(state.start_from)), options.warm_up)
         self.early_stopping = EarlyStopping.of(options)
         self.early_stopping.plan(state, self.balance.validation_clips)
         self._build_model(self._form(checkpoint))
@@ -103,6 +106,7 @@ class Trainer:
         keras.utils.set_random_seed(options.seed)
         self.model = form.build(self.precision)
         device.fuse_batch_normalization(self.model)
+        initialize_layers(self.model, form, self.state, self.clips, self.split.training)
         self.best = arrays(self.model.weights)
         self.ema = EMA(options.ema_decay, options.ema_every, self.best)
         members = panotti_models.members(self.model)

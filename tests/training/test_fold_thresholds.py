@@ -58,7 +58,8 @@ def test_the_order_of_the_clips_does_not_matter():
 @pytest.mark.parametrize(("other", "reason"), [
     (wanted("residual"), "trained as 'vgg'"), (wanted() | {"class_names": ["x", "z"]}, "with other classes"),
     (wanted() | {"settings": {}}, "with other preprocessing"), (wanted(of=clips(names="abc")), "on other sounds"),
-    (wanted(of=clips(-50)), "on other sounds"), (wanted() | {"balance": "loss"}, "with another BALANCE")])
+    (wanted(of=clips(-50)), "on other sounds"), (wanted() | {"balance": "loss"}, "with another BALANCE"),
+    (wanted() | {"start_from": "d1"}, "with another START_FROM")])
 def test_weights_of_another_training_stay_as_they_are(weights, capsys, other, reason):
     before = weights.read_bytes()
     fold_thresholds.store(weights, FOUND, other)

@@ -106,6 +106,18 @@ def test_clips_that_were_in_train_in_any_epoch_are_found_by_content(save):
     assert known_clips.trained_on(path, clips("")).tolist() == []
 
 
+def test_clips_of_the_network_that_training_starts_from_are_found_also_after_a_resume(save, tmp_path):
+    start = save(clips("ab")).rename(tmp_path / "start.hdf5")
+    hashes = known_clips.hashes(None, clips("c"), start_from=str(start))
+    with h5py.File(tmp_path / "weights.hdf5", "w") as file:
+        for i, array in enumerate(hashes):
+            file[f"panotti/clips/{i:05}"] = array
+    assert known_clips.names_before(tmp_path / "weights.hdf5", clips("abc")) == {"a/c.wav"}
+    assert all(map(np.array_equal, hashes, known_clips.hashes(tmp_path / "weights.hdf5", clips("c"))))
+    assert known_clips.trained_on(save(clips("c")), clips("abcd")).tolist() == [True, True, True, False]
+    assert known_clips.records_content(start)
+
+
 def test_another_clip_of_the_same_name_and_level_is_not_found(save):
     path = save(noise(1))
     other = noise(1, seed=2)

@@ -130,6 +130,8 @@ def test_test_sounds_that_sound_like_train_sounds_were_not_in_train_before(capsy
     assert found.warning == (
         "1 of 3 Test sounds is the same as a Train sound, such as low/2.wav, so the score is too high. "
         "1 sound is in Test and was in Train before, such as low/4.wav, so the score is too high; use --fresh.")
+    assert ("was in Train before or in that of other.hdf5, such as low/4.wav, so the score is too high; use --fresh "
+            "without START_FROM.") in scored_clips._report_trained("net.hdf5", test, data, "other.hdf5").warning
 
 
 def test_a_renamed_class_is_named_once(preprocess, capsys):

@@ -1,0 +1,118 @@
+"""START_FROM: the layers of another network are taken over, and new last layers are fitted to their features.
+
+First the last layer alone, then all layers: Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform
+Out-of-Distribution", ICLR 2022, section 4.
+"""
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from audio_utils.data.clips import Clips
+from audio_utils.inference import checkpoint as checkpoints
+from audio_utils.inference import distribution, network
+from audio_utils.inference.network import Form
+from audio_utils.runtime.console import say
+from audio_utils.runtime.errors import UserError
+from audio_utils.training import start_from
+from audio_utils.training.state import TrainingState
+from panotti_models import keras
+
+MAX_CLIPS = 20_000  # of more clips, a random sample is enough for the last layer
+_ITERATIONS = 200  # of L-BFGS, at most
+_NORMALIZATION_STEPS = 40  # after these, 1.5% of the moving averages of batch normalization are from the other sounds
+_NORMALIZATION_CLIPS = 32  # in a step
+_SEED = 1
+
+
+def initialize_layers(model: keras.Model, form: Form, state: TrainingState, clips: Clips, indices: np.ndarray) -> None:
+    """Set the initial weights of a network if training begins with those of START_FROM.
+
+    form: of the network. indices: of the training clips, to which the last layers are fitted. All processes use the
+    result of the first one. It depends on nothing else, so that a run that was killed here repeats it.
+    """
+    if not state.start_from or state.epoch:
+        return
+    path = state.start_from["path"]
+    rng = np.random.default_rng(_SEED)
+    if len(indices) > MAX_CLIPS:
+        indices = np.sort(rng.choice(indices, MAX_CLIPS, replace=False))
+    with distribution.suspended():
+        started = form.build("float32")
+        heads = last_layers(started)
+        copy_layers(started, heads, path)
+        if start_from.digest(path) != state.start_from["digest"]:
+            raise UserError(f"START_FROM: {path} has just changed; run the same command again.")
+        adapt_normalization(started, clips, indices, rng)
+        accuracy = np.mean([fit(started, head, clips, indices) for head in heads])
+    network.assign(model.weights, distribution.of_first(network.arrays(started.weights)))
+    say(f"START_FROM: all layers but the last are those of {path}; the last one is fitted to them: accuracy "
+        f"{accuracy:.2%} on {len(indices)} training clips. Now all layers are trained.")
+
+
+def last_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """The last layer with trainable weights; of an ensemble, that of each member."""
+    by_output = {id(layer.output): layer for layer in model.layers}
+    found, waiting = [], [model.layers[-1]]
+    while waiting:
+        layer = waiting.pop()
+        if layer.trainable_weights:
+            found.append(layer)
+        else:
+            inputs = layer.input if isinstance(layer.input, list) else [layer.input]
+            waiting += [by_output[id(each)] for each in reversed(inputs)]
+    return found
+
+
+def copy_layers(model: keras.Model, heads: list[keras.layers.Layer], path: str) -> None:
+    """Copy the weights of the network in a file, except for those of the heads. Raises UserError if they do not fit."""
+    other = checkpoints.read(path)
+    form = network.stored_form(path, other)
+    if not form.is_current:
+        raise UserError(f"START_FROM: {path} was trained with other layers than panotti_models.py now defines for "
+                        f"{other.network!r}; train that network again.")
+    new = {id(weight) for head in heads for weight in head.weights}
+    values = checkpoints.read_best(path, other, form.outline.weights)
+    pairs = [(weight, value) for weight, value in zip(model.weights, values, strict=True) if id(weight) not in new]
+    if any(tuple(weight.shape) != value.shape for weight, value in pairs):
+        raise UserError(f"START_FROM: {path} was trained on clips of {other.settings.clip_seconds:.4g} s, and the "
+                        f"layers of {other.network!r} depend on the length; run preprocess_data.py --clip-seconds "
+                        f"{other.settings.clip_seconds:.6g} --overwrite, or use another network.")
+    network.assign([weight for weight, _ in pairs], [value for _, value in pairs])
+
+
+def adapt_normalization(model: keras.Model, clips: Clips, indices: np.ndarray, rng: np.random.Generator) -> None:
+    """Replace the moving averages of batch normalization by those of these clips.
+
+    Li et al., "Revisiting Batch Normalization For Practical Domain Adaptation", ICLR workshop 2017. The last layer is
+    fitted to features with these averages, as in training, which normalizes by each batch: without this, the training
+    loss was 8.6 at first with layers that were trained on other kinds of sounds, and 1.0 with it.
+    """
+    for _ in range(_NORMALIZATION_STEPS):
+        batch = rng.permutation(indices)[:_NORMALIZATION_CLIPS]
+        model(np.asarray(clips.melgrams[np.sort(batch)]), training=True)
+
+
+# --- the last layer -------------------------------------------------------------------------------------------------
+
+def fit(model: keras.Model, head: keras.layers.Layer, clips: Clips, indices: np.ndarray) -> float:
+    """Fit the kernel and bias of a last layer to its inputs for these clips; returns the accuracy."""
+    features = network.predict(keras.Model(model.input, head.input), clips.melgrams, indices=indices)
+    kernel, bias = logistic_regression(features, clips.labels[indices], len(clips.class_names))
+    network.assign(head.weights, [kernel, bias])
+    return float(((features @ kernel + bias).argmax(axis=1) == clips.labels[indices]).mean())
+
+
+def logistic_regression(features: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel (features, classes) and bias (classes,) of a softmax, float32; features: (clips, features).
+
+    A class without clips has zeros.
+    """
+    mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-3
+    fitted = LogisticRegression(max_iter=_ITERATIONS).fit((features - mean) / scale, labels)
+    coefficients, intercepts = fitted.coef_, fitted.intercept_
+    if len(fitted.classes_) == 2:  # those of the second class relative to the first
+        coefficients, intercepts = (np.concatenate([-each, each]) / 2 for each in (coefficients, intercepts))
+    kernel, bias = np.zeros((features.shape[1], classes)), np.zeros(classes)
+    kernel[:, fitted.classes_] = coefficients.T / scale[:, None]
+    bias[fitted.classes_] = intercepts - mean @ kernel[:, fitted.classes_]
+    return kernel.astype(np.float32), bias.astype(np.float32)
