@@ -762,17 +762,12 @@ def test_folds_with_sounds_of_one_class_have_no_macro_auc(tmp_path, monkeypatch,
     scores = cross_validation.write_scores(results, {}, trained_on={"trained_on": 1, "trained_on_are_scored": True})
     assert scores["macro_auc"] is None
     said = capsys.readouterr()
-    assert ("(95% interval 34.24% to 100.00%).
-No macro AUC: it requires clips of two classes in the folds.
-"
+    assert ("(95% interval 34.24% to 100.00%).\nNo macro AUC: it requires clips of two classes in the folds.\n"
             in said.out)
-    assert said.err == "1 of 2 clips were in the Train set of START_FROM, so the scores are too high.
-"
+    assert said.err == "1 of 2 clips were in the Train set of START_FROM, so the scores are too high.\n"
     directions = {fold: result._replace(class_names=["e0a0", "e0a90"]) for fold, result in results.items()}
     assert cross_validation.write_scores(directions, {})["directions"]["mean_angular_error_deg"] == 0
     out = capsys.readouterr().out
-    assert "
-Mean angular error 0.0° (chance: 45.0°); front-back confusions: 0 of 0 errors" in out
-    assert "confusion_matrix.png, directions.png.
-" in out
+    assert "\nMean angular error 0.0° (chance: 45.0°); front-back confusions: 0 of 0 errors" in out
+    assert "confusion_matrix.png, directions.png.\n" in out
     assert Path("folds/directions.png").exists()
