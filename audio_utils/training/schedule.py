@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from audio_utils.training.state import TrainingState
 
 REFERENCE_BATCH_SIZE = 16  # clips
-FINE_TUNING = 0.25  # factor of the learning rate with START_FROM
+FINE_TUNING = 0.5  # factor of the learning rate with START_FROM
 
 
 def learning_rate_for(options: Namespace, fine_tuning: bool = False) -> float:
