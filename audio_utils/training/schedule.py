@@ -7,20 +7,16 @@ from dataclasses import dataclass
 from audio_utils.training.state import TrainingState
 
 REFERENCE_BATCH_SIZE = 16  # clips
-FINE_TUNING = 0.5  # factor of the learning rate with START_FROM
 
 
-def learning_rate_for(options: Namespace, fine_tuning: bool = False) -> float:
+def learning_rate_for(options: Namespace) -> float:
     """LEARNING_RATE for the batch size: with SCALE_RATE, proportional to its square root.
-
-    fine_tuning: whether training began with the layers of another network.
 
     Malladi et al., "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms", NeurIPS 2022, section 4.
     """
-    rate = options.learning_rate * (FINE_TUNING if fine_tuning else 1)
     if not options.scale_rate:
-        return rate
-    return rate * math.sqrt(options.batch_size / REFERENCE_BATCH_SIZE)
+        return options.learning_rate
+    return options.learning_rate * math.sqrt(options.batch_size / REFERENCE_BATCH_SIZE)
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Trainer:
                                self.balance.drawn_labels)
         require_divisible(options.batch_size, self.sampler.drawn(len(self.split.training)))
         require_same_input(options, state, self.clip_hashes)
-        self.schedule = LearningRateSchedule(learning_rate_for(options, bool(state.start_from)), options.warm_up)
+        self.schedule = LearningRateSchedule(learning_rate_for(options), options.warm_up)
         self.early_stopping = EarlyStopping.of(options)
         self.early_stopping.plan(state, self.balance.validation_clips)
         self._build_model(self._form(checkpoint))

@@ -4,7 +4,7 @@ from argparse import Namespace
 
 import pytest
 
-from audio_utils.training.schedule import FINE_TUNING, LearningRateSchedule, learning_rate_for
+from audio_utils.training.schedule import LearningRateSchedule, learning_rate_for
 from audio_utils.training.state import TrainingState
 
 
@@ -17,7 +17,6 @@ def rate(schedule, fraction=0.0, **state):
 def test_the_rate_is_scaled_with_the_square_root_of_the_batch_size(scale, batch_size, expected):
     options = Namespace(learning_rate=0.004, scale_rate=scale, batch_size=batch_size)
     assert learning_rate_for(options) == pytest.approx(expected, rel=1e-12)
-    assert learning_rate_for(options, fine_tuning=True) == pytest.approx(expected * FINE_TUNING, rel=1e-12)
     assert scale or learning_rate_for(options) == 0.004
 
 
