@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import normalize
 
 from audio_utils.data import annotations
 from audio_utils.data.annotations import Label
@@ -63,14 +64,19 @@ def _grouped(pairs: Iterable[tuple[str, Path]]) -> dict[str, list[Path]]:
 
 
 def _keys(file: Path) -> set[str]:
-    """The names, in lower case, of the recordings to which a file of labels may belong."""
-    stem = file.stem.lower()
+    """The plain names of the recordings to which a file of labels may belong."""
+    stem = _plain(file.stem)
     return {stem, _KIND.sub("", stem)}
 
 
 def _names(name: str) -> set[str]:
-    """A name of a recording in lower case, with and without extension: it may have been converted since."""
-    return {name.lower(), os.path.splitext(name)[0].lower()} - {""}
+    """The plain name of a recording, with and without extension: it may have been converted since."""
+    return {_plain(name), _plain(os.path.splitext(name)[0])} - {""}
+
+
+def _plain(name: str) -> str:
+    """The name in lower case, in the Unicode normalization form NFC (macOS has its own)."""
+    return normalize("NFC", name).lower()
 
 
 def _of(recording: Path, groups: dict[str, list[Path]]) -> list[Path]:

@@ -58,6 +58,14 @@ def test_a_table_of_several_recordings_gives_each_its_rows(found, name):
         "c.wav": "c.wav: has no labels; save them beside it as c.txt."}
 
 
+def test_names_may_be_in_another_unicode_normalization_form(found):
+    composed, decomposed = "for\u00eat", "fore\u0302t"  # Windows and Linux; macOS
+    files = {f"{composed}1.txt": "0\t1\town\n",
+             "labels.csv": f"file,start,end,label\n{composed}2.wav,0,1,of table\n"}
+    assert found(files, f"{decomposed}1.wav", f"{decomposed}2.wav") == {
+        f"{decomposed}1.wav": (f"{composed}1.txt", [(0, "own")]), f"{decomposed}2.wav": ("labels.csv", [(0, "of table")])}
+
+
 def test_a_table_that_names_other_recordings_is_not_used(found):
     assert found({"a.selections.txt": TABLE + "0\t1\tone\told.wav\t0\n"}, "a.wav") == {
         "a.wav": "a.wav: a.selections.txt has only labels of old.wav; rename the recording, or correct the table."}
