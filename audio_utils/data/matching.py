@@ -20,7 +20,7 @@ _UNSTABLE = 0.5  # fraction of the files; if more have new inodes or ctimes but 
 class Matched(NamedTuple):
     """The result of matching."""
     entries: dict[Sound, Entry]  # of the sounds that are known; with settings "" if their melgram must be computed
-    moved: list[Entry]  # former entries of sounds that have another path or class now
+    moved: list[Entry]  # former entries of sounds that have another path or class now, or were replaced by a moved one
     gone: list[Entry]  # entries without a sound, with their status from now on
     missing: int  # the number of these that are gone since the last run but stay in use
 
@@ -36,7 +36,7 @@ def match(sounds: list[Sound], samples: Path, entries: dict[str, Entry], jobs: i
     paths = paths_of(sounds, samples)
     unchanged, contents = _contents(sounds, paths, entries, jobs)
     free = _entries_without_content(entries, unchanged, contents)
-    known, moved = {}, []
+    known, moved, replaced = {}, [], set()
     for sound, path in zip(sounds, paths, strict=True):
         entry, content = entries.get(path), contents.get(path)
         if entry and (path in unchanged or content == entry.content):
@@ -45,6 +45,7 @@ def match(sounds: list[Sound], samples: Path, entries: dict[str, Entry], jobs: i
         elif content and free.get(content.digest):
             former = _best(free[content.digest], sound)
             moved.append(former)
+            replaced.add(path)
             known[sound] = Entry(path, former.split, USED, sound.stat, content, "", recording=former.recording)
         elif entry:
             known[sound] = entry._replace(status=USED, stat=sound.stat, content=content or entry.content, settings="",
@@ -55,6 +56,7 @@ def match(sounds: list[Sound], samples: Path, entries: dict[str, Entry], jobs: i
     present |= {entries[path].content.digest for path in unchanged} - {""} if rest else set()
     gone = [entry for entry in rest if entry.content.digest not in present]
     moved += [entry for entry in rest if entry.content.digest in present]
+    moved += [entry for each in free.values() for entry in each if entry.path in replaced]
     prefixes = {sound.split: path.removesuffix(sound.name) for sound, path in zip(sounds, paths, strict=True)} \
         if gone else {}
     return Matched(known, moved, *_decide(gone, entries, prefixes))

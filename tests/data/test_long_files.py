@@ -210,6 +210,16 @@ def test_relabeled_gone_and_pruned_sounds(samples, folder, capsys):
     assert melgrams(folder) == before
 
 
+def test_of_a_sound_that_is_replaced_by_a_moved_shorter_one_no_former_clip_remains(samples, folder):
+    sound(samples / "b/moved.wav", 2, first=70)
+    preprocess(samples, folder)
+    (samples / "b/moved.wav").rename(samples / "a/night0.wav")
+    preprocess(samples, folder)
+    assert [name for name in sorted(melgrams(folder)) if "night0" in name and name[0] == "a"] == [
+        "a/night0_s1.wav", "a/night0_s2.wav"]
+    assert set(melgrams(folder)) == {name for each in names(folder).values() for name in each}
+
+
 def test_after_the_users_own_split_and_back_each_melgram_is_that_of_its_sound(samples, folder):
     preprocess(samples, folder)
     before = names(folder)

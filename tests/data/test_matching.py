@@ -151,6 +151,13 @@ def test_a_replaced_file_is_computed_again_and_stays_in_its_split(folder):
     assert (moved, gone) == ([], {})
 
 
+def test_of_a_file_that_is_replaced_by_another_known_one_both_former_melgrams_are_deleted(folder):
+    (folder.samples / "b/5.wav").rename(folder.samples / "a/3.wav")
+    known, moved, gone, missing = folder.match()
+    assert (known["a/3.wav"].split, known["a/3.wav"].settings) == ("Train", "")
+    assert (sorted(moved), gone, missing) == (["a/3.wav", "b/5.wav"], {}, 0)
+
+
 def test_a_file_with_a_new_date_only_is_current(folder):
     os.utime(folder.samples / "a/3.wav")
     known, *_ = folder.match()
