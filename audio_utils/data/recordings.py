@@ -34,6 +34,7 @@ def find_recordings(sounds: list[Sound], entries: dict[Sound, Entry], headers: d
             found |= {clip: found.get(clip) or recording for clip in clips}
     if found:
         found |= _originals([sound for sound in sounds if sound not in found], set(found.values()), entries)
+        found |= _twins([sound for sound in sounds if sound not in found], found, entries)
     for group in equal:
         recording = max(found.get(sound, "") for sound in group) or _identity(group[0], entries.get(group[0]))
         found |= {sound: found.get(sound) or recording for sound in group}
@@ -48,6 +49,15 @@ def _known(sound: Sound, entries: dict[Sound, Entry]) -> str:
     clip = _CLIP.fullmatch(sound.stem)
     is_itself = entry.recording == f"{entry.content.digest}-{entry.stat.size}"
     return entry.recording if is_itself or (clip and entry.recording.endswith(f"/{clip[1]}")) else ""
+
+
+def _twins(sounds: list[Sound], found: dict[Sound, str], entries: dict[Sound, Entry]) -> dict[Sound, str]:
+    """The sounds that have the recording of a clip in the index because their content is equal: they stay with it."""
+    twins = {sound: entry for sound in sounds
+             if (entry := entries.get(sound)) and entry.recording and entry.content.digest}
+    of_clips = {(entries[sound].content, recording) for sound, recording in found.items() if sound in entries} \
+        if twins else ()
+    return {sound: entry.recording for sound, entry in twins.items() if (entry.content, entry.recording) in of_clips}
 
 
 # --- names ----------------------------------------------------------------------------------------------------------

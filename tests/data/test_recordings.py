@@ -132,6 +132,14 @@ def test_a_series_stays_one_when_clips_are_deleted_relabelled_or_added_but_not_w
     assert len(found_in(tmp_path, entries)) == 5
 
 
+def test_a_sound_with_the_content_of_a_clip_stays_with_its_series(tmp_path):
+    put(tmp_path, "a/x_s1.wav", "a/x_s2.wav", "b/twin.wav", "b/renamed.wav")
+    entry = Entry("", "Train", index.USED, index.Stat(-1, -1, -1, -1), Content("1", "1"), "", recording="a/x")
+    other = entry._replace(content=Content("2", "2"))
+    entries = {"a/x_s1.wav": entry, "b/twin.wav": entry, "b/renamed.wav": other}
+    assert found_in(tmp_path, entries) == dict.fromkeys(["a/x_s1.wav", "a/x_s2.wav", "b/twin.wav"], "a/x")
+
+
 def test_headers_of_a_known_series_are_not_read_again(tmp_path, monkeypatch):
     put(tmp_path, "a/x_s1.wav", "a/x_s2.wav")
     monkeypatch.setattr(audio_io, "info", None)
