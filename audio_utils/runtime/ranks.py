@@ -25,7 +25,8 @@ from audio_utils.runtime.errors import UserError
 START_SECONDS = 110  # in which all processes must have started
 ADDRESSES, COUNT, RANK = (f"KERAS_DISTRIBUTION_{name}" for name in ("JOB_ADDRESSES", "NUM_PROCESSES", "PROCESS_ID"))
 _LOG = "PANOTTI_LOG"  # only the actual process has this variable: the file for the output of native libraries
-_ADDRESS = re.compile(r"(\[[^\s\],]+\]|[^\s:/\[\],]+):[0-9]{1,5}")
+_ADDRESS = re.compile(r"(?:\[[^\s\],]+\]|[^\s:/\[\],]+):([0-9]{1,5})")
+_HIGHEST_PORT = 65535
 _REASON, _CONNECTED = "reason", "connected"  # files beside it: the error of the connection; empty, once there is one
 _LOST = 75  # exit status after the loss of another process
 _SIGKILL = 9
@@ -65,10 +66,16 @@ def from_environment() -> Ranks:
     rank, count, addresses = int(given[RANK]), int(given[COUNT]), given[ADDRESSES].split(",")
     if not rank < count:
         raise UserError(f"{RANK} is {rank}; with {COUNT}={count}, set it to a number from 0 to {max(0, count - 1)}.")
-    if len(addresses) not in (1, count) or not all(map(_ADDRESS.fullmatch, addresses)):
+    if len(addresses) not in (1, count) or not all(map(_is_address, addresses)):
         raise UserError(f"{ADDRESSES} is {given[ADDRESSES]!r}; set it to the address of process 0, such as "
                         "10.0.0.1:1234, on all hosts.")
     return Ranks(rank, count, addresses[0])
+
+
+def _is_address(text: str) -> bool:
+    """Whether a text is a host and a port, to which a process can connect."""
+    found = _ADDRESS.fullmatch(text)
+    return bool(found) and 0 < int(found[1]) <= _HIGHEST_PORT
 
 
 # --- the user's command ---------------------------------------------------------------------------------------------

@@ -67,7 +67,8 @@ def test_ranks_are_those_of_keras_s_variables(monkeypatch, changes, found):
     ({COUNT: "0"}, "PROCESS_ID is 0; with"), ({COUNT: "two"}, "NUM_PROCESSES is 'two'; set it to a whole number."),
     ({COUNT: "-2"}, "NUM_PROCESSES is '-2'"), ({RANK: "1.5"}, "PROCESS_ID is '1.5'"),
     ({RANK: "9" * 5000}, "PROCESS_ID is '9"), ({ADDRESSES: "localhost"}, "JOB_ADDRESSES is 'localhost'; set it to the"),
-    ({ADDRESSES: "a:1,b:2,c:3"}, "JOB_ADDRESSES is 'a:1,b:2,c:3'; set"), ({ADDRESSES: "http://a:1"}, "JOB_ADDRESSES")])
+    ({ADDRESSES: "a:1,b:2,c:3"}, "JOB_ADDRESSES is 'a:1,b:2,c:3'; set"), ({ADDRESSES: "http://a:1"}, "JOB_ADDRESSES"),
+    ({ADDRESSES: "a:0"}, "JOB_ADDRESSES is 'a:0'; set"), ({ADDRESSES: "a:65536"}, "JOB_ADDRESSES is 'a:65536'; set")])
 def test_wrong_variables_are_one_sentence(monkeypatch, changes, message):
     for name, value in (TWO | changes).items():
         monkeypatch.setenv(name, value)
