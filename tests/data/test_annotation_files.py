@@ -63,7 +63,8 @@ def test_names_may_be_in_another_unicode_normalization_form(found):
     files = {f"{composed}1.txt": "0\t1\town\n",
              "labels.csv": f"file,start,end,label\n{composed}2.wav,0,1,of table\n"}
     assert found(files, f"{decomposed}1.wav", f"{decomposed}2.wav") == {
-        f"{decomposed}1.wav": (f"{composed}1.txt", [(0, "own")]), f"{decomposed}2.wav": ("labels.csv", [(0, "of table")])}
+        f"{decomposed}1.wav": (f"{composed}1.txt", [(0, "own")]),
+        f"{decomposed}2.wav": ("labels.csv", [(0, "of table")])}
 
 
 def test_a_table_that_names_other_recordings_is_not_used(found):
