@@ -16,7 +16,7 @@ from audio_utils.runtime import installation
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX shells")
 SCRIPTS = [str(path.relative_to(ROOT)) for path in sorted([*ROOT.glob("*.py"), *ROOT.glob("audio_utils/*.py")])
            if "script.run(main)" in path.read_text(encoding="utf-8")]
-OPTIONAL = {"jax", "torch", "onnx", "tf2onnx", "onnxruntime", "ai_edge_litert", "IPython", "distributed",
+OPTIONAL = {"jax", "torch", "onnx", "tf2onnx", "onnxruntime", "ai_edge_litert", "IPython", "distributed", "tensorboard",
             "cloudpickle"}  # not in requirements.txt
 
 
