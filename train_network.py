@@ -152,7 +152,7 @@ def check(options: Namespace) -> None:
     balance.check(options.balance)
     tensorboard_scalars.check(options.tensorboard, options.fresh)
     start_from.check(options.start_from, cross_validation.FOLDS if options.folds else
-                     learning_curve.FOLDER if options.learning_curve else Path())
+                     learning_curve.FOLDER if options.learning_curve else Path(), options.fresh)
     if options.precision not in ("auto", "float32", "mixed_bfloat16"):
         raise UserError(f"PRECISION is {options.precision!r}; choose auto, float32 or mixed_bfloat16.")
     if options.optimizer not in ("muon", "adamw"):

@@ -27,18 +27,21 @@ _CHOOSE_ANOTHER = "or start from another network"
 
 # --- checks before training -----------------------------------------------------------------------------------------
 
-def check(path: object, folder: Path) -> None:
-    """Raise UserError if START_FROM is not a path, or the path of a file that this training writes.
+def check(path: object, folder: Path, fresh: bool) -> None:
+    """Raise UserError if START_FROM is not a path, or the path of a file that this training writes, or does not exist.
 
-    folder: of weights.hdf5, or of the folders with those of folds or of a learning curve.
+    folder: of weights.hdf5, or of the folders with those of folds or of a learning curve. fresh: FRESH. A training that
+    has begun does not need the file.
     """
     if not isinstance(path, str):
         raise UserError(f"START_FROM is {path!r}; set it to the path of another network, such as "
                         f'"other/{WEIGHTS}".')
-    if not path or not Path(path).exists():
-        return  # a training that has begun does not need it
-    own = [WEIGHTS] if folder == Path() else folder.glob(f"*/{WEIGHTS}")
-    if any(each.exists() and each.samefile(path) for each in own):
+    if not path:
+        return
+    own = [each for each in ([WEIGHTS] if folder == Path() else folder.glob(f"*/{WEIGHTS}")) if each.exists()]
+    if fresh or not own:
+        require_exists(path)
+    if Path(path).exists() and any(each.samefile(path) for each in own):
         raise UserError(f"START_FROM is {path!r}, the file that this training writes; --continue trains it on, --fresh "
                         "starts over; to start from it, rename it first.")
 
@@ -71,10 +74,15 @@ def _remedy(name: str, value: int, settings: MelgramSettings) -> str:
         f"use sounds with {value} channels" if name == "channels" else "train that network again"
 
 
-def read(path: str) -> Checkpoint:
-    """The metadata of the network in START_FROM. Raises UserError."""
+def require_exists(path: str) -> None:
+    """Raise UserError if START_FROM does not exist."""
     if not Path(path).exists():
         raise UserError(f"START_FROM is {path!r}, which does not exist; set it to the {WEIGHTS} of another training.")
+
+
+def read(path: str) -> Checkpoint:
+    """The metadata of the network in START_FROM. Raises UserError."""
+    require_exists(path)
     return checkpoints.read(path)
 
 

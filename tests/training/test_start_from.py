@@ -60,7 +60,7 @@ def test_the_file_that_this_training_writes_is_refused_also_through_links(folder
     if link:
         link(own, path)
     with pytest.raises(UserError, match="START_FROM is .*, the file that this training writes; --continue trains it"):
-        start_from.check(path, Path(folder))
+        start_from.check(path, Path(folder), fresh=False)
 
 
 @pytest.mark.parametrize(("path", "folder"), [("", ""), ("other/weights.hdf5", ""), ("gone.hdf5", ""),
@@ -68,12 +68,19 @@ def test_the_file_that_this_training_writes_is_refused_also_through_links(folder
 def test_other_files_are_accepted_and_one_that_is_gone_too_since_it_may_not_be_needed(path, folder):
     write(Path("weights.hdf5"))
     write(Path("folds/1/weights.hdf5"))
-    start_from.check(path, Path(folder))
+    start_from.check(path, Path(folder), fresh=False)
+
+
+@pytest.mark.parametrize(("folder", "fresh"), [("", True), ("folds", False)])
+def test_a_file_that_is_gone_is_refused_at_once_if_training_begins(folder, fresh):
+    write(Path("weights.hdf5"))
+    with pytest.raises(UserError, match="START_FROM is 'gone.hdf5', which does not exist"):
+        start_from.check("gone.hdf5", Path(folder), fresh)
 
 
 def test_a_path_that_is_no_text_is_refused():
     with pytest.raises(UserError, match=r'START_FROM is None; set it to the path of .*, such as "other/weights.hdf5"'):
-        start_from.check(None, Path())
+        start_from.check(None, Path(), fresh=False)
 
 
 def test_a_file_that_does_not_exist_or_is_damaged_is_named(start):
