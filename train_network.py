@@ -82,8 +82,8 @@ PATIENCE = 4                # epochs without improvement of the validation loss 
 MIN_DELTA = 0.001           # nats; a smaller decrease of the validation loss is no improvement
 LOSS_TARGET = 0.001         # nats; a validation loss below this that no longer improves ends training without annealing
 ANNEAL_EPOCHS = 24          # epochs over which the learning rate decays to 0; then training ends
-FIXED_EPOCHS = 28           # epochs with fewer than 50 validation clips, annealing included, because the loss of so few
-                            # clips is too uncertain to show a plateau; 0: stop at a plateau in any case
+FIXED_EPOCHS = 28           # the number of epochs, annealing included, if there are fewer than 50 validation clips,
+                            # because their loss is too uncertain to show a plateau; 0: stop at a plateau in any case
 VALIDATION_FRACTION = 0.1   # of each class of Train, for validation
 FINISH_ON_ALL = True        # while the learning rate decays, train on the validation clips too, and keep the last
                             # network; False: continue to validate, and keep the best network
@@ -95,7 +95,7 @@ TIME_MASK = None            # maximum length of a time mask, as a fraction of th
 FREQUENCY_MASK = None       # maximum width of a frequency mask, as a fraction of the mel bands
 MIXUP = None                # mix clips in pairs, as sounds mix, with weights from Beta(MIXUP, MIXUP)
 # These two (0.2) help with speakers not in the training data. They are wrong if the classes differ in tempo or pitch.
-TIME_STRETCH = 0.0          # all clips are played up to 1 + this times as fast or as slowly
+TIME_STRETCH = 0.0          # each clip is played up to 1 + this times as fast or as slowly
 FREQUENCY_WARP = 0.0        # all frequencies of a clip are multiplied or divided by up to 1 + this
 
 FOLDS = ""                  # "5": cross-validation with 5 folds; or a regular expression for the file names: the text

@@ -498,7 +498,7 @@ def test_a_class_is_added_to_a_network_whose_clips_are_known_and_a_resume_withou
     other, flags = shutil.copytree(folder, tmp_path / "other"), (*QUICK, "--start-from", start)
     out = call(train_network, folder, *flags, "--epochs", 2)
     assert f"16 of 24 clips in Train were also in that of {start}; validation may be too optimistic." in out
-    assert f"START_FROM: all layers but the last are those of {start}; the last one is fitted to them" in out
+    assert f"START_FROM: all layers but the last are those of {start}; the last one was fitted" in out
     with monkeypatch.context() as patch:
         patch.setattr(transfer, "fit", interrupt)
         with pytest.raises(KeyboardInterrupt):

@@ -45,7 +45,7 @@ def initialize_layers(model: keras.Model, form: Form, state: TrainingState, clip
         adapt_normalization(started, clips, indices, rng)
         accuracy = np.mean([fit(started, head, clips, indices) for head in heads])
     network.assign(model.weights, distribution.of_first(network.arrays(started.weights)))
-    say(f"START_FROM: all layers but the last are those of {path}; the last one is fitted to them: accuracy "
+    say(f"START_FROM: all layers but the last are those of {path}; the last one was fitted: accuracy "
         f"{accuracy:.2%} on {len(indices)} training clips. Now all layers are trained.")
 
 
