@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -199,6 +199,44 @@ def tensorboard(monkeypatch):
 
 def names(folder):
     return sorted(each.name for each in folder.iterdir())
+
+
+def tree(folder):
+    """{path: content} of all files of a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def require_completed_after_each_kill(folder, tmp_path, preprocess):
+    """Stopped at any replacement or deletion of a file, or new row of the index, the next run completes a folder.
+
+    preprocess: called with copies of the folder.
+    """
+    from audio_utils.data import index
+    whole = shutil.copytree(folder, tmp_path / "whole")
+    preprocess(whole)
+    expected = tree(whole)
+    for stop_at in range(200):
+        broken, count = shutil.copytree(folder, tmp_path / "broken"), 0
+
+        def stop(original):
+            def call(*arguments, **keywords):
+                nonlocal count
+                count += 1
+                if count > stop_at:  # noqa: B023
+                    raise KeyboardInterrupt
+                return original(*arguments, **keywords)
+            return call
+
+        with pytest.MonkeyPatch.context() as patch:
+            for owner, name in ((os, "replace"), (Path, "unlink"), (index.Appender, "add")):
+                patch.setattr(owner, name, stop(getattr(owner, name)))
+            with suppress(KeyboardInterrupt):
+                preprocess(broken)
+                break
+        preprocess(broken)
+        assert tree(broken) == expected, stop_at
+        shutil.rmtree(broken)
+    assert 5 < stop_at < 199
 
 
 def ramp(samples, channels=1):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import sine, tones, write
+from conftest import require_completed_after_each_kill, sine, tones, tree, write
 
 import preprocess_data
 from audio_utils.audio import melgram
@@ -108,11 +108,6 @@ def used(folder):
 def preprocess(samples, folder, prune=False, **changes):
     options = command_line.constants(preprocess_data, {"PRUNE": prune} | changes)
     return compute.compute(plan.make_plan(options, samples, folder), folder, 1, prune)
-
-
-def tree(folder):
-    """{path: content} of all files."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def files(folder):
@@ -379,32 +374,8 @@ def test_a_run_killed_at_any_write_is_completed_by_the_next(folder, tmp_path, ch
         change_preproc(folder)
         folder.mkdir(exist_ok=True)
     content = tree(samples)
-    whole = shutil.copytree(folder, tmp_path / "whole")
-    preprocess(samples, whole, **options)
-    expected = tree(whole)
-    for stop_at in range(200):
-        broken, count = shutil.copytree(folder, tmp_path / "broken"), 0
-
-        def stop(original):
-            def call(*arguments, **keywords):
-                nonlocal count
-                count += 1
-                if count > stop_at:  # noqa: B023
-                    raise KeyboardInterrupt
-                return original(*arguments, **keywords)
-            return call
-
-        with pytest.MonkeyPatch.context() as patch:
-            for owner, name in ((os, "replace"), (Path, "unlink"), (index.Appender, "add")):
-                patch.setattr(owner, name, stop(getattr(owner, name)))
-            with suppress(KeyboardInterrupt):
-                preprocess(samples, broken, **options)
-                break
-        preprocess(samples, broken, **options)
-        assert tree(broken) == expected, stop_at
-        assert tree(samples) == content
-        shutil.rmtree(broken)
-    assert 5 < stop_at < 199
+    require_completed_after_each_kill(folder, tmp_path, lambda each: preprocess(samples, each, **options))
+    assert tree(samples) == content
 
 
 # --- format versions -------------------------------------------------------------------------------------------------

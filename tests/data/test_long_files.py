@@ -3,13 +3,11 @@
 import json
 import os
 import shutil
-from contextlib import suppress
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import sine, write
+from conftest import require_completed_after_each_kill, sine, tree, write
 
 import preprocess_data
 from audio_utils.audio import long_sounds, melgram
@@ -49,11 +47,6 @@ def folder(tmp_path):
 def preprocess(samples, folder, prune=False, **changes):
     made = plan.make_plan(options(PRUNE=prune, **changes), samples, folder)
     return compute.compute(made, folder, 1, prune)
-
-
-def tree(folder):
-    """{path: content} of all files."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def melgrams(folder):
@@ -378,28 +371,4 @@ def test_a_run_killed_at_any_write_is_completed_by_the_next(samples, folder, tmp
     if changes:
         changes(samples)
     arguments = {"LONG_FILES": mode, "OVERWRITE": mode != former}
-    whole = shutil.copytree(folder, tmp_path / "whole")
-    preprocess(samples, whole, **arguments)
-    expected = tree(whole)
-    for stop_at in range(200):
-        broken, count = shutil.copytree(folder, tmp_path / "broken"), 0
-
-        def stop(original):
-            def call(*values, **keywords):
-                nonlocal count
-                count += 1
-                if count > stop_at:  # noqa: B023
-                    raise KeyboardInterrupt
-                return original(*values, **keywords)
-            return call
-
-        with pytest.MonkeyPatch.context() as patch:
-            for owner, name in ((os, "replace"), (Path, "unlink"), (index.Appender, "add")):
-                patch.setattr(owner, name, stop(getattr(owner, name)))
-            with suppress(KeyboardInterrupt):
-                preprocess(samples, broken, **arguments)
-                break
-        preprocess(samples, broken, **arguments)
-        assert tree(broken) == expected, stop_at
-        shutil.rmtree(broken)
-    assert 5 < stop_at < 199
+    require_completed_after_each_kill(folder, tmp_path, lambda each: preprocess(samples, each, **arguments))
