@@ -9,6 +9,8 @@ Writes  scores.json            accuracy, balanced accuracy, macro AUC, loss; AUC
         directions.png         true and predicted directions, if the classes are directions, such as e0a30
         mistakes.csv           all mistakes, the most confident first
         report.html            everything on one page, with melgrams and audio of the worst mistakes
+        with MULTI_LABEL (preprocess_data.py), only the first two and mistakes.csv; scores.json then has the average
+        precision of each class too, and exact_match instead of accuracy
         eval_<folder>/         with SAMPLES, all of these, and skipped.csv: the sounds that are not scored, and why
 
     python eval_network.py
@@ -37,12 +39,23 @@ import numpy as np
 import preprocess_data
 from audio_utils.data import preproc
 from audio_utils.data.clips import Clips
+from audio_utils.data.multi_label import refuse
 from audio_utils.data.preproc import PREPROC
 from audio_utils.data.sounds import Skipped
-from audio_utils.evaluation import class_table, learning_curve_fit, metrics, panels, plots, report, thresholds
+from audio_utils.evaluation import (
+    class_table,
+    label_scores,
+    learning_curve_fit,
+    metrics,
+    panels,
+    plots,
+    report,
+    thresholds,
+)
 from audio_utils.evaluation.background import add_false_alarms, say_false_alarms
 from audio_utils.evaluation.direction_plot import write_directions
 from audio_utils.evaluation.directions import add_angular_errors, say_angular_errors
+from audio_utils.evaluation.label_scores import MultiLabelEvaluation
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference.checkpoint import Checkpoint
@@ -70,8 +83,12 @@ def main() -> None:
     signals.on_stop("Stopped; run the same command again for the scores.")
     folder = output_folder(options.samples)
     checkpoint = checkpoints.read(options.weights)
+    refuse(checkpoint.multi_label, {"SAMPLES": options.samples, "OPEN": options.open})
     test = load(options, checkpoint)
     evaluation = evaluate(checkpoint, test.clips, options.batch_size, options.weights)
+    if checkpoint.multi_label:
+        score_labels(evaluation, checkpoint, about(test, options))
+        return
     curves = metrics.roc_curves(evaluation)
     never_reported = checkpoint.background_classes
     scores = thresholds.add_to(metrics.score(evaluation, curves), evaluation, checkpoint.thresholds, never_reported)
@@ -113,12 +130,27 @@ def load(options: Namespace, checkpoint: Checkpoint) -> ScoredClips:
                                 options.weights)
 
 
-def evaluate(checkpoint: Checkpoint, clips: Clips, batch_size: int, weights: str = WEIGHTS) -> Evaluation:
+def evaluate(checkpoint: Checkpoint, clips: Clips, batch_size: int,
+             weights: str = WEIGHTS) -> Evaluation | MultiLabelEvaluation:
     """The network's predictions for the clips."""
     from audio_utils.inference import distribution, network  # they import Keras
     distribution.begin()
-    model = network.load(weights, checkpoint)
-    return Evaluation.of(clips, network.predict(model, clips.melgrams, batch_size))
+    return network.evaluate(network.load(weights, checkpoint), clips, batch_size=batch_size)
+
+
+def score_labels(evaluation: MultiLabelEvaluation, checkpoint: Checkpoint, facts: dict[str, Any]) -> None:
+    """Write and print the scores of a network with MULTI_LABEL; facts: further values for scores.json."""
+    lowest = label_scores.decision_thresholds("auto" if checkpoint.thresholds else 0, checkpoint.thresholds,
+                                             checkpoint.class_names, WEIGHTS)
+    curves = metrics.roc_curves(evaluation)
+    scores = label_scores.score(evaluation, curves, lowest)
+    safe_files.write_json(_SCORES, scores | facts)
+    label_scores.write_mistakes(_MISTAKES, evaluation, lowest)
+    plots.roc_curves(_ROC_CURVES, curves, scores["macro_auc"])
+    for line in (*label_scores.mistake_lines(evaluation, lowest), *label_scores.lines(scores),
+                 *label_scores.describe("auto", checkpoint.thresholds, checkpoint.class_names)):
+        say(line)
+    say(f"Written: {_SCORES}, {_MISTAKES}, {_ROC_CURVES}. With MULTI_LABEL, there is no {_CONFUSION} and no {_REPORT}.")
 
 
 def occlusion_of(clips: Clips, options: Namespace) -> Callable[[np.ndarray, int], list[np.ndarray]]:

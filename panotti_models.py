@@ -13,6 +13,7 @@ import numpy as np
 
 from audio_utils.data.standardization import Standardization
 from audio_utils.runtime import environment
+from audio_utils.runtime.errors import UserError
 
 with environment.import_of_keras():
     import keras
@@ -182,19 +183,34 @@ NETWORKS = {"residual": residual, "modulation": modulation, "ensemble": ensemble
 # --- a whole model --------------------------------------------------------------------------------------------------
 
 def build(network: str, shape: tuple[int, int, int], classes: int, standardization: Standardization,
-          precision: str = "float32") -> keras.Model:
+          precision: str = "float32", multi_label: bool = False) -> keras.Model:
     """A model for melgrams of `shape` (mels, frames, channels), in dB.
 
     Level normalization comes first: the melgram's maximum is subtracted, so the gain of a recording has no effect and
     the differences between its channels remain. Then each band is standardized.
-    precision: a Keras dtype policy; with "mixed_bfloat16" the weights stay float32.
+    precision: a Keras dtype policy; with "mixed_bfloat16" the weights stay float32. multi_label: replace the softmax by
+    a sigmoid for each class.
     """
     with _dtype_policy(precision):
         inputs = keras.Input(shape)
         normalized = layers.Subtract(dtype="float32")([inputs, _maximum(inputs)])
         standardized = layers.Normalization(axis=1, mean=standardization.mean, variance=standardization.variance,
                                             dtype="float32")(normalized)
-        return keras.Model(inputs, NETWORKS[network](standardized, classes), name=network)
+        model = keras.Model(inputs, NETWORKS[network](standardized, classes), name=network)
+    if multi_label:
+        _use_sigmoids(model)
+    return model
+
+
+def _use_sigmoids(model: keras.Model) -> None:
+    """Replace the softmax of the last layer, or of the last layer of each member of an ensemble, by sigmoids."""
+    last = model.layers[-1]
+    for each in last.input if isinstance(last, layers.Average) else [last.output]:
+        layer = each._keras_history.operation
+        if getattr(layer, "activation", None) is not keras.activations.softmax:
+            raise UserError(f"NETWORK is {model.name!r}, which does not end in a layer with the activation softmax, as "
+                            "MULTI_LABEL needs; choose another.")
+        layer.activation = keras.activations.sigmoid
 
 
 def members(model: keras.Model) -> keras.Model | None:

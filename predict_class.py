@@ -30,6 +30,10 @@ printed immediately.
 If a background class (BACKGROUND_CLASSES in train_network.py) is the most probable, the prediction is "none of these",
 in the text, the CSV and the JSON, with the probabilities of all classes. Label tracks and selection tables then contain
 no "none of these", so they show only the sounds that were found.
+
+With MULTI_LABEL in preprocess_data.py, all classes that reach their thresholds are predicted. In the CSV and the JSON,
+the class is then "dog,rain"; label tracks and selection tables have an entry for each class. The thresholds are those
+of "auto", or 0.5 for a class with fewer than ten validation clips; MIN_PROBABILITY, unless it is 0, replaces them.
 """
 
 import sys
@@ -48,7 +52,7 @@ from tqdm import tqdm
 from audio_utils.audio import streams
 from audio_utils.audio.audio_io import AudioError
 from audio_utils.data.sounds import visible
-from audio_utils.evaluation import background, thresholds
+from audio_utils.evaluation import background, label_scores, thresholds
 from audio_utils.inference import prediction_output
 from audio_utils.inference.classifier import NONE_OF_THESE, Classifier, Result
 from audio_utils.runtime import command_line, signals
@@ -88,11 +92,13 @@ def main() -> int:
     signals.on_stop("Stopped.")
     classifier = Classifier(options.weights, options.hop_seconds, options.min_probability, options.batch_size,
                             bool(options.embeddings))
-    for message in thresholds.describe(options.min_probability, classifier.checkpoint.thresholds,
-                                       classifier.checkpoint.background_classes):
+    checkpoint = classifier.checkpoint
+    for message in (label_scores.describe(options.min_probability, checkpoint.thresholds, checkpoint.class_names)
+                    if checkpoint.multi_label else
+                    thresholds.describe(options.min_probability, checkpoint.thresholds, checkpoint.background_classes)):
         warn(message)
     write = prediction_output.writer(options, classifier.class_names)
-    if not classifier.checkpoint.background_classes:
+    if not checkpoint.background_classes and not checkpoint.multi_label:
         write = prediction_output.after_note(background.MISSING, write)
     if _INPUT in options.files:
         return classify_input(classifier, write)
@@ -100,7 +106,8 @@ def main() -> int:
     inside = {folder: sounds_in(folder) for folder in given if os.path.isdir(folder)}
     files = list(dict.fromkeys(file for each in given for file in inside.get(each, [each])))
     new = [file for file in files if not refuse_to_replace(file, options)]
-    hidden = [NONE_OF_THESE] if classifier.checkpoint.background_classes else []  # it may be most of a recording
+    may_be_most = checkpoint.background_classes or checkpoint.multi_label  # of a recording
+    hidden = [NONE_OF_THESE] if may_be_most else []
     statuses, windows = [], {}
     for file, result in classifier.classify_files(new, options.jobs):
         statuses.append(finish(file, result, options, write, hidden))

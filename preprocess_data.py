@@ -6,10 +6,12 @@ Writes  Preproc/Train/<class>/<file>.npy and Preproc/Test/<class>/<file>.npy, fl
         Preproc/settings.json     the settings that produced them
         Preproc/index.csv         content, split and status of each sound
         Preproc/skipped.csv       the files that are not used, and why
+        Preproc/labels.csv        with MULTI_LABEL, the labels of each clip
 
     python preprocess_data.py
     python preprocess_data.py --clip-seconds 2 --mono
     python preprocess_data.py --clip-seconds 3 --long-files all    # cuts long recordings into clips
+    python preprocess_data.py --multi-label       # several classes at once: Samples/labels.csv, folders "dog,rain"
     python preprocess_data.py --overwrite         # with other settings; the split does not change
     python preprocess_data.py --split-anew        # assign all sounds to Train and Test again
 
@@ -31,7 +33,7 @@ import time
 from collections import Counter
 
 from audio_utils.audio import audio_io, long_sounds, melgram
-from audio_utils.data import compute, split
+from audio_utils.data import compute, multi_label, split
 from audio_utils.data.index import Entry
 from audio_utils.data.plan import Plan, make_plan
 from audio_utils.data.preproc import PREPROC
@@ -48,6 +50,9 @@ MONO = False             # True: mix all channels to one
 MELS = 96                # bands from 0 Hz to half the sample rate
 WINDOW_MS = 46.44        # milliseconds; 2048 samples at 44.1 kHz
 HOP_MS = 11.61           # milliseconds between frames; 512 samples at 44.1 kHz
+
+MULTI_LABEL = False      # True: a sound has any number of labels: those in its row of Samples/labels.csv (columns file
+                         # and labels), or those in the name of its folder, separated by commas: "dog,rain"
 
 TEST_FRACTION = 0.2      # of each class
 SEED = 1                 # of the split
@@ -87,13 +92,17 @@ def print_summary(plan: Plan, used: list[Entry], seconds: float) -> None:
     for entry in used:
         counts[class_of(entry.name), entry.split] += max(1, entry.clips)
     clips = counts.total()
+    if plan.labels is not None:
+        counts = multi_label.count(multi_label.read(PREPROC), {f"{entry.split}/{name}" for entry in used
+                                                               for name in entry.clip_names})
     classes = tables.in_natural_order({name for name, _ in counts})
+    known = len({*classes} - {multi_label.NO_LABEL})
     splits = [split for split in SPLITS if split != "Val" or any(entry.split == "Val" for entry in used)]
     rows = [[name, *(str(counts[name, split]) for split in splits)] for name in classes]
     say("\n".join(tables.table([["class", *splits], *rows])))
     mels, frames, channels = plan.settings.shape
     cut = f", {clips} clips" if clips > len(used) else ""
-    say(f"{len(used)} sounds in {len(classes)} classes{cut}: melgrams of {mels} mels, {frames} frames, {channels} "
+    say(f"{len(used)} sounds in {known} classes{cut}: melgrams of {mels} mels, {frames} frames, {channels} "
         f"channel{'s' * (channels > 1)} ({plan.settings.clip_seconds:.4g} s at {plan.settings.sample_rate} Hz), "
         f"{clips * plan.settings.bytes / 1e6:.1f} MB in {PREPROC}/.")
     stale = {(clip.split, clip.name) for clip in plan.stale}

@@ -36,7 +36,7 @@ from argparse import Namespace
 
 import eval_network
 import preprocess_data
-from audio_utils.data import dataset, split
+from audio_utils.data import dataset, multi_label, split
 from audio_utils.data.class_folders import renamed_classes
 from audio_utils.data.dataset import Dataset
 from audio_utils.evaluation import background
@@ -169,6 +169,10 @@ def open_dataset(options: Namespace, checkpoint: Checkpoint | None = None) -> Da
                                 memory_gb=options.memory_gb)
     if not checkpoint:
         start_from.require_compatible(options, data.settings)
+    multi_label.refuse(data.multi_label, {
+        "FOLDS": options.folds, "LEARNING_CURVE": options.learning_curve, "START_FROM": options.start_from,
+        "BACKGROUND_CLASSES": options.background_classes,
+        "BALANCE": options.balance if options.balance != balance.NONE else ""})
     return data
 
 
@@ -182,13 +186,14 @@ def train(options: Namespace) -> None:
     checkpoint = resume.read_checkpoint(WEIGHTS, options.fresh)
     data = open_dataset(options, checkpoint)
     clips = data.load("Train")
-    background.announce(options.background_classes, clips.class_names)
-    if renamed := renamed_classes(clips.class_names):
-        warn(renamed)
+    if not data.multi_label:  # with it, classes are not folders, and background is a sound without labels
+        background.announce(options.background_classes, clips.class_names)
+        if renamed := renamed_classes(clips.class_names):
+            warn(renamed)
     state = resume.initial_state(WEIGHTS, checkpoint, options, clips, [], recorded(options))
     from audio_utils.training.trainer import Trainer  # with Keras, which takes seconds
-    cross_validated = fold_thresholds.read(cross_validation.SCORES, options.network, data.settings, clips,
-                                           options.balance, state.start_from)
+    cross_validated = None if data.multi_label else fold_thresholds.read(
+        cross_validation.SCORES, options.network, data.settings, clips, options.balance, state.start_from)
     trainer = Trainer(options, Path(), data, clips, state, checkpoint, cross_validated)
     if options.fresh and WEIGHTS.exists():
         kept = resume.put_away(WEIGHTS)

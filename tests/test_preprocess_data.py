@@ -207,7 +207,7 @@ def test_the_table_of_classes_has_80_columns(capsys, monkeypatch):
                             split=("Train", "Val", "Test")[i % 3])
             for i in range(600)]
     settings = SimpleNamespace(shape=(96, 87, 1), clip_seconds=1, sample_rate=8000, bytes=1)
-    preprocess_data.print_summary(SimpleNamespace(settings=settings, stale=[]), used, 1.0)
+    preprocess_data.print_summary(SimpleNamespace(settings=settings, stale=[], labels=None), used, 1.0)
     title, *rows = capsys.readouterr().out.splitlines()[:3]
     assert len(title) <= 79
     assert [row.split()[-4:] for row in rows] == [[str(i), "100", "100", "100"] for i in range(2)]

@@ -2,8 +2,9 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from audio_utils.data import index, preproc, split
@@ -11,6 +12,7 @@ from audio_utils.data.checks import named
 from audio_utils.data.index import Entry
 from audio_utils.data.look_alikes import suggest_group_by
 from audio_utils.data.matching import Matched
+from audio_utils.data.multi_label import Labels
 from audio_utils.data.sound import Sound
 from audio_utils.data.split import MIN_GROUPS, Grouping
 from audio_utils.runtime.command_line import Options
@@ -31,10 +33,11 @@ class PlannedClip(NamedTuple):
         return self.sound.path
 
 
-def group_sounds(sounds: list[Sound], recordings: dict[Sound, str], options: Options, are_new: bool) -> Grouping:
+def group_sounds(sounds: list[Sound], recordings: dict[Sound, str], options: Options, are_new: bool,
+                 labels: Mapping[Sound, Labels] = MappingProxyType({})) -> Grouping:
     """The groups that stay in one split: those of GROUP_BY, and the recordings in classes with enough of them.
 
-    are_new: whether some sounds are new; then a GROUP_BY may be suggested.
+    are_new: whether some sounds are new; then a GROUP_BY may be suggested. labels: with MULTI_LABEL.
     """
     for sentence in suggest_group_by(sounds, recordings) if are_new and not options.group_by else ():
         warn(sentence)
@@ -44,7 +47,8 @@ def group_sounds(sounds: list[Sound], recordings: dict[Sound, str], options: Opt
     names = {}
     if recordings:
         names = {sound.name: recordings.get(sound, "") for sound in reversed(sounds)}  # Train has priority
-    every = Grouping(options.group_by, copy_of, {name: recording for name, recording in names.items() if recording})
+    every = Grouping(options.group_by, copy_of, {name: recording for name, recording in names.items() if recording},
+                     labels={sound.name: labels[sound] for sound in reversed(sounds)} if labels else {})
     grouping, few = every.relaxed(names)
     splits = {sound.split for sound in sounds}
     if few and "Val" not in splits:

@@ -17,13 +17,17 @@ from audio_utils.runtime.errors import UserError
 
 MELGRAM_CONSTANTS = ("SAMPLE_RATE", "CLIP_SECONDS", "LONG_FILES", "MONO", "MELS", "WINDOW_MS", "HOP_MS")
 SPLIT_CONSTANTS = ("TEST_FRACTION", "SEED", "GROUP_BY")
+LABEL_CONSTANTS = ("MULTI_LABEL",)
 _QUANTILE, _MAX_RATIO = 0.95, 4  # if the longest file is over 4 times the 95th percentile, use the latter
 _PADDING_RATIO = 1.25  # of the longest file to the same quantile; above this ratio, a message mentions the padding
 
 
 def record_of(settings: MelgramSettings, options: Options) -> dict:
     """The content of settings.json: the settings, the constants in force, and the constants in the script."""
-    constants = {name: getattr(options, name.lower()) for name in MELGRAM_CONSTANTS + SPLIT_CONSTANTS}
+    names = MELGRAM_CONSTANTS + SPLIT_CONSTANTS
+    if options.multi_label or options.defaults["multi_label"]:  # without it, the file is that of older versions
+        names += LABEL_CONSTANTS
+    constants = {name: getattr(options, name.lower()) for name in names}
     defaults = {name: options.defaults[name.lower()] for name in constants}
     return settings.to_dict() | {"constants": constants, "defaults": defaults}
 
@@ -50,7 +54,7 @@ def with_recorded(options: Options, folder: str | Path) -> Options:
 
 def _with_values_of(record: dict, options: Options, path: Path) -> Options:
     recorded = {name.lower(): value for name, value in record["constants"].items()
-                if name in MELGRAM_CONSTANTS + SPLIT_CONSTANTS}
+                if name in MELGRAM_CONSTANTS + SPLIT_CONSTANTS + LABEL_CONSTANTS}
     defaults = recorded | {name.lower(): value for name, value in record.get("defaults", {}).items()}
     kept = {name: value for name, value in recorded.items() if name not in options.given
             and options.defaults[name] == defaults[name] and value != options.defaults[name]}

@@ -13,9 +13,10 @@ from audio_utils.data.melgram_files import MelgramFiles
 class Clips:
     """Training or test clips, in the order of their names."""
     melgrams: np.ndarray | MelgramFiles  # float32 (clips, mels, frames, channels), dB; indexed by an array of clips
-    targets: np.ndarray  # float32 (clips, classes), one-hot
+    targets: np.ndarray  # float32 (clips, classes), one-hot; with MULTI_LABEL, any number of ones
     names: list[str]  # "class/file.wav"
     class_names: list[str]
+    multi_label: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
@@ -27,7 +28,7 @@ class Clips:
 
     @property
     def labels(self) -> np.ndarray:
-        """int64 (clips,): the index of each clip's class."""
+        """int64 (clips,): the index of each clip's class; not for MULTI_LABEL."""
         return self.targets.argmax(axis=1) if len(self) else np.zeros(0, np.int64)
 
     @functools.cached_property
@@ -40,7 +41,8 @@ class Clips:
     def subset(self, indices: np.ndarray) -> "Clips":
         """The clips at `indices`."""
         melgrams = self.melgrams.subset(indices) if self.on_disk else self.melgrams[indices]
-        return Clips(melgrams, self.targets[indices], [self.names[i] for i in indices], self.class_names)
+        return Clips(melgrams, self.targets[indices], [self.names[i] for i in indices], self.class_names,
+                     self.multi_label)
 
 
 def one_hot(labels: list[int], classes: int) -> np.ndarray:

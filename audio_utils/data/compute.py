@@ -13,7 +13,7 @@ import numpy as np
 from audio_utils.audio import long_sounds
 from audio_utils.audio.long_sounds import Part
 from audio_utils.audio.melgram import MelgramSettings
-from audio_utils.data import checks, clip_jobs, index, preproc
+from audio_utils.data import checks, clip_jobs, index, multi_label, preproc
 from audio_utils.data.assignment import PlannedClip
 from audio_utils.data.clip_jobs import Job
 from audio_utils.data.clips import Clips, one_hot
@@ -53,6 +53,9 @@ def compute(plan: Plan, folder: Path, jobs: int | None, prune: bool) -> list[Ent
     if changed or entries != plan.before:
         index.write(folder, entries.values())
     preproc.write_skipped(folder, plan.skipped + checks.list_duplicates(_equal_sounds(plan, entries)))
+    if plan.labels is not None:
+        multi_label.write(folder, [entries[entry.path] for entry in plan.entries.values()], plan.gone,
+                          {entry.path: plan.labels[clip.sound] for clip, entry in plan.entries.items()})
     preproc.write_settings(folder, plan.record | {"complete": True})
     return [entry for entry in entries.values() if index.is_used(entry, index.settings_id(plan.settings))]
 

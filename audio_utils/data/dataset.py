@@ -35,6 +35,11 @@ class Dataset(NamedTuple):
         """The constant LONG_FILES of preprocess_data.py."""
         return self.preprocessing.get("constants", {}).get("LONG_FILES", BEGINNING)
 
+    @property
+    def multi_label(self) -> bool:
+        """The constant MULTI_LABEL of preprocess_data.py."""
+        return self.preprocessing.get("constants", {}).get("MULTI_LABEL", False)
+
     def load(self, split: str, class_names: list[str] | None = None) -> Clips:
         """The Clips of a split ("Val" is empty except in the user's own split); reports unusable files."""
         clips, warnings = self.source(split, class_names)
@@ -62,16 +67,20 @@ def open_dataset(options: Namespace, settings: MelgramSettings | None = None,
     require_same(settings or found, found, PREPROC / preproc.SETTINGS, weights)
     if not settings and found.format_version < melgram.FORMAT_VERSION:
         warn(f"{PREPROC}/: contains melgrams of an earlier version; run preprocess_data.py to compute them again.")
+    has_labels = preprocessing["constants"].get("MULTI_LABEL", False)
     if memory_gb is None:
         available = memory.available_bytes()
         memory_gb = math.inf if available is None else available / 2e9
     return Dataset(found, preprocessing,
-                   lambda split, class_names: preproc.load(PREPROC, split, found, class_names, memory_gb * 1e9),
-                   preproc.grouping(PREPROC, preprocessing["constants"].get("GROUP_BY", "")), memory_gb)
+                   lambda split, class_names: preproc.load(PREPROC, split, found, class_names, memory_gb * 1e9,
+                                                           has_labels),
+                   preproc.grouping(PREPROC, preprocessing["constants"].get("GROUP_BY", ""), has_labels), memory_gb)
 
 
 def _open_samples(options: Namespace, settings: MelgramSettings | None) -> Dataset:
     split.check_group_by(options.group_by)
+    if options.multi_label:
+        raise UserError(f"{PREPROC}/: does not exist, and MULTI_LABEL needs it; run preprocess_data.py first.")
     options.jobs = parallel.on_this_machine(options.jobs)
     plan = make_plan(options, SAMPLES, settings=settings)
     return Dataset(plan.settings, plan.record, functools.partial(compute.compute_in_memory, plan, jobs=options.jobs),

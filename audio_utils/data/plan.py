@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 from audio_utils.audio.audio_io import AudioInfo
 from audio_utils.audio.melgram import MelgramSettings
-from audio_utils.data import assignment, checks, clip_settings, index, long_files, preproc
+from audio_utils.data import assignment, checks, clip_settings, index, long_files, multi_label, preproc
 from audio_utils.data.assignment import PlannedClip
 from audio_utils.data.checks import named
 from audio_utils.data.headers import read_headers
 from audio_utils.data.index import Content, Entry
 from audio_utils.data.matching import Matched, describe_relabeled, match, path_of, prefix_of
+from audio_utils.data.multi_label import Labels
 from audio_utils.data.recordings import find_recordings
 from audio_utils.data.sound import Skipped, Sound
 from audio_utils.data.sounds import find_sounds, require_classes
@@ -36,6 +37,7 @@ class Plan(NamedTuple):
     before: dict[str, Entry]  # the index as it was read
     skipped: list[Skipped]  # files that are not used
     grouping: Grouping
+    labels: dict[Sound, Labels] | None = None  # with MULTI_LABEL
 
     @property
     def long_files(self) -> str:
@@ -78,7 +80,10 @@ def make_plan(options: Options, samples: str | Path, folder: str | Path | None =
     long_files.check(options)
     before, moved = index.read(folder) if folder else ({}, [])
     prefix = prefix_of(samples)
-    sounds, skipped = find_sounds(samples, lambda file: before.get(path_of(file, prefix)))
+    sounds, skipped = find_sounds(samples, lambda file: before.get(path_of(file, prefix)), options.multi_label)
+    labels, unlisted = multi_label.of_sounds(sounds, samples) if options.multi_label else (None, [])
+    if not options.multi_label and (sentence := multi_label.hint(samples)):
+        warn(sentence)
     melgrams = preproc.find_melgrams(folder) if folder else {}
     entries = adopted(folder, melgrams, before, moved, bool(sounds[0].split)) if folder else {}
     matched = match(sounds, samples, entries, options.jobs)
@@ -90,13 +95,18 @@ def make_plan(options: Options, samples: str | Path, folder: str | Path | None =
     del melgrams  # a fifth of the memory
     found = sounds
     sounds, headers, equal = usable_sounds(found, current, matched.entries, skipped, options)
-    require_classes({sound.class_name for sound in sounds}, samples)
+    if options.multi_label:
+        skipped += unlisted
+        sounds = [sound for sound in sounds if sound in labels]
+        multi_label.require_labels(map(labels.get, sounds), samples)
+    else:
+        require_classes({sound.class_name for sound in sounds}, samples)
     settings = previous or clip_settings.choose(headers, options)
     clip_settings.warn_of_changes(headers, settings, options, chosen=not previous)
     sounds, too_long, cut = long_files.cut(sounds, headers, current, matched.entries, settings, options.long_files)
     skipped += too_long
     recordings = find_recordings(found, {} if options.split_anew else matched.entries, headers, equal)
-    grouping = assignment.group_sounds(sounds, recordings, options, bool(headers))
+    grouping = assignment.group_sounds(sounds, recordings, options, bool(headers), labels or {})
     clips = assignment.split_clips(sounds, grouping, matched, options, cut)
     skipped += [Skipped(sound.path, "is an augmented copy of a held-out sound")
                 for sound in (sorted({*sounds} - {clip.sound for clip in clips}) if len(clips) < len(sounds) else ())]
@@ -110,7 +120,7 @@ def make_plan(options: Options, samples: str | Path, folder: str | Path | None =
     gone = [entry._replace(settings="") if entry in replaced else entry for entry in matched.gone]
     return Plan(settings, clip_settings.record_of(settings, options), clips, planned, gone + left_out,
                 moved + matched.moved + reassigned, before, skipped,
-                assignment.group_clips(planned.values(), options.group_by) if cut else grouping)
+                assignment.group_clips(planned.values(), options.group_by) if cut else grouping, labels)
 
 
 def usable_sounds(sounds: list[Sound], current: set[Sound], entries: dict[Sound, Entry], skipped: list[Skipped],

@@ -1,6 +1,7 @@
 """Preproc/: settings.json, skipped.csv and a .npy file for each melgram."""
 
 import csv
+import dataclasses
 import io
 import math
 import os
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from audio_utils.audio.long_sounds import BEGINNING, MODES
 from audio_utils.audio.melgram import MelgramSettings
-from audio_utils.data import index, melgram_files, old_names, summary
+from audio_utils.data import index, melgram_files, multi_label, old_names, summary
 from audio_utils.data.checks import named
 from audio_utils.data.clips import Clips, one_hot
 from audio_utils.data.index import Entry
@@ -60,7 +61,8 @@ def _constants(values: object) -> dict | None:
         re.compile(values.get("GROUP_BY", ""))
     except (AttributeError, TypeError, re.error, RecursionError, OverflowError):
         return None
-    return values if values.get("LONG_FILES", BEGINNING) in MODES else None
+    valid = values.get("LONG_FILES", BEGINNING) in MODES and isinstance(values.get("MULTI_LABEL", False), bool)
+    return values if valid else None
 
 
 def write_settings(preproc: str | Path, values: dict) -> None:
@@ -157,11 +159,17 @@ def used_melgrams(preproc: str | Path, split: str, settings: MelgramSettings) ->
     return used, warnings
 
 
-def grouping(preproc: str | Path, group_by: str) -> Grouping:
-    """The groups that preprocessing kept in one split: by GROUP_BY, and by the copies and recordings in the index."""
-    if not index.exists(preproc):
-        return Grouping(group_by)
-    return grouping_of(index.read(preproc)[0].values(), group_by)[0]
+def grouping(preproc: str | Path, group_by: str, has_labels: bool = False) -> Grouping:
+    """The groups that preprocessing kept in one split: by GROUP_BY, and by the copies and recordings in the index.
+
+    has_labels: with MULTI_LABEL, the labels of the clips of Train are included.
+    """
+    found = grouping_of(index.read(preproc)[0].values(), group_by)[0] if index.exists(preproc) else Grouping(group_by)
+    if not has_labels:
+        return found
+    labels = {name.removeprefix("Train/"): each for name, each in multi_label.read(preproc).items()
+              if name.startswith("Train/")}
+    return dataclasses.replace(found, labels=labels)
 
 
 def grouping_of(entries: Iterable[Entry], group_by: str) -> tuple[Grouping, list[str]]:
@@ -189,14 +197,16 @@ def write_skipped(preproc: str | Path, skipped: list[Skipped]) -> None:
 # --- Preproc/ → clips -----------------------------------------------------------------------------------------------
 
 def load(preproc: str | Path, split: str, settings: MelgramSettings, class_names: list[str] | None = None,
-         max_bytes: float = math.inf) -> tuple[Clips, list[str]]:
+         max_bytes: float = math.inf, has_labels: bool = False) -> tuple[Clips, list[str]]:
     """All melgrams of a split as Clips, and a sentence about each file that can't be used.
 
     class_names: the classes of a network, in its order; other classes are left out. max_bytes: melgrams that take more
-    memory are only checked, and stay on disk.
+    memory are only checked, and stay on disk. has_labels: with MULTI_LABEL, whether labels.csv has the classes.
     """
     folder = Path(preproc) / split
     names, warnings = used_melgrams(preproc, split, settings)
+    if has_labels:
+        return _load_labeled(folder, names, settings, class_names, max_bytes, warnings)
     known = list(class_names) if class_names is not None else sorted({class_of(name) for name in names})
     index_of = {name: i for i, name in enumerate(known)}
     for unknown in sorted({class_of(name) for name in names} - set(known)):
@@ -204,9 +214,28 @@ def load(preproc: str | Path, split: str, settings: MelgramSettings, class_names
         warnings.append(f"{folder / unknown}/: is not a class of the network and is left out; to add it, {add}run "
                         "train_network.py --fresh.")
     names = [name for name in names if class_of(name) in index_of]
-    load_melgrams = _check if len(names) * settings.bytes > max_bytes else _read
-    melgrams, good = load_melgrams(str(folder), names, settings, warnings)
+    melgrams, good = _load_melgrams(folder, names, settings, max_bytes, warnings)
     return Clips(melgrams, one_hot([index_of[class_of(name)] for name in good], len(known)), good, known), warnings
+
+
+def _load_labeled(folder: Path, names: list[str], settings: MelgramSettings, class_names: list[str] | None,
+                  max_bytes: float, warnings: list[str]) -> tuple[Clips, list[str]]:
+    """The same with MULTI_LABEL; a clip keeps those of its labels that the network has."""
+    labels = dict(zip(names, multi_label.of_clips(folder.parent, folder.name, names), strict=True))
+    found = {label for each in labels.values() for label in each}
+    known = list(class_names) if class_names is not None else sorted(found)
+    if unknown := sorted(found - set(known)):
+        warnings.append(f"{folder}/: has labels that the network was not trained on, which are ignored: "
+                        f"{named(unknown)}; to add them, run train_network.py --fresh.")
+    melgrams, good = _load_melgrams(folder, names, settings, max_bytes, warnings)
+    return Clips(melgrams, multi_label.targets([labels[name] for name in good], known), good, known, True), warnings
+
+
+def _load_melgrams(folder: Path, names: list[str], settings: MelgramSettings, max_bytes: float,
+                   warnings: list[str]) -> tuple[np.ndarray | MelgramFiles, list[str]]:
+    """The melgrams, in memory if they fit, and the names of those that can be used."""
+    load_melgrams = _check if len(names) * settings.bytes > max_bytes else _read
+    return load_melgrams(str(folder), names, settings, warnings)
 
 
 def _read(folder: str, names: list[str], settings: MelgramSettings, warnings: list[str]) -> tuple[np.ndarray, list]:

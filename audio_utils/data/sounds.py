@@ -38,13 +38,15 @@ def class_of(name: str) -> str:
 # --- folders --------------------------------------------------------------------------------------------------------
 
 def find_sounds(samples: str | Path,
-                entry_of: Callable[[str], Entry | None] = lambda _: None) -> tuple[list[Sound], list[Skipped]]:
+                entry_of: Callable[[str], Entry | None] = lambda _: None,
+               multi_label: bool = False) -> tuple[list[Sound], list[Skipped]]:
     """All sounds of the class folders, sorted by name, and the files and folders that are not used.
 
     If `samples` contains exactly the folders Train and Test, and perhaps Val, Valid or Validation (in any case), each
     with class folders, they are the user's own split. Hidden files, folders of the system (__MACOSX), annotations, text
     and pictures are ignored silently.
     entry_of: file → its index.Entry, or None; a file that has not changed and had no tag is not opened.
+    multi_label: whether folders of Test may differ from those of Train.
     Raises UserError if there is no sound.
     """
     samples = Path(samples)
@@ -55,7 +57,7 @@ def find_sounds(samples: str | Path,
     if own:
         sounds = [sound for split, folder in own.items()
                   for sound in _find_in_classes(folder, split, skipped, entry_of)]
-        sounds = _without_untrained(sounds, own, skipped)
+        sounds = sounds if multi_label else _without_untrained(sounds, own, skipped)
     else:
         sounds = _find_in_classes(samples, None, skipped, entry_of)
     if not sounds:

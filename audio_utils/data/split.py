@@ -38,16 +38,22 @@ class Grouping:
     recordings: sound → the recording that it was cut or rendered from, if any. Sounds of one recording are in one
     group, which may span several classes too.
     sound_of: clip → sound, of the clips that long sounds are cut into, if clips are grouped instead of sounds.
+    labels: sound or clip → its labels, with MULTI_LABEL; then a split balances these instead of the folders.
     """
     group_by: str = ""
     copy_of: Mapping[str, str] | None = None
     recordings: Mapping[str, str] = field(default_factory=dict)
     sound_of: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def is_copy(self, name: str) -> bool:
         """Whether a sound, or that of a clip, is a copy written by augment_data.py."""
         name = self.sound_of.get(name, name)
         return bool(AUGMENTED.search(Path(name).stem)) if self.copy_of is None else name in self.copy_of
+
+    def classes_of(self, name: str) -> tuple[str, ...]:
+        """The classes that a sound counts for; "" if it has no label."""
+        return self.labels.get(name, (class_of(name),)) or ("",)
 
     def of(self, name: str) -> str:
         """The group of a sound; files that differ only in the extension are in the same group."""
@@ -137,12 +143,13 @@ def hold_out(names: Iterable[str], assigned: dict[str, bool], fraction: float, s
     for name in tested:
         group = group_of[name]
         if group not in assigned_groups:
-            sizes[group] = _more(sizes.get(group, ()), class_of(name), clips.get(name, 1))
+            for class_name in grouping.classes_of(name):
+                sizes[group] = _more(sizes.get(group, ()), class_name, clips.get(name, 1))
         elif group in held_out:
-            count[class_of(name)] += clips.get(name, 1)
-    totals = Counter(map(class_of, tested))
+            count.update(dict.fromkeys(grouping.classes_of(name), clips.get(name, 1)))
+    totals = Counter(class_name for name in tested for class_name in grouping.classes_of(name))
     for name in clips.keys() & set(tested) if clips else ():
-        totals[class_of(name)] += clips[name] - 1
+        totals.update(dict.fromkeys(grouping.classes_of(name), clips[name] - 1))
     _fill(held_out, sizes, totals, count, fraction, seed)
 
     def decide(name: str, group: str) -> bool | None:

@@ -47,6 +47,11 @@ class Evaluation(NamedTuple):
                           self.probabilities[:, order])
 
     @property
+    def positives(self) -> np.ndarray:
+        """bool (clips, classes): whether a clip is of a class."""
+        return self.labels[:, None] == np.arange(len(self.class_names))
+
+    @property
     def loss(self) -> float:
         """Mean cross-entropy, nats."""
         return float(-self._log_likelihoods.mean())
@@ -105,9 +110,9 @@ class Evaluation(NamedTuple):
 def roc_curves(evaluation: Evaluation) -> dict[str, RocCurve]:
     """The ROC curve of each class; a class with none or with all of the clips has no curve."""
     from sklearn.metrics import auc, roc_curve
-    curves = {}
+    curves, positives = {}, evaluation.positives
     for i, name in enumerate(evaluation.class_names):
-        positive = evaluation.labels == i
+        positive = positives[:, i]
         if positive.any() and not positive.all():
             false, true, _ = roc_curve(positive, evaluation.probabilities[:, i])
             curves[name] = RocCurve(false, true, float(auc(false, true)))

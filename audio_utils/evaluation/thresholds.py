@@ -30,7 +30,7 @@ FEW_POSITIVES = 10  # fewer clips of a class make its thresholds uncertain
 
 def of(evaluation: Evaluation, source: str) -> dict[str, Any]:
     """The dictionary with the thresholds chosen from these predictions; source: of the predictions, for messages."""
-    return {"source": source, "clips": len(evaluation.labels), "classes": choose(evaluation)}
+    return {"source": source, "clips": len(evaluation.names), "classes": choose(evaluation)}
 
 
 def choose(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
@@ -44,8 +44,9 @@ def choose(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
 
 def _one_against_rest(evaluation: Evaluation) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """The name of each class, bool (clips,): whether a clip is of the class, and float64 (clips,): its probability."""
+    positives = evaluation.positives
     for i, name in enumerate(evaluation.class_names):
-        yield name, evaluation.labels == i, evaluation.probabilities[:, i].astype(np.float64)
+        yield name, positives[:, i], evaluation.probabilities[:, i].astype(np.float64)
 
 
 def _of_class(positive: np.ndarray, scores: np.ndarray) -> dict[str, float | None]:

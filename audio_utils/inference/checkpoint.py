@@ -25,6 +25,7 @@ import numpy as np
 from audio_utils.audio.long_sounds import BEGINNING
 from audio_utils.audio.melgram import MelgramSettings
 from audio_utils.data import old_names, preproc
+from audio_utils.data.clips import Clips
 from audio_utils.data.standardization import Standardization
 from audio_utils.evaluation import background, thresholds
 from audio_utils.runtime import safe_files
@@ -56,6 +57,18 @@ class Checkpoint(NamedTuple):
     def preprocessing_constants(self) -> dict:
         """Those constants of preprocess_data.py that led to the network's melgrams and split."""
         return {"LONG_FILES": BEGINNING} | self.preprocessing["constants"]  # older versions have no such constant
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether the network was trained with MULTI_LABEL, so that its probabilities are independent."""
+        return self.preprocessing.get("constants", {}).get("MULTI_LABEL", False)
+
+    def require_labels_of(self, clips: Clips, path: str | Path) -> None:
+        """Reject clips with MULTI_LABEL for a network without it, and the reverse; path: of the weights."""
+        if clips.multi_label != self.multi_label:
+            raise UserError(f"{path}: was trained with MULTI_LABEL = {self.multi_label}, but {preproc.PREPROC}/ was "
+                            f"made with {clips.multi_label}; run preprocess_data.py with the former value, or "
+                            f"{_TRAIN_AGAIN}.")
 
 
 class InMemory(h5py.File):
@@ -144,6 +157,8 @@ def _check(checkpoint: Checkpoint) -> None:
         raise TypeError("dictionaries")
     if not isinstance(checkpoint.preprocessing.setdefault("constants", {}), dict):
         raise TypeError("constants")
+    if not isinstance(checkpoint.multi_label, bool):
+        raise TypeError("MULTI_LABEL")
     quietest = checkpoint.quietest_db
     if not (quietest is None or (isinstance(quietest, float) and np.isfinite(quietest))):
         raise TypeError("quietest_db")

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from audio_utils.audio import audio_io, melgram
 from audio_utils.audio.audio_io import AudioError
-from audio_utils.evaluation import thresholds
+from audio_utils.evaluation import label_scores, thresholds
 from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference import levels, windows
 from audio_utils.inference.windows import Clip, Segment
@@ -42,7 +42,8 @@ class Classifier:
     weights: the file that train_network.py writes. hop_seconds: between windows of a long sound, by default half a
     window. min_probability: if the most probable class has a lower probability, the segment is "none of these"; "auto"
     or "precision": each class has its own threshold, as in predict_class.py. It is "none of these" too if a background
-    class is the most probable. batch_size: clips; affects the memory needed, not the probabilities.
+    class is the most probable. With MULTI_LABEL, a segment has all classes that reach this probability or, with "auto"
+    or 0, their thresholds. batch_size: clips; affects the memory needed, not the probabilities.
     embeddings: whether each window of `classify_files` gets its embedding, the input of the network's last layer.
     class_names: in the order of the probabilities. settings: the MelgramSettings.
     Raises UserError if the file can't be used.
@@ -54,9 +55,9 @@ class Classifier:
         self.embeddings = embeddings
         self.checkpoint = checkpoints.read(weights)
         self.class_names, self.settings = self.checkpoint.class_names, self.checkpoint.settings
-        self._min_probabilities = thresholds.lowest_probabilities(min_probability, self.checkpoint.thresholds,
-                                                                  self.class_names, weights,
-                                                                  self.checkpoint.background_classes)
+        known = (min_probability, self.checkpoint.thresholds, self.class_names, weights)
+        self._min_probabilities = label_scores.decision_thresholds(*known) if self.checkpoint.multi_label else \
+            thresholds.lowest_probabilities(*known, self.checkpoint.background_classes)
         if hop_seconds and hop_seconds > self.settings.clip_seconds:
             raise UserError(f"HOP_SECONDS is {hop_seconds}; set it to at most {self.settings.clip_seconds:.4g}, "
                             "the length of a window.")
@@ -142,10 +143,17 @@ class Classifier:
         for batch in _batches(clips, batch_size or self.batch_size):
             predictions = self._predict(np.stack([clip.melgram for clip in batch]))
             for clip, (probabilities, embedding) in zip(batch, predictions, strict=True):
-                best = probabilities.argmax()
-                name = self.class_names[best] if probabilities[best] >= self._min_probabilities[best] else NONE_OF_THESE
+                name, classes = self._decide(probabilities)
                 yield Segment(clip.start, clip.end, name, probabilities, levels.status(clip.melgram, self.checkpoint),
-                              embedding)
+                              embedding, classes)
+
+    def _decide(self, probabilities: np.ndarray) -> tuple[str, tuple[int, ...] | None]:
+        """The `name` and the `classes` of a Segment."""
+        enough = probabilities >= self._min_probabilities
+        if self.checkpoint.multi_label:
+            return label_scores.text_of(self.class_names, enough, NONE_OF_THESE), tuple(np.flatnonzero(enough).tolist())
+        best = probabilities.argmax()
+        return self.class_names[best] if enough[best] else NONE_OF_THESE, None
 
     def _predict(self, melgrams: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """(probabilities, embedding or None) of each melgram."""

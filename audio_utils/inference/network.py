@@ -10,7 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import panotti_models
+from audio_utils.data.clips import Clips
 from audio_utils.data.melgram_files import MelgramFiles
+from audio_utils.evaluation import label_scores
+from audio_utils.evaluation.label_scores import MultiLabelEvaluation
+from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference import distribution, stored_model
 from audio_utils.inference.checkpoint import Checkpoint
@@ -42,7 +46,7 @@ def load(path: str | Path, checkpoint: Checkpoint) -> keras.Model:
 def current_form(checkpoint: Checkpoint) -> Form:
     """The form that panotti_models.py defines."""
     build = partial(panotti_models.build, checkpoint.network, checkpoint.settings.shape, len(checkpoint.class_names),
-                    checkpoint.standardization)
+                    checkpoint.standardization, multi_label=checkpoint.multi_label)
     return Form(build, _outline(build))
 
 
@@ -103,6 +107,12 @@ def predict(model: keras.Model, melgrams: np.ndarray | MelgramFiles, batch_size:
         parts = [np.asarray(model.predict_on_batch(batch))
                  for batch in prefetch.each(melgrams.__getitem__, chunks, batch_bytes)]
     return np.concatenate(parts) if parts else np.zeros((0, model.output_shape[-1]), np.float32)
+
+
+def evaluate(model: keras.Model, clips: Clips, indices: np.ndarray | None = None,
+             batch_size: int = 64) -> Evaluation | MultiLabelEvaluation:
+    """The predictions for clips, or for those at `indices`."""
+    return label_scores.evaluation(clips, predict(model, clips.melgrams, batch_size, indices), indices)
 
 
 def arrays(variables: list[Any]) -> list[np.ndarray]:

@@ -16,6 +16,7 @@ import numpy as np
 from audio_utils.audio import audio_io
 from audio_utils.data import annotations
 from audio_utils.data.annotations import Label
+from audio_utils.inference import windows
 from audio_utils.inference.classifier import NONE_OF_THESE
 from audio_utils.inference.windows import Segment
 from audio_utils.runtime import safe_files, tables
@@ -73,12 +74,18 @@ def print_csv(table: Any, file: str, segments: list[Segment], live: bool = False
 def print_text(class_names: list[str], top_k: int, file: str, segments: list[Segment], live: bool = False) -> None:
     """Print one line for a file with one segment; otherwise, and for live input, one line for each segment."""
     if len(segments) == 1 and not live:
-        say(fitted(f"{file}: ", segments[0], class_names, top_k))
+        say(fitted(f"{file}: ", segments[0], class_names, shown(segments[0], top_k)))
         return
     if not live:
         say(f"{file}:")
     for segment in segments:
-        say(fitted(f"{clock(segment.start):>11} {clock(segment.end):>11}  ", segment, class_names, top_k))
+        times = f"{clock(segment.start):>11} {clock(segment.end):>11}  "
+        say(fitted(times, segment, class_names, shown(segment, top_k)))
+
+
+def shown(segment: Segment, top_k: int) -> int:
+    """The number of classes to print: TOP_K, or all that are predicted."""
+    return max(top_k, len(segment.classes or ()))
 
 
 def fitted(start: str, segment: Segment, class_names: list[str], top_k: int) -> str:
@@ -103,13 +110,16 @@ def fitted(start: str, segment: Segment, class_names: list[str], top_k: int) -> 
 
 
 def by_probability(segment: Segment) -> np.ndarray:
-    """The indices of the classes, the most probable first."""
-    return np.argsort(-segment.probabilities, kind="stable")
+    """The indices of the classes, the most probable first; with MULTI_LABEL, the predicted ones before the others."""
+    order = np.argsort(-segment.probabilities, kind="stable")
+    return np.array(sorted(order, key=lambda i: i not in segment.classes)) if segment.classes else order
 
 
 def most_probable(segment: Segment, class_names: list[str] | dict[int, str], top_k: int) -> str:
     """The status, if any, and the most probable classes with their probabilities."""
-    text = "  ".join(f"{class_names[i]} {segment.probabilities[i]:.1%}" for i in by_probability(segment)[:top_k])
+    texts = [f"{class_names[i]} {segment.probabilities[i]:.1%}" for i in by_probability(segment)[:top_k]]
+    predicted = len(segment.classes or texts)
+    text = "  ".join(texts[:predicted] + [f"({each})" for each in texts[predicted:]])
     label = segment.status or (NONE_OF_THESE if segment.name == NONE_OF_THESE else "")
     return f"{label} ({text})" if label else text
 
@@ -124,15 +134,21 @@ def write_labels(path: str, segments: list[Segment], hidden: Collection[str] = (
     """Write a label track.
 
     The label is the status, if any, or the class; adjacent segments with the same label become one. hidden: labels that
-    are left out.
+    are left out. With MULTI_LABEL, each class has its own labels, which may overlap those of others.
     """
+    if segments[0].classes is not None:
+        labels = (Label(segment.start, segment.end, label_of(segment)) for segment in windows.by_class(segments))
+        annotations.write_track(path, (label for label in labels if label.text not in hidden))
+        return
     groups = itertools.groupby(segments, key=label_of)
     annotations.write_track(path, (Label(first.start, last.end, label) for label, group in groups
                                    if label not in hidden for first, *_, last in [[*group] * 2]))
 
 
 def write_selections(file: str, segments: list[Segment], hidden: Collection[str] = ()) -> None:
-    """Write the selection table of a file, with a selection for each segment, except for hidden labels."""
+    """Write the selection table of a file, with one for each segment and class, except for hidden labels."""
+    if segments[0].classes is not None:
+        segments = windows.by_class(segments)
     labels = [(Label(segment.start, segment.end, label_of(segment)), float(max(segment.probabilities)))
               for segment in segments if label_of(segment) not in hidden]
     annotations.write_selections(file + SELECTIONS, labels, audio_io.info(file).rate)
@@ -162,11 +178,11 @@ def write_embeddings(path: str, found: dict[str, list[Segment]], class_names: li
     embeddings (windows, features), probabilities (windows, classes), start and end (windows,), in seconds,
     file_index (windows,), into files; files and class_names.
     """
-    windows = [window for each in found.values() for window in each]
+    every = [window for each in found.values() for window in each]
     with safe_files.replacing(path, durable=True) as unfinished, open(unfinished, "wb") as file:
-        np.savez(file, embeddings=np.array([window.embedding for window in windows], np.float32),
-                 probabilities=np.array([window.probabilities for window in windows], np.float32),
-                 start=np.array([window.start for window in windows], np.float64),
-                 end=np.array([window.end for window in windows], np.float64),
+        np.savez(file, embeddings=np.array([window.embedding for window in every], np.float32),
+                 probabilities=np.array([window.probabilities for window in every], np.float32),
+                 start=np.array([window.start for window in every], np.float64),
+                 end=np.array([window.end for window in every], np.float64),
                  file_index=np.repeat(np.arange(len(found)), [len(each) for each in found.values()]),
                  files=np.array(list(found)), class_names=np.array(class_names))

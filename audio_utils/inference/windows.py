@@ -33,6 +33,7 @@ class Segment(NamedTuple):
     probabilities: np.ndarray  # (classes,)
     status: str = ""  # "silence" or "very quiet" (levels.py), if the class is not reliable
     embedding: np.ndarray | None = None  # float32 (features,) of a window, if they are computed
+    classes: tuple[int, ...] | None = None  # with MULTI_LABEL, the indices of all predicted classes; `name` joins them
 
 
 def fits_in_clip(samples: int, rate: int, settings: MelgramSettings) -> bool:
@@ -124,7 +125,25 @@ def merge(segments: Iterable[Segment]) -> Iterator[Segment]:
         same = list(group)
         seconds = [segment.end - segment.start for segment in same]
         probabilities = np.average([segment.probabilities for segment in same], axis=0, weights=seconds)
-        yield Segment(same[0].start, same[-1].end, name, probabilities, status)
+        yield Segment(same[0].start, same[-1].end, name, probabilities, status, classes=same[0].classes)
+
+
+def by_class(segments: Iterable[Segment]) -> list[Segment]:
+    """With MULTI_LABEL, a segment for each predicted class, with its probability only; adjacent ones are joined.
+
+    The labels of training have no commas, so the name of a segment can be divided.
+    """
+    found, last = [], {}  # last: (status, name) → the adjacent segments that may be continued
+    for segment in segments:
+        parts = [segment] if segment.status or not segment.classes else [
+            segment._replace(name=name, probabilities=segment.probabilities[[i]])
+            for i, name in zip(segment.classes, segment.name.split(","), strict=True)]
+        last = {(part.status, part.name): last.get((part.status, part.name), []) for part in parts}
+        for part, same in zip(parts, last.values(), strict=True):
+            if not same:
+                found.append(same)
+            same.append(part)
+    return [joined for same in found for joined in merge(same)]
 
 
 def prefetched(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

@@ -47,16 +47,17 @@ def require_same(path: Path, checkpoint: Checkpoint, mode: str) -> None:
 class Balance:
     """BALANCE for one training.
 
-    training: indices of the clips that are trained on before the annealing. validation: int (clips,), the classes of
-    the validation clips.
+    training: indices of the clips that are trained on before the annealing. validation: (clips, classes), the targets
+    of the validation clips. With MULTI_LABEL, the mode is "none".
     """
 
     def __init__(self, mode: str, clips: Clips, training: np.ndarray, validation: np.ndarray) -> None:
-        labels = clips.labels
         self.mode, self.class_names = mode, clips.class_names
-        self.counts = np.bincount(labels[training], minlength=len(self.class_names))
-        self.drawn_labels = labels if mode == SAMPLE else None  # for the Sampler
-        self.validation_clips = len(validation) if mode == NONE else effective_clips(np.bincount(validation))
+        self.counts = np.count_nonzero(clips.targets[training], axis=0)
+        self.can_be_set = not clips.multi_label
+        self.drawn_labels = clips.labels if mode == SAMPLE else None  # for the Sampler
+        self.validation_clips = len(validation) if mode == NONE else effective_clips(
+            np.count_nonzero(validation, axis=0))
 
     @property
     def class_weights(self) -> np.ndarray:
@@ -89,7 +90,7 @@ class Balance:
             how = f"loss weights from {self.class_weights[high]:.3g} ({many}) to {self.class_weights[low]:.3g} ({few})"
             return (f"BALANCE: {how if self.mode == LOSS else 'all classes are drawn equally often'}; the validation "
                     f"loss is the mean over the classes ({self.validation_clips:.0f} effective validation clips).")
-        if begins and self.counts[high] > UNEQUAL * self.counts[low]:
+        if begins and self.can_be_set and self.counts[high] > UNEQUAL * self.counts[low]:
             return (f"{many} has {self.counts[high]:,} training clips and {few} only {self.counts[low]:,}: "
                     "--balance sample draws all classes equally often.")
         return ""

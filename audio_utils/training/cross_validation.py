@@ -72,11 +72,12 @@ def train_fold(options: Namespace, folder: Path, dataset: Dataset, clips: Clips,
     if checkpoint:
         require_same(checkpoint.settings, dataset.settings, PREPROC / SETTINGS, folder / WEIGHTS)
     state = resume.initial_state(folder / WEIGHTS, checkpoint, options, clips, held_out, constants)
-    from audio_utils.training.trainer import Trainer, evaluate
+    from audio_utils.inference import network  # imports Keras
+    from audio_utils.training.trainer import Trainer
     trainer = Trainer(options, folder, dataset, clips, state, checkpoint)
     trainer.train()
     index = {name: i for i, name in enumerate(clips.names)}
-    return evaluate(trainer.best_network(), clips, np.array([index[name] for name in held_out]))
+    return network.evaluate(trainer.best_network(), clips, np.array([index[name] for name in held_out]))
 
 
 def write_scores(results: dict[str, Evaluation], fingerprint: dict[str, Any], background_classes: Sequence[str] = (),

@@ -60,6 +60,7 @@ def initial_state(path: Path, checkpoint: Checkpoint | None, options: Namespace,
     require_classes(clips.class_names, "Preproc/Train")
     if not checkpoint:
         return TrainingState(constants, held_out=list(held_out), start_from=start_from.begin(options.start_from, clips))
+    checkpoint.require_labels_of(clips, path)
     if checkpoint.class_names != clips.class_names:
         raise UserError(f"{path}: has the classes {', '.join(checkpoint.class_names)}; now there are "
                         f"{', '.join(clips.class_names)}; use --fresh to start over (the old file is kept), or rename "

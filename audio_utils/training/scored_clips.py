@@ -49,7 +49,8 @@ def of_test(options: Namespace, checkpoint: Checkpoint, weights: str | Path) -> 
     """
     data = dataset.open_dataset(options, checkpoint.settings, weights, memory_gb=0)  # each clip is read in its turn
     clips = data.load("Test", checkpoint.class_names)
-    renamed = renamed_classes(checkpoint.class_names, melgrams=PREPROC / "Test")
+    checkpoint.require_labels_of(clips, weights)
+    renamed = "" if clips.multi_label else renamed_classes(checkpoint.class_names, melgrams=PREPROC / "Test")
     if not len(clips):
         raise UserError(renamed or f"{PREPROC}/Test: contains no clip of the network's classes; add sounds to "
                         f"{SAMPLES}/ and run preprocess_data.py again.")

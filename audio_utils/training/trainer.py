@@ -14,6 +14,7 @@ from audio_utils.data.clips import Clips
 from audio_utils.data.dataset import Dataset
 from audio_utils.data.standardization import Standardization
 from audio_utils.evaluation import background, plots, thresholds
+from audio_utils.evaluation.label_scores import MultiLabelEvaluation
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference import device, distribution, levels, network
@@ -28,6 +29,7 @@ from audio_utils.training.balance import Balance
 from audio_utils.training.early_stopping import EarlyStopping
 from audio_utils.training.ema import EMA
 from audio_utils.training.finite import NotFiniteError, require_all_finite, require_finite
+from audio_utils.training.label_loss import compiling
 from audio_utils.training.parallel_checks import require_divisible, require_same_input
 from audio_utils.training.sampler import Sampler
 from audio_utils.training.schedule import LearningRateSchedule, learning_rate_for
@@ -60,7 +62,7 @@ class Trainer:
             clips.names, state, known_clips.names_before(self.weights, clips) if checkpoint else None,
             options.validation_fraction, options.seed, dataset.grouping, own.names)
         self.validation = (own, None) if state.own_validation else (clips, self.split.validation)
-        validated = own.labels if state.own_validation else clips.labels[self.split.validation]
+        validated = own.targets if state.own_validation else clips.targets[self.split.validation]
         self._validation_clips = len(validated)
         self.balance = Balance(options.balance, clips, self.split.training, validated)
         self.checkpoint = checkpoint or inherit_standardization(state, Checkpoint(
@@ -116,7 +118,7 @@ class Trainer:
         self.compiled = self.feed.compiled_model(members or self.model)
         self.optimizer = optimizer.create(self.state.constants["OPTIMIZER"], self.model, self.schedule.learning_rate,
                                           options.weight_decay)
-        self.compiled.compile(self.optimizer, self.balance.loss(), metrics=["accuracy"],
+        self.compiled.compile(self.optimizer, **compiling(known.multi_label, self.balance.loss()),
                               steps_per_execution=self.feed.steps_per_execution)
         self.optimizer.build(self.model.trainable_variables)
 
@@ -254,10 +256,10 @@ class Trainer:
     def _update_ema(self) -> None:
         self.ema.update(self.state, arrays(self.model.weights))
 
-    def _validate(self, on_all: bool) -> Evaluation | None:
+    def _validate(self, on_all: bool) -> Evaluation | MultiLabelEvaluation | None:
         """The validation of the EMA of the weights; None if the epoch was trained on all clips."""
         with network.with_weights(self.model, self.ema.weights):
-            found = evaluate(self.model, *self.validation)
+            found = network.evaluate(self.model, *self.validation)
         require_finite(found.loss, "validation loss")  # the last step may have made the weights invalid
         return None if on_all else found
 
@@ -266,7 +268,7 @@ class Trainer:
         """Whether the next epoch is the first one that is trained on the validation clips too."""
         return self._on_all and self.state.epoch == self.state.decay_start < self.state.decay_end
 
-    def _choose_thresholds(self, found: Evaluation) -> None:
+    def _choose_thresholds(self, found: Evaluation | MultiLabelEvaluation) -> None:
         """From the validation of the network that is kept, or from the last one, which is more like the final network.
 
         They do not depend on EPOCHS or on an interruption, so that a resumed training stores the same.
@@ -293,8 +295,3 @@ class Trainer:
         if time.monotonic() - self._plotted > _PLOT_SECONDS:
             plots.training_curves(self.curves, self.state.history)
             self._plotted = time.monotonic()
-
-
-def evaluate(model: keras.Model, clips: Clips, indices: np.ndarray | None = None) -> Evaluation:
-    """The predictions for clips, or for those at `indices`."""
-    return Evaluation.of(clips, network.predict(model, clips.melgrams, indices=indices), indices)

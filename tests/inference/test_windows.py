@@ -10,7 +10,7 @@ from audio_utils.audio import audio_io, melgram
 from audio_utils.audio.audio_io import AudioError
 from audio_utils.audio.melgram import MelgramSettings
 from audio_utils.audio.resampling import resample
-from audio_utils.inference.windows import Segment, cut, merge, prefetched, read_clip, windows
+from audio_utils.inference.windows import Segment, by_class, cut, merge, prefetched, read_clip, windows
 
 CLIP, HOP, RATE = 2000, 1000, 8000  # samples, and Hz
 SETTINGS = MelgramSettings.of(RATE, CLIP, 1, 24, 46.44, 11.61)
@@ -131,3 +131,12 @@ def test_prefetched_blocks_keep_their_order_and_errors():
     assert [next(blocks) for _ in range(5)] == [0, 1, 2, 3, 4]
     with pytest.raises(AudioError, match="is damaged"):
         next(blocks)
+
+
+def test_each_class_of_multi_label_is_a_segment_and_adjacent_ones_are_joined():
+    def segment(start, name, classes, status=""):
+        return Segment(start, start + 1, name, np.array([0.9, 0.5]), status, classes=classes)
+    found = by_class([segment(0, "a,b", (0, 1)), segment(1, "a", (0,)), segment(2, "none of these", ()),
+                              segment(3, "a", (0,)), segment(4, "a", (0,), "silence")])
+    assert [(each.start, each.end, each.name, each.probabilities[0]) for each in found] == [
+        (0, 2, "a", 0.9), (0, 1, "b", 0.5), (2, 3, "none of these", 0.9), (3, 4, "a", 0.9), (4, 5, "a", 0.9)]

@@ -16,7 +16,7 @@ CLIPS = Clips(np.zeros((222, 1, 1, 1)), one_hot(LABELS, 4), ["a/b.wav"] * 222, [
 
 
 def of(mode, training=range(222), validation=(0, 0, 0, 1)):
-    return Balance(mode, CLIPS, np.array(training), np.array(validation, int))
+    return Balance(mode, CLIPS, np.array(training), one_hot(list(validation), 4))
 
 
 def trained_with(**state):

@@ -1,0 +1,219 @@
+"""MULTI_LABEL: a sound has any number of labels, from Samples/labels.csv or from the name of its folder.
+
+Samples/labels.csv has the columns `file` and `labels`, and commas or semicolons between labels. A file is named as
+"folder/file.wav", or as "file.wav" if only one sound has this name; if it has several rows, it has the labels of all.
+No label means that it is a negative example of every class. A sound without a row has the labels in the name of its
+folder: "dog,rain" are two. It is left out if the rows list other sounds of its folder, but none of its labels.
+Preproc/labels.csv has a row for each clip, "Train/folder/file.wav", with the labels that training and evaluation use.
+"""
+
+import csv
+import io
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+from unicodedata import normalize
+
+import numpy as np
+
+from audio_utils.data.checks import named
+from audio_utils.data.index import Entry
+from audio_utils.data.sound import Skipped, Sound
+from audio_utils.data.sounds import class_of
+from audio_utils.runtime import safe_files
+from audio_utils.runtime.console import warn
+from audio_utils.runtime.errors import UserError
+
+LABELS = "labels.csv"
+NO_LABEL = "(no label)"  # in tables
+Labels = tuple[str, ...]  # of a sound, without duplicates
+_PREPROCESS = "run preprocess_data.py again"
+_UNLISTED = (f"has no row in {LABELS}, which lists other sounds of its folder, but not the label in the folder's name; "
+             "add a row")
+
+
+class Row(NamedTuple):
+    """A row of labels.csv."""
+    line: int
+    file: str
+    labels: Labels
+
+
+def split_labels(text: str) -> Labels:
+    """The labels in a text, between commas or semicolons: without spaces around them, in Unicode form NFC."""
+    parts = (" ".join(normalize("NFC", part).split()) for part in re.split("[,;]", text))
+    return tuple(dict.fromkeys(filter(None, parts)))
+
+
+def refuse(multi_label: bool, options: Mapping[str, object]) -> None:
+    """Raise UserError if a constant is set that can't be combined with MULTI_LABEL; options: name → value."""
+    for name, value in options.items() if multi_label else ():
+        if value:
+            raise UserError(f"{name} can't be combined with MULTI_LABEL (preprocess_data.py); leave it out.")
+
+
+# --- labels.csv -----------------------------------------------------------------------------------------------------
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of labels.csv. Raises UserError if the file can't be read or has other columns."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        first = text.partition("\n")[0]
+        delimiter = max(",;\t", key=first.count)
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        header = [name.strip().lower() for name in next(lines, [])]
+        columns = [header.index("file"), header.index("labels")]
+        return list(_rows(lines, columns, len(header)))
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not UTF-8 text; save it as CSV in UTF-8.") from None
+    except csv.Error as error:
+        raise UserError(f"{path}: is not a CSV file ({error}); correct line {lines.line_num}.") from None
+    except ValueError:
+        raise UserError(f'{path}: its first line does not name the columns; write "file,labels" there.') from None
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror}); check the file.") from None
+
+
+def _rows(lines: Iterator[list[str]], columns: list[int], width: int) -> Iterator[Row]:
+    """The rows that are not empty; without quotes, labels after the last column are labels too."""
+    file, labels = columns
+    for cells in lines:
+        texts = [*cells[labels:labels + 1], *(cells[width:] if labels == width - 1 else ())]
+        if any(cell.strip() for cell in cells):
+            yield Row(lines.line_num, cells[file].strip() if file < len(cells) else "", split_labels(",".join(texts)))
+
+
+def of_sounds(sounds: list[Sound], samples: Path) -> tuple[dict[Sound, Labels], list[Skipped]]:
+    """The labels of sounds, and the sounds that are left out; reports rows of labels.csv without a sound.
+
+    An augmented copy has the labels of its recording, unless it has a row.
+    """
+    path = samples / LABELS
+    rows = read_rows(path) if path.exists() or path.is_symlink() else []
+    listed = _listed(rows, sounds, samples, path)
+    by_name = {sound.name: labels for sound, labels in reversed(listed.items())}
+    used = {label for labels in listed.values() for label in labels}
+    folders = {sound.path.parent for sound in listed}
+    found, skipped = {}, []
+    for sound in sounds:
+        labels = listed.get(sound, by_name.get(sound.copy_of))
+        if labels is None:
+            labels = split_labels(sound.class_name)
+            if sound.path.parent in folders and not used.issuperset(labels):
+                skipped.append(Skipped(sound.path, _UNLISTED))
+                continue
+        found[sound] = labels
+    if skipped:
+        warn(f"{named(each.path for each in skipped)}: {_UNLISTED}.")
+    return found, skipped
+
+
+def _listed(rows: list[Row], sounds: list[Sound], samples: Path, path: Path) -> dict[Sound, Labels]:
+    """The labels of the sounds that have rows."""
+    by_key, found, missing = defaultdict(list), {}, {}
+    for sound in sounds if rows else ():
+        for key in {_key(each) for each in _names_of(sound, samples)}:
+            by_key[key].append(sound)
+    for row in rows:
+        matching = by_key.get(_key(row.file), [])
+        if len({sound.name for sound in matching}) > 1:
+            names = named(sorted(sound.name for sound in matching))
+            raise UserError(f"{path}: line {row.line} names {row.file}, which may be {names}; write the folder too.")
+        for sound in matching:
+            found[sound] = tuple(dict.fromkeys(found.get(sound, ()) + row.labels))
+        if not matching:
+            missing[row.file] = row.line
+    if missing:
+        lines = f"line {next(iter(missing.values()))}" + f" and {len(missing) - 1} others" * (len(missing) > 1)
+        warn(f"{path}: {lines}: no such sound in {samples}/: {named(missing)}.")
+    return found
+
+
+def _names_of(sound: Sound, samples: Path) -> tuple[str, ...]:
+    """The names by which a row may mean a sound."""
+    inside = sound.path.relative_to(samples).as_posix()
+    return sound.path.name, sound.name, inside, f"{samples.name}/{inside}"
+
+
+def _key(file: str) -> str:
+    return normalize("NFC", file.removeprefix("./"))
+
+
+# --- checks and tables ----------------------------------------------------------------------------------------------
+
+def require_labels(labels: Iterable[Labels], samples: Path) -> None:
+    """Reject fewer than two different labels."""
+    count = len({label for each in labels for label in each})
+    if count < 2:
+        raise UserError(f"{samples}/: its sounds have {count or 'no'} label{'s' * (count != 1)}; MULTI_LABEL needs at "
+                        "least two.")
+
+
+def hint(samples: Path) -> str:
+    """A sentence about a labels.csv that is not used, as MULTI_LABEL is off; "" if there is none."""
+    return f"{samples / LABELS}: is not used; --multi-label gives sounds the labels in it." \
+        if (samples / LABELS).is_file() else ""
+
+
+def count(labels: Mapping[str, Labels], names: Iterable[str]) -> Counter:
+    """(label, split) → number of clips; labels: from `read`. names: of the clips, as its keys."""
+    return Counter((label, name.partition("/")[0]) for name in names for label in labels[name] or (NO_LABEL,))
+
+
+# --- Preproc/labels.csv ---------------------------------------------------------------------------------------------
+
+def write(preproc: Path, entries: Iterable[Entry], gone: Iterable[Entry], labels: Mapping[str, Labels]) -> None:
+    """Write the labels of all clips, unless the file has them already.
+
+    entries: of the index. gone: those without a sound, which keep the labels that they had. labels: path of an entry →
+    its labels.
+    """
+    path = preproc / LABELS
+    before = read(preproc) if path.is_file() else {}
+    rows = {f"{entry.split}/{name}": labels[entry.path] for entry in entries for name in entry.clip_names}
+    for entry in gone:
+        for name in entry.clip_names:
+            key = f"{entry.split}/{name}"
+            rows.setdefault(key, before.get(key, split_labels(class_of(name))))
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["file", "labels"])
+    table.writerows((name, ",".join(rows[name])) for name in sorted(rows))
+    content = text.getvalue().encode(errors="surrogateescape")
+    if not path.exists() or path.read_bytes() != content:
+        safe_files.write_bytes(path, content)
+
+
+def read(preproc: str | Path) -> dict[str, Labels]:
+    """The labels of all clips, keyed "split/folder/file.wav". Raises UserError if the file is missing or damaged."""
+    path = Path(preproc) / LABELS
+    try:
+        with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+            header, *rows = csv.reader(file)
+            if header != ["file", "labels"]:
+                raise ValueError(header)
+            return {name: split_labels(labels) for name, labels in rows}
+    except FileNotFoundError:
+        raise UserError(f"{path}: does not exist; {_PREPROCESS}.") from None
+    except (ValueError, csv.Error):
+        raise UserError(f"{path}: is damaged; {_PREPROCESS}.") from None
+
+
+def of_clips(preproc: str | Path, split: str, names: list[str]) -> list[Labels]:
+    """The labels of clips of a split. Raises UserError if one is missing."""
+    found = read(preproc)
+    missing = [name for name in names if f"{split}/{name}" not in found]
+    if missing:
+        raise UserError(f"{Path(preproc) / LABELS}: contains no row for {named(missing)}; {_PREPROCESS}.")
+    return [found[f"{split}/{name}"] for name in names]
+
+
+def targets(labels: list[Labels], class_names: list[str]) -> np.ndarray:
+    """float32 (clips, classes): 1 for each label of a clip; labels that are not classes are left out."""
+    index_of = {name: i for i, name in enumerate(class_names)}
+    found = np.zeros((len(labels), len(class_names)), np.float32)
+    for row, each in zip(found, labels, strict=True):
+        row[[index_of[label] for label in each if label in index_of]] = 1
+    return found
