@@ -5,7 +5,8 @@ Reads   weights.hdf5 and, for the check, Preproc/Test (or the test files of Samp
 Writes  export/panotti_saved_model/    TensorFlow's own format, also for TensorFlow Serving
         export/panotti.tflite          LiteRT, formerly TensorFlow Lite: phones, Raspberry Pi
         export/panotti.onnx            ONNX Runtime, for programs in C, C#, Java, JavaScript, Rust …
-        export/panotti.json            class names, background classes, settings of the melgrams; also in each export
+        export/panotti.json            class names, background classes, settings of the melgrams; with MULTI_LABEL, the
+                                       thresholds; also in each export
 
     python audio_utils/export_model.py
     python audio_utils/export_model.py --input audio
@@ -35,6 +36,7 @@ import numpy as np
 
 import preprocess_data
 from audio_utils.data import dataset
+from audio_utils.evaluation import label_scores
 from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference import export, export_clips
 from audio_utils.inference.checkpoint import WEIGHTS, Checkpoint
@@ -174,7 +176,16 @@ def metadata(checkpoint: Checkpoint, its_input: str) -> dict[str, Any]:
             "background_classes": checkpoint.background_classes,
             "settings": settings.to_dict(), "input": _INPUTS[its_input], "input_shape": [None, *shape],
             "output": "probabilities, float32 (clips, classes), in the order of class_names",
-            "weights_sha256": weights_sha256()}
+            "weights_sha256": weights_sha256(), **labeling(checkpoint)}
+
+
+def labeling(checkpoint: Checkpoint) -> dict[str, Any]:
+    """How to predict classes with MULTI_LABEL, {} without it."""
+    if not checkpoint.multi_label:
+        return {}
+    lowest = label_scores.decision_thresholds(0, checkpoint.thresholds, checkpoint.class_names, WEIGHTS)
+    return {"multi_label": "the probabilities are independent; a class is predicted from its threshold on",
+            "thresholds": dict(zip(checkpoint.class_names, lowest.tolist(), strict=True))}
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from audio_utils.data.look_alikes import suggest_group_by
 from audio_utils.data.matching import Matched
 from audio_utils.data.multi_label import Labels
 from audio_utils.data.sound import Sound
-from audio_utils.data.split import MIN_GROUPS, Grouping
+from audio_utils.data.split import MIN_GROUPS, NO_CLASS, Grouping
 from audio_utils.runtime.command_line import Options
 from audio_utils.runtime.console import say, warn
 
@@ -59,9 +59,13 @@ def group_sounds(sounds: list[Sound], recordings: dict[Sound, str], options: Opt
     return grouping
 
 
-def group_clips(entries: Iterable[Entry], group_by: str) -> Grouping:
-    """The groups of all clips, if long sounds are cut into several; entries: of the index."""
-    grouping, few = preproc.grouping_of(entries, group_by)
+def group_clips(entries: Iterable[Entry], group_by: str,
+                labels: Mapping[str, Labels] = MappingProxyType({})) -> Grouping:
+    """The groups of all clips, if long sounds are cut into several.
+
+    entries: of the index. labels: of the clips, with MULTI_LABEL.
+    """
+    grouping, few = preproc.grouping_of(entries, group_by, labels)
     if few:
         warn(f"{named(few)}: fewer than {MIN_GROUPS} recordings; clips of one recording are split between training and "
              "validation, so the validation loss is too optimistic; add recordings.")
@@ -85,14 +89,15 @@ def split_clips(sounds: list[Sound], grouping: Grouping, matched: Matched, optio
     clips = [PlannedClip(sound, its_split) for sound, its_split in zip(sounds, splits, strict=True) if its_split]
     warn_of_divided(clips, grouping)
     if options.test_fraction and not sounds[0].split:
-        warn_of_untested(clips, cut)
+        warn_of_untested(clips, cut, grouping)
     return clips
 
 
-def warn_of_untested(clips: list[PlannedClip], cut: dict[Sound, int]) -> None:
+def warn_of_untested(clips: list[PlannedClip], cut: dict[Sound, int], grouping: Grouping) -> None:
     """Report classes with sounds that are cut but without Test clips, as each sound is in one split."""
-    tested = {clip.sound.class_name for clip in clips if clip.split == "Test"} if cut else set()
-    untested = sorted({sound.class_name for sound in cut} - tested)
+    tested = {name for clip in clips if clip.split == "Test" for name in grouping.classes_of(clip.name)} if cut else ()
+    used = {name for sound in cut for name in grouping.classes_of(sound.name)}
+    untested = sorted(used.difference(tested, {NO_CLASS}))
     if untested:
         warn(f"{named(untested)}: no clips are in Test, because all clips of a recording stay in one split; add "
              "recordings.")

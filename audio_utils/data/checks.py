@@ -32,24 +32,41 @@ _DIVIDED = "the score is too optimistic"  # the effect of equal files in several
 
 def check_headers(sounds: list[Sound], headers: dict[str, AudioInfo], equal: list[list[Sound]] | None = None,
                   sample_rate: int | None = None, mono: bool = False, clip_seconds: float | None = None,
-                  clips: Mapping[Sound, int] = MappingProxyType({})) -> list[str]:
+                  clips: Mapping[Sound, int] = MappingProxyType({}),
+                  labels: Mapping[Sound, tuple[str, ...]] | None = None) -> list[str]:
     """A sentence about each problem.
 
     sounds: those that can be read. headers: file → AudioInfo, of all of them or of the new ones. equal: as
     `equal_files` finds. sample_rate, mono: the constants of preprocess_data.py, with which files may differ.
     clip_seconds: the length to which sounds are cut, None if only their beginning is used. clips: sound → number of its
-    clips, {} if each has one.
+    clips, {} if each has one. labels: with MULTI_LABEL, the labels of the sounds, which are their classes.
     """
-    known = {sound: headers[sound.file] for sound in sounds if sound.file in headers}
+    equal = equal_files(sounds) if equal is None else equal
+    every = per_label(sounds, labels)
+    known = {sound: headers[sound.file] for sound in every if sound.file in headers}
     seconds = {sound: min(info.samples / info.rate, clip_seconds or math.inf) for sound, info in known.items()}
-    found = [*few_sounds(sounds), *imbalance(sounds, clips),
-             *duplicates(equal_files(sounds) if equal is None else equal), *uneven_lengths(seconds), *copies(sounds)]
+    counts = clips if labels is None else {sound: count for each, count in clips.items()
+                                           for sound in per_label([each], labels)}
+    found = [*few_sounds(every), *imbalance(every, counts), *duplicates(with_labels(equal, labels)),
+             *uneven_lengths(seconds), *copies(sounds)]
     if not sample_rate:
         rates = {sound: info.rate for sound, info in known.items()}
         found += mixed_values(rates, "sample rate", f"SAMPLE_RATE = {min(rates.values(), default=0)}")
     if not mono:
         found += mixed_values({sound: info.channels for sound, info in known.items()}, "channel count", "MONO = True")
     return found
+
+
+def per_label(sounds: list[Sound], labels: Mapping[Sound, tuple[str, ...]] | None) -> list[Sound]:
+    """With MULTI_LABEL, each sound once for each of its labels, which is its class then; none without labels."""
+    return sounds if labels is None else [sound._replace(class_name=label) for sound in sounds
+                                          for label in labels.get(sound, ())]
+
+
+def with_labels(groups: list[list[Sound]], labels: Mapping[Sound, tuple[str, ...]] | None) -> list[list[Sound]]:
+    """With MULTI_LABEL, the same groups of sounds with all labels of a sound as its class."""
+    return groups if labels is None else [[sound._replace(class_name=",".join(sorted(labels.get(sound, ()))))
+                                           for sound in group] for group in groups]
 
 
 def named(things: Iterable[Any]) -> str:
@@ -126,7 +143,7 @@ def mixed_values(values: dict[Sound, int], title: str, remedy: str) -> Iterator[
                f"sounds; convert all to one {title} ({remedy}).")
     elif len(counts) > 1:
         usual, _ = _extremes(counts)
-        others = [f"{sound.file} ({value})" for sound, value in values.items() if value != usual]
+        others = list(dict.fromkeys(f"{sound.file} ({value})" for sound, value in values.items() if value != usual))
         yield (f"{named(others)}: a different {title} from most sounds ({usual}); conversion leaves audible traces; "
                f"convert all to one {title} ({remedy}), or keep {'it' if len(others) == 1 else 'them'}.")
 
@@ -169,8 +186,10 @@ def duplicates(equal: list[list[Sound]]) -> Iterator[str]:
         yield f"{_named_groups(groups)}: the same file {kind}, so {_EFFECTS.get(kind, _DIVIDED)}; keep one."
 
 
-def list_duplicates(equal: list[list[Sound]]) -> list[Skipped]:
-    """Each file of the groups but the first of each, with the name of that."""
+def list_duplicates(equal: list[list[Sound]],
+                    labels: Mapping[Sound, tuple[str, ...]] | None = None) -> list[Skipped]:
+    """Each file of the groups but the first of each, with the name of that; labels: with MULTI_LABEL."""
+    equal = with_labels(equal, labels)
     return [Skipped(sound.path, f"is used, but is the same file as {group[0].path} {_kind(group)}; keep one")
             for group in equal for sound in group[1:]]
 

@@ -52,7 +52,7 @@ def compute(plan: Plan, folder: Path, jobs: int | None, prune: bool) -> list[Ent
             say(f"{checks.named(paths)}: removed.")
     if changed or entries != plan.before:
         index.write(folder, entries.values())
-    preproc.write_skipped(folder, plan.skipped + checks.list_duplicates(_equal_sounds(plan, entries)))
+    preproc.write_skipped(folder, plan.skipped + checks.list_duplicates(_equal_sounds(plan, entries), plan.labels))
     if plan.labels is not None:
         multi_label.write(folder, [entries[entry.path] for entry in plan.entries.values()], plan.gone,
                           {entry.path: plan.labels[clip.sound] for clip, entry in plan.entries.items()})

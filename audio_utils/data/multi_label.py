@@ -3,7 +3,8 @@
 Samples/labels.csv has the columns `file` and `labels`, and commas or semicolons between labels. A file is named as
 "folder/file.wav", or as "file.wav" if only one sound has this name; if it has several rows, it has the labels of all.
 No label means that it is a negative example of every class. A sound without a row has the labels in the name of its
-folder: "dog,rain" are two. It is left out if the rows list other sounds of its folder, but none of its labels.
+folder: "dog,rain" are two. It is left out if the rows list other sounds of its folder, but not all of its labels.
+An augmented copy without a row has the labels of its recording.
 Preproc/labels.csv has a row for each clip, "Train/folder/file.wav", with the labels that training and evaluation use.
 """
 
@@ -23,7 +24,7 @@ from audio_utils.data.index import Entry
 from audio_utils.data.sound import Skipped, Sound
 from audio_utils.data.sounds import class_of
 from audio_utils.runtime import safe_files
-from audio_utils.runtime.console import warn
+from audio_utils.runtime.console import say, warn
 from audio_utils.runtime.errors import UserError
 
 LABELS = "labels.csv"
@@ -60,8 +61,7 @@ def read_rows(path: Path) -> list[Row]:
     """The rows of labels.csv. Raises UserError if the file can't be read or has other columns."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
-        first = text.partition("\n")[0]
-        delimiter = max(",;\t", key=first.count)
+        delimiter = max(",;\t", key=next(iter(text.splitlines()), "").count)
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         header = [name.strip().lower() for name in next(lines, [])]
         columns = [header.index("file"), header.index("labels")]
@@ -88,12 +88,12 @@ def _rows(lines: Iterator[list[str]], columns: list[int], width: int) -> Iterato
 def of_sounds(sounds: list[Sound], samples: Path) -> tuple[dict[Sound, Labels], list[Skipped]]:
     """The labels of sounds, and the sounds that are left out; reports rows of labels.csv without a sound.
 
-    An augmented copy has the labels of its recording, unless it has a row.
+    An augmented copy has the labels of its recording, unless it has a row; the recording may be gone.
     """
     path = samples / LABELS
     rows = read_rows(path) if path.exists() or path.is_symlink() else []
-    listed = _listed(rows, sounds, samples, path)
-    by_name = {sound.name: labels for sound, labels in reversed(listed.items())}
+    listed, gone = _listed(rows, sounds, samples, path)
+    by_name = gone | {sound.name: labels for sound, labels in reversed(listed.items())}
     used = {label for labels in listed.values() for label in labels}
     folders = {sound.path.parent for sound in listed}
     found, skipped = {}, []
@@ -110,9 +110,10 @@ def of_sounds(sounds: list[Sound], samples: Path) -> tuple[dict[Sound, Labels], 
     return found, skipped
 
 
-def _listed(rows: list[Row], sounds: list[Sound], samples: Path, path: Path) -> dict[Sound, Labels]:
-    """The labels of the sounds that have rows."""
-    by_key, found, missing = defaultdict(list), {}, {}
+def _listed(rows: list[Row], sounds: list[Sound], samples: Path,
+            path: Path) -> tuple[dict[Sound, Labels], dict[str, Labels]]:
+    """(the labels of the sounds that have rows, file → the labels in rows without a sound, which are reported)."""
+    by_key, found, missing, gone = defaultdict(list), {}, {}, {}
     for sound in sounds if rows else ():
         for key in {_key(each) for each in _names_of(sound, samples)}:
             by_key[key].append(sound)
@@ -122,13 +123,18 @@ def _listed(rows: list[Row], sounds: list[Sound], samples: Path, path: Path) -> 
             names = named(sorted(sound.name for sound in matching))
             raise UserError(f"{path}: line {row.line} names {row.file}, which may be {names}; write the folder too.")
         for sound in matching:
-            found[sound] = tuple(dict.fromkeys(found.get(sound, ()) + row.labels))
+            found[sound] = _union(found.get(sound, ()), row.labels)
         if not matching:
-            missing[row.file] = row.line
+            missing.setdefault(row.file or "(no file)", row.line)
+            gone[row.file] = _union(gone.get(row.file, ()), row.labels)
     if missing:
-        lines = f"line {next(iter(missing.values()))}" + f" and {len(missing) - 1} others" * (len(missing) > 1)
+        lines = f"line {next(iter(missing.values()))}" + f" and {len(missing) - 1} more" * (len(missing) > 1)
         warn(f"{path}: {lines}: no such sound in {samples}/: {named(missing)}.")
-    return found
+    return found, gone
+
+
+def _union(one: Labels, other: Labels) -> Labels:
+    return tuple(dict.fromkeys(one + other))
 
 
 def _names_of(sound: Sound, samples: Path) -> tuple[str, ...]:
@@ -144,11 +150,18 @@ def _key(file: str) -> str:
 # --- checks and tables ----------------------------------------------------------------------------------------------
 
 def require_labels(labels: Iterable[Labels], samples: Path) -> None:
-    """Reject fewer than two different labels."""
-    count = len({label for each in labels for label in each})
+    """Reject fewer than two different labels; reports those that differ only in case."""
+    found = {label for each in labels for label in each}
+    count = len(found)
     if count < 2:
         raise UserError(f"{samples}/: its sounds have {count or 'no'} label{'s' * (count != 1)}; MULTI_LABEL needs at "
                         "least two.")
+    by_case = defaultdict(list)
+    for label in sorted(found):
+        by_case[label.casefold()].append(label)
+    if alike := [" = ".join(each) for each in by_case.values() if len(each) > 1]:
+        warn(f"{named(alike)}: differ only in upper and lower case, and are different classes; if this is a mistake, "
+             f"correct {samples / LABELS} or the names of the folders.")
 
 
 def hint(samples: Path) -> str:
@@ -165,7 +178,7 @@ def count(labels: Mapping[str, Labels], names: Iterable[str]) -> Counter:
 # --- Preproc/labels.csv ---------------------------------------------------------------------------------------------
 
 def write(preproc: Path, entries: Iterable[Entry], gone: Iterable[Entry], labels: Mapping[str, Labels]) -> None:
-    """Write the labels of all clips, unless the file has them already.
+    """Write the labels of all clips, unless the file has them already; says which have changed.
 
     entries: of the index. gone: those without a sound, which keep the labels that they had. labels: path of an entry →
     its labels.
@@ -177,6 +190,8 @@ def write(preproc: Path, entries: Iterable[Entry], gone: Iterable[Entry], labels
         for name in entry.clip_names:
             key = f"{entry.split}/{name}"
             rows.setdefault(key, before.get(key, split_labels(class_of(name))))
+    if changed := [name for name in sorted(rows) if set(rows[name]) != set(before.get(name, rows[name]))]:
+        say(f"{named(changed)}: {'each ' if len(changed) > 1 else ''}has other labels than in the last run.")
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["file", "labels"])
@@ -199,6 +214,12 @@ def read(preproc: str | Path) -> dict[str, Labels]:
         raise UserError(f"{path}: does not exist; {_PREPROCESS}.") from None
     except (ValueError, csv.Error):
         raise UserError(f"{path}: is damaged; {_PREPROCESS}.") from None
+
+
+def by_name(labels: Mapping[str, Labels]) -> dict[str, Labels]:
+    """The labels of clips, keyed "folder/file.wav"; those of Train have priority. labels: from `read`."""
+    return {name.partition("/")[2]: each for name, each in
+            sorted(labels.items(), key=lambda item: item[0].startswith("Train/"))}
 
 
 def of_clips(preproc: str | Path, split: str, names: list[str]) -> list[Labels]:

@@ -94,7 +94,7 @@ def make_plan(options: Options, samples: str | Path, folder: str | Path | None =
     gone = [entry for entry in matched.gone if any((entry.split, name) in melgrams for name in entry.clip_names)]
     del melgrams  # a fifth of the memory
     found = sounds
-    sounds, headers, equal = usable_sounds(found, current, matched.entries, skipped, options)
+    sounds, headers, equal = usable_sounds(found, current, matched.entries, skipped, options, labels)
     if options.multi_label:
         skipped += unlisted
         sounds = [sound for sound in sounds if sound in labels]
@@ -120,15 +120,17 @@ def make_plan(options: Options, samples: str | Path, folder: str | Path | None =
     gone = [entry._replace(settings="") if entry in replaced else entry for entry in matched.gone]
     return Plan(settings, clip_settings.record_of(settings, options), clips, planned, gone + left_out,
                 moved + matched.moved + reassigned, before, skipped,
-                assignment.group_clips(planned.values(), options.group_by) if cut else grouping, labels)
+                assignment.group_clips(planned.values(), options.group_by, labels_of_clips(planned, labels))
+                if cut else grouping, labels)
 
 
 def usable_sounds(sounds: list[Sound], current: set[Sound], entries: dict[Sound, Entry], skipped: list[Skipped],
-                  options: Options) -> tuple[list[Sound], dict[str, AudioInfo], list[list[Sound]]]:
+                  options: Options,
+                  labels: dict[Sound, Labels] | None) -> tuple[list[Sound], dict[str, AudioInfo], list[list[Sound]]]:
     """(the sounds that can be read, headers of those without a current melgram, groups of equal sounds).
 
     Reports the problems, and adds sounds that can't be read to `skipped`. Equal sounds are searched only if some are
-    new, or all are assigned again.
+    new, or all are assigned again. labels: with MULTI_LABEL.
     """
     new = [sound for sound in sounds if sound not in current]
     counts = Counter(sound.stat.size for sound in sounds) if new else {}
@@ -144,10 +146,15 @@ def usable_sounds(sounds: list[Sound], current: set[Sound], entries: dict[Sound,
     if headers:
         findings = checks.check_headers(sounds, headers, equal, options.sample_rate, options.mono,
                                         long_files.clip_seconds(options),
-                                        long_files.expected_clips(sounds, headers, entries, options))
+                                        long_files.expected_clips(sounds, headers, entries, options), labels)
     for sentence in checks.summarize(skipped) + equal_stems(sounds) + findings:
         warn(sentence)
     return sounds, headers, equal
+
+
+def labels_of_clips(planned: dict[PlannedClip, Entry], labels: dict[Sound, Labels] | None) -> dict[str, Labels]:
+    """Name of a clip → labels of its sound, {} without MULTI_LABEL."""
+    return {name: labels[clip.sound] for clip, entry in planned.items() for name in entry.clip_names} if labels else {}
 
 
 def adopted(folder: str | Path, melgrams: dict[tuple[str, str], int], entries: dict[str, Entry], moved: list[Entry],

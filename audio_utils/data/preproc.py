@@ -1,14 +1,14 @@
 """Preproc/: settings.json, skipped.csv and a .npy file for each melgram."""
 
 import csv
-import dataclasses
 import io
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from tqdm import tqdm
@@ -162,24 +162,28 @@ def used_melgrams(preproc: str | Path, split: str, settings: MelgramSettings) ->
 def grouping(preproc: str | Path, group_by: str, has_labels: bool = False) -> Grouping:
     """The groups that preprocessing kept in one split: by GROUP_BY, and by the copies and recordings in the index.
 
-    has_labels: with MULTI_LABEL, the labels of the clips of Train are included.
+    has_labels: whether to include the labels of the clips, with MULTI_LABEL.
     """
-    found = grouping_of(index.read(preproc)[0].values(), group_by)[0] if index.exists(preproc) else Grouping(group_by)
-    if not has_labels:
-        return found
-    labels = {name.removeprefix("Train/"): each for name, each in multi_label.read(preproc).items()
-              if name.startswith("Train/")}
-    return dataclasses.replace(found, labels=labels)
+    labels = multi_label.by_name(multi_label.read(preproc)) if has_labels else {}
+    if not index.exists(preproc):
+        return Grouping(group_by, labels=labels)
+    return grouping_of(index.read(preproc)[0].values(), group_by, labels)[0]
 
 
-def grouping_of(entries: Iterable[Entry], group_by: str) -> tuple[Grouping, list[str]]:
-    """The same from entries, and the classes that have too few recordings to keep the clips of each together."""
+def grouping_of(entries: Iterable[Entry], group_by: str,
+                labels: Mapping[str, multi_label.Labels] = MappingProxyType({})) -> tuple[Grouping, list[str]]:
+    """The same from entries, and the classes that have too few recordings to keep the clips of each together.
+
+    labels: of the clips, with MULTI_LABEL.
+    """
     entries = sorted((entry for entry in entries if entry.status == index.USED),
                      key=lambda entry: entry.split == "Train")  # it has priority
     copy_of = {entry.name: entry.copy_of for entry in entries if entry.copy_of}
     sound_of = {name: entry.name for entry in entries if entry.clips for name in entry.clip_names}
     recordings = index.recordings(entries)
-    return Grouping(group_by, copy_of, recordings, sound_of).relaxed(
+    if labels:
+        labels = labels | {sound: labels[clip] for clip, sound in sound_of.items() if clip in labels}
+    return Grouping(group_by, copy_of, recordings, sound_of, labels).relaxed(
         {name for entry in entries for name in entry.clip_names})
 
 

@@ -16,6 +16,7 @@ from audio_utils.data.sound import Sound, clip_name, sound_of_clip, stem_of
 from audio_utils.data.sounds import AUGMENTED, class_of
 from audio_utils.runtime.errors import UserError
 
+NO_CLASS = ""  # of sounds without labels, which a split balances like a class
 MIN_GROUPS = 5  # of a class; with fewer, a split by groups leaves too few of them for training or testing
 
 
@@ -52,8 +53,8 @@ class Grouping:
         return bool(AUGMENTED.search(Path(name).stem)) if self.copy_of is None else name in self.copy_of
 
     def classes_of(self, name: str) -> tuple[str, ...]:
-        """The classes that a sound counts for; "" if it has no label."""
-        return self.labels.get(name, (class_of(name),)) or ("",)
+        """The classes that a sound, or a clip, counts for; NO_CLASS if it has no label."""
+        return self.labels.get(name, (class_of(name),)) or (NO_CLASS,)
 
     def of(self, name: str) -> str:
         """The group of a sound; files that differ only in the extension are in the same group."""
@@ -94,12 +95,15 @@ class Grouping:
         originals = [name for name in names if not self.is_copy(name)]
         alone = replace(self, recordings={})._count(originals)
         few = {name for name, count in self._count(originals).items() if count < min(MIN_GROUPS, alone[name])}
-        kept = {name: recording for name, recording in self.recordings.items() if class_of(name) not in few}
+        few.discard(NO_CLASS)
+        kept = {name: recording for name, recording in self.recordings.items()
+                if few.isdisjoint(self.classes_of(name))}
         return replace(self, recordings=kept), sorted(few)
 
     def _count(self, names: list[str]) -> Counter:
         """Class → its number of groups."""
-        return Counter(class_name for class_name, _ in {(class_of(name), self.of(name)) for name in names})
+        return Counter(class_name for class_name, _ in {(class_name, self.of(name)) for name in names
+                                                        for class_name in self.classes_of(name)})
 
 
 # --- one split ------------------------------------------------------------------------------------------------------
@@ -150,7 +154,7 @@ def hold_out(names: Iterable[str], assigned: dict[str, bool], fraction: float, s
     totals = Counter(class_name for name in tested for class_name in grouping.classes_of(name))
     for name in clips.keys() & set(tested) if clips else ():
         totals.update(dict.fromkeys(grouping.classes_of(name), clips[name] - 1))
-    _fill(held_out, sizes, totals, count, fraction, seed)
+    _fill(held_out, sizes, totals, count, fraction, seed, rarest_first=bool(grouping.labels))
 
     def decide(name: str, group: str) -> bool | None:
         if grouping.is_copy(name):
@@ -168,18 +172,24 @@ def _more(size: tuple[tuple[str, int], ...], class_name: str, count: int) -> tup
 
 
 def _fill(held_out: set[str], sizes: dict[str, tuple[tuple[str, int], ...]], totals: Counter, count: Counter,
-          fraction: float, seed: int) -> None:
+          fraction: float, seed: int, rarest_first: bool) -> None:
     """Add to `held_out` the unassigned groups that bring every class closest to its target count.
 
     sizes: group → ((class, number of sounds), …), of the unassigned groups. totals, count: class → number of sounds,
-    of all and of those that are held out already.
+    of all and of those that are held out already. rarest_first: for groups of several classes, the rarest of which
+    decides, as in iterative stratification (Sechidis et al., "On the Stratification of Multi-label Data", ECML PKDD
+    2011): a frequent class can still reach its target by the groups without rare classes, which come later.
     """
     target = {name: max(1, round(total * fraction)) if total > 1 and fraction else 0 for name, total in totals.items()}
     candidates = sorted(sizes, key=lambda group: _hash(group, seed))
+    deciding = sizes
+    if rarest_first:
+        deciding = {group: [min(size, key=lambda each: (totals[each[0]], each[0]))] for group, size in sizes.items()}
+        candidates.sort(key=lambda group: totals[deciding[group][0][0]])
 
     def gain(group: str) -> int:  # the decrease of the squared distance to the target
         return sum((count[name] - target[name]) ** 2 - (count[name] + n - target[name]) ** 2
-                   for name, n in sizes[group])
+                   for name, n in deciding[group])
 
     def take(group: str) -> None:
         held_out.add(group)

@@ -58,17 +58,24 @@ def print_json(class_names: list[str], file: str, segments: list[Segment], live:
     for segment in segments:
         probabilities = [round(float(value), 6) for value in segment.probabilities]
         values = {"file": file, "start": round(segment.start, 3), "end": round(segment.end, 3), "class": segment.name,
-                  "probability": max(probabilities),
+                  "probability": highest(segment, probabilities),
                   "probabilities": dict(zip(class_names, probabilities, strict=True)), "status": segment.status}
+        if segment.classes is not None:
+            values["classes"] = [class_names[i] for i in segment.classes]
         print(json.dumps(values), flush=True)  # `say` would break the line on a terminal
 
 
 def print_csv(table: Any, file: str, segments: list[Segment], live: bool = False) -> None:
     for segment in segments:
         probabilities = [f"{value:.6f}" for value in segment.probabilities]
-        table.writerow([file, f"{segment.start:.3f}", f"{segment.end:.3f}", segment.name, max(probabilities),
-                        *probabilities, segment.status])
+        table.writerow([file, f"{segment.start:.3f}", f"{segment.end:.3f}", segment.name,
+                        highest(segment, probabilities), *probabilities, segment.status])
     sys.stdout.flush()
+
+
+def highest(segment: Segment, probabilities: list[Any]) -> Any:
+    """The largest of the probabilities; with MULTI_LABEL, of those of the predicted classes, if there are any."""
+    return max(probabilities[i] for i in segment.classes) if segment.classes else max(probabilities)
 
 
 def print_text(class_names: list[str], top_k: int, file: str, segments: list[Segment], live: bool = False) -> None:

@@ -21,16 +21,19 @@ _TOLERANCE_DB = 0.002  # another computer may round the melgram differently
 # 1 dB, one level of two different clips agrees with a probability of 0.014 (0.05 dB / 2 / sqrt(pi)), and all eight with
 # about 1e-15. If most of each clip is padding, so that the standard deviation is 0.2 dB, it is 6e-10.
 _LEVEL_STEPS_PER_DB = 20
-_AT_LAST_EPOCH, _AT_ANY_EPOCH, _CONTENT = range(3)  # the arrays of hashes
+_AT_LAST_EPOCH, _AT_ANY_EPOCH, _CONTENT, _LABELS = range(4)  # the arrays of hashes; the last only with MULTI_LABEL
 
 
 def report_changes(path: Path, clips: Clips, epoch: int, ended: bool) -> None:
-    """Say how many sounds of Train are new, relabeled or gone since the last epoch; nothing for an older version."""
+    """Say how many sounds of Train are new, relabeled or gone since the last epoch; nothing for an older version.
+
+    With MULTI_LABEL, a sound is relabeled if it has other labels.
+    """
     known = checkpoints.read_clip_hashes(path, _AT_LAST_EPOCH)
     if known is None:
         return
     missing = known[~np.isin(known, np.concatenate(_both_hashes(clips)))]
-    relabeled = int(_in_other_class(clips, missing).sum())
+    relabeled = 0 if clips.multi_label else int(_in_other_class(clips, missing).sum())
     new = int((~_in(clips, known)).sum()) - relabeled
     gone = len(missing) - relabeled
     since = "training ended" if ended else f"epoch {epoch}"
@@ -38,9 +41,13 @@ def report_changes(path: Path, clips: Clips, epoch: int, ended: bool) -> None:
         effect = ": --fresh starts anew, --continue trains on." if ended else \
             f"; {'it is' if new == 1 else 'they are'} trained on from now on, and the validation clips stay the same."
         say(f"{_sounds(new)} new since {since}{effect}")
+    if clips.multi_label:
+        before = checkpoints.read_clip_hashes(path, _LABELS)
+        relabeled = int((_in(clips, known) & ~np.isin(_label_hashes(clips), before)).sum())
     if relabeled:
         effect = ": --fresh starts anew, --continue trains on." if ended else "; the new one is used from now on."
-        say(f"{relabeled} sound{'s have' if relabeled > 1 else ' has'} another class since {since}{effect}")
+        different = "a different set of labels" if clips.multi_label else "another class"
+        say(f"{relabeled} sound{'s have' if relabeled > 1 else ' has'} {different} since {since}{effect}")
     if gone:
         say(f"{_sounds(gone)} gone since {since}; the network was trained on {'it' if gone == 1 else 'them'}: --fresh "
             "starts anew.")
@@ -58,7 +65,8 @@ def hashes(path: Path | None, clips: Clips, used: np.ndarray | None = None,
     """The arrays of hashes of the clips in Train, uint64: of those now, and of those now or in any epoch until now.
 
     The third array identifies by content those that the network was trained on or validated with. It is left out if the
-    content of one is unknown, which was trained on with an older version and is gone.
+    content of one is unknown, which was trained on with an older version and is gone. With MULTI_LABEL, the fourth
+    identifies the clips now with their labels.
     path: the checkpoint that is continued. used: the indices of the clips for training and validation, None: all, as
     only cross-validation holds some out. start_from: the checkpoint that a new training starts from, whose clips are
     included.
@@ -71,7 +79,9 @@ def hashes(path: Path | None, clips: Clips, used: np.ndarray | None = None,
                               for array in (_AT_ANY_EPOCH, _CONTENT))
     by_name = [now, np.unique(now) if before is None else np.union1d(before, now)]
     if content_before is not None:
-        return [*by_name, np.union1d(content_before, content)]
+        content = np.union1d(content_before, content)
+    if content_before is not None or clips.multi_label:  # no older version has MULTI_LABEL
+        return [*by_name, content, *([_label_hashes(clips)] if clips.multi_label else ())]
     unknown = path and (before is None or not np.isin(before, np.concatenate(_both_hashes(clips))).all())
     return by_name if unknown else [*by_name, content]
 
@@ -135,6 +145,12 @@ def _means(clips: Clips) -> list[float]:
 def _hashes(names: list[str], means: list[float], offset_db: float = 0) -> np.ndarray:
     return checkpoints.name_hashes(f"{name} {round(_STEPS_PER_DB * (mean + offset_db))}"
                                    for name, mean in zip(names, means, strict=True))
+
+
+def _label_hashes(clips: Clips) -> np.ndarray:
+    """uint64 (clips,): of the names of the clips and their labels."""
+    return checkpoints.name_hashes(f"{name} {','.join(clips.class_names[i] for i in np.flatnonzero(row))}"
+                                   for name, row in zip(clips.names, clips.targets, strict=True))
 
 
 def _content_hashes(levels: np.ndarray) -> np.ndarray:

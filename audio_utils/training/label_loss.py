@@ -13,6 +13,12 @@ def compiling(multi_label: bool, loss: str | Callable[[Any, Any], Any]) -> dict[
     return {"loss": binary_crossentropy, "metrics": [keras.metrics.MeanMetricWrapper(exact_match, "accuracy")]}
 
 
+def about_accuracy(multi_label: bool) -> str:
+    """A sentence about the accuracy during training, "" without MULTI_LABEL."""
+    return "MULTI_LABEL: accuracy is the fraction of clips with all classes right, at a threshold of 0.5." \
+        if multi_label else ""
+
+
 def binary_crossentropy(targets: Any, probabilities: Any) -> Any:
     """Nats per clip, (…,): the sum over the classes; arguments (…, classes).
 

@@ -29,7 +29,7 @@ from audio_utils.training.balance import Balance
 from audio_utils.training.early_stopping import EarlyStopping
 from audio_utils.training.ema import EMA
 from audio_utils.training.finite import NotFiniteError, require_all_finite, require_finite
-from audio_utils.training.label_loss import compiling
+from audio_utils.training.label_loss import about_accuracy, compiling
 from audio_utils.training.parallel_checks import require_divisible, require_same_input
 from audio_utils.training.sampler import Sampler
 from audio_utils.training.schedule import LearningRateSchedule, learning_rate_for
@@ -113,7 +113,7 @@ class Trainer:
         self.ema = EMA(options.ema_decay, options.ema_every, self.best)
         members = panotti_models.members(self.model)
         self.augmenter = Augmenter(options, known.settings.band_hz, known.standardization.mean,
-                                   len(self.split.all) / len(known.class_names))
+                                   np.count_nonzero(self.clips.targets[self.split.all]) / len(known.class_names))
         self.feed = feeding.create(options, self.clips, self.augmenter, members and members.output_shape[1])
         self.compiled = self.feed.compiled_model(members or self.model)
         self.optimizer = optimizer.create(self.state.constants["OPTIMIZER"], self.model, self.schedule.learning_rate,
@@ -166,7 +166,8 @@ class Trainer:
         ended = bool(self.early_stopping.stop_reason(self.state))
         beginning = epoch_table.beginning(self.state, self.options.epochs, ended)
         balance = self.balance.describe(not self.state.epoch)
-        for sentence in filter(None, (self.augmenter.description, balance, *beginning)):
+        about = about_accuracy(self.clips.multi_label)
+        for sentence in filter(None, (about, self.augmenter.description, balance, *beginning)):
             say(sentence)
         self._announce_annealing()
 
