@@ -170,7 +170,7 @@ def open_dataset(options: Namespace, checkpoint: Checkpoint | None = None) -> Da
     if not checkpoint:
         start_from.require_compatible(options, data.settings)
     multi_label.refuse(data.multi_label, {
-        "FOLDS": options.folds, "LEARNING_CURVE": options.learning_curve, "START_FROM": options.start_from,
+        "FOLDS": options.folds, "LEARNING_CURVE": options.learning_curve,
         "BACKGROUND_CLASSES": options.background_classes,
         "BALANCE": options.balance if options.balance != balance.NONE else ""})
     return data

@@ -84,8 +84,8 @@ def export_all(names: list[str], checkpoint: Checkpoint, about: dict[str, Any], 
     about: the metadata. exported: those in panotti.json.
     """
     takes_audio = options.input == "audio"
-    clips = (export_clips.of_samples(checkpoint.settings, checkpoint.class_names) if takes_audio else
-             melgrams_to_check(checkpoint))
+    folders = None if checkpoint.multi_label else checkpoint.class_names
+    clips = export_clips.of_samples(checkpoint.settings, folders) if takes_audio else melgrams_to_check(checkpoint)
     model, expected = export.load(WEIGHTS, checkpoint, clips.melgrams, options.batch_size, takes_audio)
     reference = Reference(clips.inputs, expected, 1 if takes_audio else options.batch_size, options.tolerance)
     kept = [name for name in names if export.FORMATS[name].path.exists() and not options.overwrite]

@@ -26,8 +26,11 @@ class ExportClips(NamedTuple):
     description: str
 
 
-def of_samples(settings: MelgramSettings, class_names: list[str]) -> ExportClips:
-    """Sounds of these classes in Samples/, spread over all of them; or tones in noise if there are none."""
+def of_samples(settings: MelgramSettings, class_names: list[str] | None) -> ExportClips:
+    """Sounds of these classes in Samples/, spread over all of them; or tones in noise if there are none.
+
+    class_names: None for all sounds, as with MULTI_LABEL, where folders are not classes.
+    """
     try:
         clips = [clip for path in _spread(_paths(class_names), settings) if (clip := _read(path, settings))]
         problem = f"{SAMPLES}/: contains no sound of the network's classes that can be read."
@@ -41,10 +44,10 @@ def of_samples(settings: MelgramSettings, class_names: list[str]) -> ExportClips
     return ExportClips(*map(np.stack, zip(*clips, strict=True)), description)
 
 
-def _paths(class_names: list[str]) -> list[Path]:
+def _paths(class_names: list[str] | None) -> list[Path]:
     entries, prefix = index.read(PREPROC)[0], prefix_of(SAMPLES)
     sounds, _ = find_sounds(SAMPLES, lambda file: entries.get(path_of(file, prefix)))
-    return [sound.path for sound in sounds if sound.class_name in class_names]
+    return [sound.path for sound in sounds if class_names is None or sound.class_name in class_names]
 
 
 def _spread(paths: list[Path], settings: MelgramSettings) -> list[Path]:

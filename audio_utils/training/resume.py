@@ -57,10 +57,11 @@ def initial_state(path: Path, checkpoint: Checkpoint | None, options: Namespace,
     held_out: names of the test clips of this fold. constants: those of train_network.py that the state records; a
     message reports each that has changed.
     """
+    if checkpoint:
+        checkpoint.require_labels_of(clips, path)
     require_classes(clips.class_names, "Preproc/Train")
     if not checkpoint:
         return TrainingState(constants, held_out=list(held_out), start_from=start_from.begin(options.start_from, clips))
-    checkpoint.require_labels_of(clips, path)
     if checkpoint.class_names != clips.class_names:
         raise UserError(f"{path}: has the classes {', '.join(checkpoint.class_names)}; now there are "
                         f"{', '.join(clips.class_names)}; use --fresh to start over (the old file is kept), or rename "

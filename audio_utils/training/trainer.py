@@ -113,7 +113,8 @@ class Trainer:
         self.ema = EMA(options.ema_decay, options.ema_every, self.best)
         members = panotti_models.members(self.model)
         self.augmenter = Augmenter(options, known.settings.band_hz, known.standardization.mean,
-                                   np.count_nonzero(self.clips.targets[self.split.all]) / len(known.class_names))
+                                   np.count_nonzero(self.clips.targets[self.split.all]) / len(known.class_names),
+                                   known.multi_label)
         self.feed = feeding.create(options, self.clips, self.augmenter, members and members.output_shape[1])
         self.compiled = self.feed.compiled_model(members or self.model)
         self.optimizer = optimizer.create(self.state.constants["OPTIMIZER"], self.model, self.schedule.learning_rate,

@@ -95,11 +95,33 @@ def adapt_normalization(model: keras.Model, clips: Clips, indices: np.ndarray, r
 # --- the last layer -------------------------------------------------------------------------------------------------
 
 def fit(model: keras.Model, head: keras.layers.Layer, clips: Clips, indices: np.ndarray) -> float:
-    """Fit the kernel and bias of a last layer to its inputs for these clips; returns the accuracy."""
+    """Fit the kernel and bias of a last layer to its inputs for these clips; returns the accuracy.
+
+    With MULTI_LABEL, it is the fraction of clips with all classes right.
+    """
     features = network.predict(keras.Model(model.input, head.input), clips.melgrams, indices=indices)
-    kernel, bias = logistic_regression(features, clips.labels[indices], len(clips.class_names))
+    if clips.multi_label:
+        positives = clips.targets[indices] > 0
+        kernel, bias = binary_regressions(features, positives)
+        right = ((features @ kernel + bias > 0) == positives).all(axis=1)
+    else:
+        kernel, bias = logistic_regression(features, clips.labels[indices], len(clips.class_names))
+        right = (features @ kernel + bias).argmax(axis=1) == clips.labels[indices]
     network.assign(head.weights, [kernel, bias])
-    return float(((features @ kernel + bias).argmax(axis=1) == clips.labels[indices]).mean())
+    return float(right.mean())
+
+
+def binary_regressions(features: np.ndarray, positives: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel (features, classes) and bias (classes,) of sigmoids, float32, fitted class by class.
+
+    features: (clips, features). positives: bool (clips, classes). A class with no clips, or with all, has zeros.
+    """
+    kernel, bias = np.zeros((features.shape[1], positives.shape[1]), np.float32), np.zeros(positives.shape[1])
+    for i, positive in enumerate(positives.T):
+        if positive.any() and not positive.all():  # the second class is "positive"; of a softmax, both have half of it
+            both, biases = logistic_regression(features, positive.astype(int), 2)
+            kernel[:, i], bias[i] = both[:, 1] - both[:, 0], biases[1] - biases[0]
+    return kernel, bias.astype(np.float32)
 
 
 def logistic_regression(features: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:

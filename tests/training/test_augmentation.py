@@ -156,6 +156,14 @@ def spectrum_db(melgram):
     return 10 * np.log10(np.mean(10 ** (melgram / 10), axis=(1, 2)))
 
 
+def test_with_several_labels_a_mixture_has_those_of_both_clips_by_how_loud_the_other_is():
+    made = Augmenter(Namespace(**OFF | {"mixup": 1}), HZ, FILL, 32, multi_label=True)
+    targets = np.array([[1, 0, 1], [0, 1, 1], [0, 0, 0]], np.float32)
+    parameters = {"index": np.arange(3), "partner": np.array([1, 2, 0]),
+                  "weight": np.array([0.5, 0.75, 0.875], np.float32)}
+    assert made.targets(targets, parameters).tolist() == [[1, 1, 1], [0, 1, 1], [0.25, 0, 0.25]]
+
+
 def test_without_mixup_targets_stay(melgrams, rng):
     made = augmenter(time_shift=0.2, time_mask=0.2)
     parameters = made.randomize_parameters(np.array([2, 1]), 20, 50, rng)

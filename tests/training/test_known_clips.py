@@ -58,6 +58,21 @@ def test_relabeled_sounds_are_neither_new_nor_gone(save, capsys, ended, says):
     assert "another class" not in said
 
 
+def test_other_labels_of_a_sound_are_reported_and_differ_between_processes(save, capsys):
+    def labeled(targets):
+        return Clips(clips("abc").melgrams, np.array(targets, np.float32), clips("abc").names, ["x", "y"], True)
+
+    path = save(labeled([[1, 1], [0, 1], [0, 0]]))
+    known_clips.report_changes(path, labeled([[1, 1], [0, 1], [0, 0]]), 3, False)
+    assert capsys.readouterr().out == ""
+    other = labeled([[1, 1], [1, 1], [1, 0]])
+    known_clips.report_changes(path, other, 3, False)
+    assert capsys.readouterr().out == (
+        "2 sounds have a different set of labels since epoch 3; the new one is used from now on.\n")
+    now, before = known_clips.hashes(path, other), known_clips.hashes(path, labeled([[1, 1], [0, 1], [0, 0]]))
+    assert [np.array_equal(*pair) for pair in zip(now, before, strict=True)] == [True, True, True, False]
+
+
 def test_an_older_file_says_nothing(tmp_path, capsys):
     with h5py.File(tmp_path / "weights.hdf5", "w") as file:
         file.create_group("panotti")

@@ -110,6 +110,18 @@ def test_batch_normalization_has_the_moving_averages_of_the_new_clips(tmp_path):
     assert all(map(np.array_equal, network.arrays(model.trainable_weights), before))
 
 
+def test_with_several_labels_each_class_has_its_own_regression():
+    rng = np.random.default_rng(4)
+    positives = rng.random((80, 4)) < [0.3, 0.6, 0, 1]  # without negative or positive clips, nothing can be fitted
+    features = (rng.normal(0, 1, (80, 5)) * [1, 1, 1, 100, 0] + 5).astype(np.float32)
+    features[:, :2] += 8 * positives[:, :2]
+    kernel, bias = transfer.binary_regressions(features, positives)
+    assert kernel.dtype == bias.dtype == np.float32
+    assert np.mean((features @ kernel + bias > 0)[:, :2] == positives[:, :2]) > 0.98
+    assert not kernel[:, 2:].any()
+    assert not bias[2:].any()
+
+
 @pytest.mark.parametrize("classes", [[0, 1], [1, 3], [0, 1, 2, 3]])
 def test_logistic_regression_gives_the_kernel_and_bias_of_a_softmax(classes):
     rng = np.random.default_rng(2)
