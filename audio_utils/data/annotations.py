@@ -43,7 +43,7 @@ class Label(NamedTuple):
 
 def read(path: Path) -> list[Label]:
     """The labels of a file, in its order. Raises UserError for a damaged file, OSError if it can't be read."""
-    text = _decoded(path)
+    text = decoded(path)
     separator = _separator(text)
     reader = csv.reader(io.StringIO(text), delimiter=separator, strict=separator != "\t",
                         quoting=csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL)
@@ -56,9 +56,12 @@ def read(path: Path) -> list[Label]:
     return _of_table(path, first[1], rows)
 
 
-def _decoded(path: Path) -> str:
-    """The text of a file in UTF-8, with or without a byte order mark, UTF-16 with one, or Windows-1252 (Latin-1)."""
-    if path.stat().st_size > _MAX_BYTES:
+def decoded(path: Path, max_bytes: int = _MAX_BYTES) -> str:
+    """The text of a file in UTF-8, with or without a byte order mark, UTF-16 with one, or Windows-1252 (Latin-1).
+
+    Raises UserError if it is larger or no text, OSError if it can't be read.
+    """
+    if path.stat().st_size > max_bytes:
         raise UserError(f"{path}: is too large for a file of labels; rename or remove it.")
     content = path.read_bytes()
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):

@@ -39,15 +39,15 @@ def check_headers(sounds: list[Sound], headers: dict[str, AudioInfo], equal: lis
     sounds: those that can be read. headers: file → AudioInfo, of all of them or of the new ones. equal: as
     `equal_files` finds. sample_rate, mono: the constants of preprocess_data.py, with which files may differ.
     clip_seconds: the length to which sounds are cut, None if only their beginning is used. clips: sound → number of its
-    clips, {} if each has one. labels: with MULTI_LABEL, the labels of the sounds, which are their classes.
+    clips, {} if each has one. labels: with MULTI_LABEL, the labels of the sounds, which are their classes; rare ones
+    are then usual.
     """
     equal = equal_files(sounds) if equal is None else equal
     every = per_label(sounds, labels)
     known = {sound: headers[sound.file] for sound in every if sound.file in headers}
     seconds = {sound: min(info.samples / info.rate, clip_seconds or math.inf) for sound, info in known.items()}
-    counts = clips if labels is None else {sound: count for each, count in clips.items()
-                                           for sound in per_label([each], labels)}
-    found = [*few_sounds(every), *imbalance(every, counts), *duplicates(with_labels(equal, labels)),
+    found = [*few_sounds(every), *(imbalance(sounds, clips) if labels is None else ()),
+             *duplicates(with_labels(equal, labels), "" if labels is None else ", with all its labels"),
              *uneven_lengths(seconds), *copies(sounds)]
     if not sample_rate:
         rates = {sound: info.rate for sound, info in known.items()}
@@ -177,13 +177,14 @@ def equal_files(sounds: list[Sound], contents: Mapping[Sound, Content] = Mapping
     return same_bytes([sound for sound in sounds if not sound.copy_of], contents, jobs)
 
 
-def duplicates(equal: list[list[Sound]]) -> Iterator[str]:
-    """A sentence about each kind of groups of files with equal content."""
+def duplicates(equal: list[list[Sound]], how: str = "") -> Iterator[str]:
+    """A sentence about each kind of groups of files with equal content; how: to keep one of several classes."""
     kinds = defaultdict(list)
     for group in equal:
         kinds[_kind(group)].append(group)
     for kind, groups in sorted(kinds.items(), key=lambda item: (item[0] != _SEVERAL_CLASSES, item[0])):
-        yield f"{_named_groups(groups)}: the same file {kind}, so {_EFFECTS.get(kind, _DIVIDED)}; keep one."
+        keep = "keep one" + how * (kind == _SEVERAL_CLASSES)
+        yield f"{_named_groups(groups)}: the same file {kind}, so {_EFFECTS.get(kind, _DIVIDED)}; {keep}."
 
 
 def list_duplicates(equal: list[list[Sound]],

@@ -19,6 +19,7 @@ from unicodedata import normalize
 
 import numpy as np
 
+from audio_utils.data import annotations
 from audio_utils.data.checks import named
 from audio_utils.data.index import Entry
 from audio_utils.data.sound import Skipped, Sound
@@ -28,6 +29,7 @@ from audio_utils.runtime.console import say, warn
 from audio_utils.runtime.errors import UserError
 
 LABELS = "labels.csv"
+_MAX_BYTES = 1 << 30  # a table of a million sounds takes some 50 MB
 NO_LABEL = "(no label)"  # in tables
 Labels = tuple[str, ...]  # of a sound, without duplicates
 _PREPROCESS = "run preprocess_data.py again"
@@ -60,14 +62,12 @@ def refuse(multi_label: bool, options: Mapping[str, object]) -> None:
 def read_rows(path: Path) -> list[Row]:
     """The rows of labels.csv. Raises UserError if the file can't be read or has other columns."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = annotations.decoded(path, _MAX_BYTES)
         delimiter = max(",;\t", key=next(iter(text.splitlines()), "").count)
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         header = [name.strip().lower() for name in next(lines, [])]
         columns = [header.index("file"), header.index("labels")]
-        return list(_rows(lines, columns, len(header)))
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: is not UTF-8 text; save it as CSV in UTF-8.") from None
+        return list(_rows(path, lines, columns, len(header)))
     except csv.Error as error:
         raise UserError(f"{path}: is not a CSV file ({error}); correct line {lines.line_num}.") from None
     except ValueError:
@@ -76,13 +76,17 @@ def read_rows(path: Path) -> list[Row]:
         raise UserError(f"{path}: can't be read ({error.strerror}); check the file.") from None
 
 
-def _rows(lines: Iterator[list[str]], columns: list[int], width: int) -> Iterator[Row]:
-    """The rows that are not empty; without quotes, labels after the last column are labels too."""
+def _rows(path: Path, lines: Iterator[list[str]], columns: list[int], width: int) -> Iterator[Row]:
+    """The rows that are not empty; cells after the last column are labels too, as labels may have commas."""
     file, labels = columns
     for cells in lines:
-        texts = [*cells[labels:labels + 1], *(cells[width:] if labels == width - 1 else ())]
+        further = [cell for cell in cells[width:] if cell.strip()]
+        if further and labels != width - 1:
+            raise UserError(f"{path}: line {lines.line_num} has more cells than the first line; put labels with commas "
+                            "in quotes, or separate them by semicolons.")
         if any(cell.strip() for cell in cells):
-            yield Row(lines.line_num, cells[file].strip() if file < len(cells) else "", split_labels(",".join(texts)))
+            yield Row(lines.line_num, cells[file].strip() if file < len(cells) else "",
+                      split_labels(",".join([*cells[labels:labels + 1], *further])))
 
 
 def of_sounds(sounds: list[Sound], samples: Path) -> tuple[dict[Sound, Labels], list[Skipped]]:
@@ -106,7 +110,7 @@ def of_sounds(sounds: list[Sound], samples: Path) -> tuple[dict[Sound, Labels], 
                 continue
         found[sound] = labels
     if skipped:
-        warn(f"{named(each.path for each in skipped)}: {_UNLISTED}.")
+        warn(f"{named(each.path for each in skipped)}: {'each ' if len(skipped) > 1 else ''}{_UNLISTED}.")
     return found, skipped
 
 

@@ -98,6 +98,20 @@ def test_duplicates_are_found_in_and_across_classes(samples):
     assert copies.startswith(f"{samples}/bird/3_aug1.wav: named as a copy of a sound with the same sample rate and ")
 
 
+def test_with_several_labels_these_are_the_classes(samples):
+    shutil.copy(samples / "bird/2.wav", samples / "frog/copy.wav")
+    sounds, headers = sounds_in(samples)
+    labels = {sound: () if sound.name == "bird/1.wav" else ("song", "rare")[:1 + (sound.name == "bird/3.wav")]
+              for sound in sounds}
+    assert check_headers(sounds, headers, labels=labels) == [
+        "rare (1): fewer than 10 sounds, too few to measure accuracy; add more.",
+        f"{samples}/bird/2.wav = {samples}/frog/copy.wav: the same file several times, so it counts as several sounds; "
+        "keep one."]
+    labels[next(sound for sound in sounds if sound.name == "frog/copy.wav")] = ("call",)
+    assert check_headers(sounds, headers, labels=labels)[1].endswith(
+        "the same file in several classes, so the network learns contradictory labels; keep one, with all its labels.")
+
+
 @pytest.mark.parametrize("classes", [("bird", "bird"), ("bird", "frog")])
 def test_of_600_duplicates_three_are_named_and_all_are_listed(tmp_path, classes):
     contents = [write(tmp_path / f"one/{i}.wav", noise(0.05, i)).read_bytes() for i in range(300)]
