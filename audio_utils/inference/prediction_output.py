@@ -59,9 +59,10 @@ def print_json(class_names: list[str], file: str, segments: list[Segment], live:
         probabilities = [round(float(value), 6) for value in segment.probabilities]
         values = {"file": file, "start": round(segment.start, 3), "end": round(segment.end, 3), "class": segment.name,
                   "probability": highest(segment, probabilities),
-                  "probabilities": dict(zip(class_names, probabilities, strict=True)), "status": segment.status}
+                  "probabilities": dict(zip(class_names, probabilities, strict=True))}
         if segment.classes is not None:
             values["classes"] = [class_names[i] for i in segment.classes]
+        values["status"] = segment.status
         print(json.dumps(values), flush=True)  # `say` would break the line on a terminal
 
 

@@ -131,11 +131,11 @@ def merge(segments: Iterable[Segment]) -> Iterator[Segment]:
 def by_class(segments: Iterable[Segment]) -> list[Segment]:
     """With MULTI_LABEL, a segment for each predicted class, with its probability only; adjacent ones are joined.
 
-    The labels of training have no commas, so the name of a segment can be divided.
+    The labels of training have no commas, so the name of a segment can be divided. That of one with a status is this.
     """
     found, last = [], {}  # last: (status, name) → the adjacent segments that may be continued
     for segment in segments:
-        parts = [segment] if segment.status or not segment.classes else [
+        parts = [segment._replace(name=segment.status or segment.name)] if segment.status or not segment.classes else [
             segment._replace(name=name, probabilities=segment.probabilities[[i]])
             for i, name in zip(segment.classes, segment.name.split(","), strict=True)]
         last = {(part.status, part.name): last.get((part.status, part.name), []) for part in parts}

@@ -137,6 +137,6 @@ def test_each_class_of_multi_label_is_a_segment_and_adjacent_ones_are_joined():
     def segment(start, name, classes, status=""):
         return Segment(start, start + 1, name, np.array([0.9, 0.5]), status, classes=classes)
     found = by_class([segment(0, "a,b", (0, 1)), segment(1, "a", (0,)), segment(2, "none of these", ()),
-                              segment(3, "a", (0,)), segment(4, "a", (0,), "silence")])
+                      segment(3, "a", (0,)), segment(4, "a", (0,), "silence"), segment(5, "b", (1,), "silence")])
     assert [(each.start, each.end, each.name, each.probabilities[0]) for each in found] == [
-        (0, 2, "a", 0.9), (0, 1, "b", 0.5), (2, 3, "none of these", 0.9), (3, 4, "a", 0.9), (4, 5, "a", 0.9)]
+        (0, 2, "a", 0.9), (0, 1, "b", 0.5), (2, 3, "none of these", 0.9), (3, 4, "a", 0.9), (4, 6, "silence", 0.9)]
