@@ -32,9 +32,9 @@ in the text, the CSV and the JSON, with the probabilities of all classes. Label 
 no "none of these", so they show only the sounds that were found.
 
 With MULTI_LABEL in preprocess_data.py, all classes that reach their thresholds are predicted; the others are printed in
-parentheses. In the CSV and the JSON, the class is then "dog,rain", and "classes" of the JSON is a list; label tracks and
-selection tables have an entry for each class. The thresholds are those of "auto", or 0.5 for a class with fewer than
-ten validation clips; MIN_PROBABILITY, unless it is 0, replaces them.
+parentheses. In the CSV and the JSON, the class is then "dog,rain"; the JSON also has a list, "classes". Label tracks
+and selection tables have an entry for each class. The thresholds are those of "auto", or 0.5 for a class with fewer
+than ten validation clips; MIN_PROBABILITY, unless it is 0, replaces them.
 """
 
 import sys
