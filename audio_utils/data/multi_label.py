@@ -10,9 +10,11 @@ Preproc/labels.csv has a row for each clip, "Train/folder/file.wav", with the la
 
 import csv
 import io
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 from unicodedata import normalize
@@ -22,6 +24,7 @@ import numpy as np
 from audio_utils.data import annotations
 from audio_utils.data.checks import named
 from audio_utils.data.index import Entry
+from audio_utils.data.matching import path_of, prefix_of
 from audio_utils.data.sound import Skipped, Sound
 from audio_utils.data.sounds import class_of
 from audio_utils.runtime import safe_files
@@ -44,6 +47,7 @@ class Row(NamedTuple):
     labels: Labels
 
 
+@lru_cache(1 << 16)
 def split_labels(text: str) -> Labels:
     """The labels in a text, between commas or semicolons: without spaces around them, in Unicode form NFC."""
     parts = (" ".join(normalize("NFC", part).split()) for part in re.split("[,;]", text))
@@ -99,13 +103,13 @@ def of_sounds(sounds: list[Sound], samples: Path) -> tuple[dict[Sound, Labels], 
     listed, gone = _listed(rows, sounds, samples, path)
     by_name = gone | {sound.name: labels for sound, labels in reversed(listed.items())}
     used = {label for labels in listed.values() for label in labels}
-    folders = {sound.path.parent for sound in listed}
+    folders = {os.path.dirname(sound.file) for sound in listed}
     found, skipped = {}, []
     for sound in sounds:
         labels = listed.get(sound, by_name.get(sound.copy_of))
         if labels is None:
             labels = split_labels(sound.class_name)
-            if sound.path.parent in folders and not used.issuperset(labels):
+            if os.path.dirname(sound.file) in folders and not used.issuperset(labels):
                 skipped.append(Skipped(sound.path, _UNLISTED))
                 continue
         found[sound] = labels
@@ -117,14 +121,14 @@ def of_sounds(sounds: list[Sound], samples: Path) -> tuple[dict[Sound, Labels], 
 def _listed(rows: list[Row], sounds: list[Sound], samples: Path,
             path: Path) -> tuple[dict[Sound, Labels], dict[str, Labels]]:
     """(the labels of the sounds that have rows, file → the labels in rows without a sound, which are reported)."""
-    by_key, found, missing, gone = defaultdict(list), {}, {}, {}
+    by_key, found, missing, gone, prefix = {_key(row.file): [] for row in rows}, {}, {}, {}, prefix_of(samples)
     for sound in sounds if rows else ():
-        for key in {_key(each) for each in _names_of(sound, samples)}:
+        for key in {_key(each) for each in _names_of(sound, samples.name, prefix)} & by_key.keys():
             by_key[key].append(sound)
     for row in rows:
-        matching = by_key.get(_key(row.file), [])
-        if len({sound.name for sound in matching}) > 1:
-            names = named(sorted(sound.name for sound in matching))
+        matching = by_key[_key(row.file)]
+        if len(matching) > 1:
+            names = named(sorted(path_of(sound.file, prefix) for sound in matching))
             raise UserError(f"{path}: line {row.line} names {row.file}, which may be {names}; write the folder too.")
         for sound in matching:
             found[sound] = _union(found.get(sound, ()), row.labels)
@@ -141,10 +145,10 @@ def _union(one: Labels, other: Labels) -> Labels:
     return tuple(dict.fromkeys(one + other))
 
 
-def _names_of(sound: Sound, samples: Path) -> tuple[str, ...]:
-    """The names by which a row may mean a sound."""
-    inside = sound.path.relative_to(samples).as_posix()
-    return sound.path.name, sound.name, inside, f"{samples.name}/{inside}"
+def _names_of(sound: Sound, folder: str, prefix: int) -> tuple[str, ...]:
+    """The names by which a row may mean a sound; folder: the name of Samples/. prefix: from matching.prefix_of."""
+    inside = path_of(sound.file, prefix)
+    return inside.rpartition("/")[2], sound.name, inside, f"{folder}/{inside}"
 
 
 def _key(file: str) -> str:
@@ -213,7 +217,7 @@ def read(preproc: str | Path) -> dict[str, Labels]:
             header, *rows = csv.reader(file)
             if header != ["file", "labels"]:
                 raise ValueError(header)
-            return {name: split_labels(labels) for name, labels in rows}
+            return {name: tuple(filter(None, labels.split(","))) for name, labels in rows}
     except FileNotFoundError:
         raise UserError(f"{path}: does not exist; {_PREPROCESS}.") from None
     except (ValueError, csv.Error):

@@ -2,11 +2,14 @@
 
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import require_completed_after_each_kill, sine, write
+from hypothesis import given
+from hypothesis import strategies as st
 
 import preprocess_data
 from audio_utils.data import compute, multi_label, preproc
@@ -81,6 +84,15 @@ def test_a_table_that_can_not_be_read_is_one_sentence(tmp_path):
     for folder in (tmp_path / "folder", tmp_path / "link"):
         with pytest.raises(UserError, match="labels.csv: can't be read"):
             multi_label.of_sounds(sounds(folder, "all/a.wav"), folder)
+
+
+@given(st.binary() | st.text("ab, ;\t\"\r\n\0é").map(lambda text: f"file,labels\n{text}".encode()))
+def test_any_table_is_read_or_refused_by_one_sentence(tmp_path_factory, content):
+    folder = tmp_path_factory.getbasetemp()
+    (folder / "labels.csv").write_bytes(content)
+    for read in (lambda: multi_label.read_rows(folder / "labels.csv"), lambda: multi_label.read(folder)):
+        with suppress(UserError):
+            read()
 
 
 def test_copies_have_the_labels_of_their_recording_even_if_it_is_gone(tmp_path, capsys):
@@ -196,6 +208,9 @@ def test_clips_of_a_long_sound_have_its_labels_and_an_own_split_is_kept(tmp_path
     for split in ("Train", "Val", "Test"):
         shutil.copytree(tmp_path / "x/Samples/mix", tmp_path / f"Samples/{split}/mix")
     write(tmp_path / "Samples/Train/mix/long.wav", sine(900, 0.3))
+    (tmp_path / "Samples/labels.csv").write_text("file,labels\nmix/0.wav,low\n")
+    said = run_here("preprocess_data.py", "--jobs", 1, "--multi-label", status=1).stderr
+    assert "line 2 names mix/0.wav, which may be Test/mix/0.wav, Train/mix/0.wav, Val/mix/0.wav; write the fo" in said
     rows = [f"Train/mix/{i}.wav,low" for i in range(4)] + ["Val/mix/0.wav,high", "Test/mix/0.wav,high;new",
                                                            "long.wav,low;high"]
     (tmp_path / "Samples/labels.csv").write_text("\n".join(["file,labels", *rows]))
