@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from networks import NAMES, SETTINGS
 
+from audio_utils.data.clips import Clips
 from audio_utils.data.standardization import Standardization
 from audio_utils.inference import checkpoint as checkpoints
 from audio_utils.inference.checkpoint import Checkpoint
@@ -52,6 +53,20 @@ def test_everything_written_is_read_again(path):
         require_equal(checkpoints.read_state(path, name, WEIGHTS), arrays)
 
 
+def test_the_mode_is_that_of_preprocessing_and_must_be_that_of_the_clips():
+    def clips(multi_label):
+        return Clips(np.zeros((0, *SETTINGS.shape), np.float32), np.zeros((0, 2), np.float32), [], NAMES, multi_label)
+
+    single = CHECKPOINT  # and any file of an older version
+    several = CHECKPOINT._replace(preprocessing={"constants": {"MULTI_LABEL": True}})
+    assert (single.multi_label, several.multi_label) == (False, True)
+    for checkpoint, mode in ((single, False), (several, True)):
+        checkpoint.require_labels_of(clips(mode), "w")
+        sentence = f"^w: was trained with MULTI_LABEL = {mode}, but Preproc/ was made with {not mode}; run preprocess_"
+        with pytest.raises(UserError, match=sentence):
+            checkpoint.require_labels_of(clips(not mode), "w")
+
+
 def test_an_older_file_is_read_by_its_old_names(path):
     def older(about):
         constants = {"KEEP_TOGETHER": "_s\\d+$", "SEED": 3}
@@ -68,7 +83,8 @@ def test_an_older_file_is_read_by_its_old_names(path):
 
 @pytest.mark.parametrize("change", [
     {"format_version": 1}, {"class_names": ["one"]}, {"class_names": ["twice", "twice"]}, {"network": 3},
-    {"settings": {}}, {"preprocessing": []}, {"training_state": None}, {"weights": "model_weights/a"}, {"new": 1}])
+    {"settings": {}}, {"preprocessing": []}, {"preprocessing": {"constants": {"MULTI_LABEL": 1}}},
+    {"training_state": None}, {"weights": "model_weights/a"}, {"new": 1}])
 def test_invalid_metadata_is_one_sentence(path, change):
     change_about(path, lambda about: about | change)
     with pytest.raises(UserError, match=r"weights.hdf5: .*; .*\.$"):
