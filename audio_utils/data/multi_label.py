@@ -14,6 +14,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -163,7 +164,7 @@ def require_labels(labels: Iterable[Labels], samples: Path) -> None:
     count = len(found)
     if count < 2:
         raise UserError(f"{samples}/: its sounds have {count or 'no'} label{'s' * (count != 1)}; MULTI_LABEL needs at "
-                        "least two.")
+                        f"least two, in {LABELS} or in the names of the folders.")
     by_case = defaultdict(list)
     for label in sorted(found):
         by_case[label.casefold()].append(label)
@@ -191,8 +192,9 @@ def write(preproc: Path, entries: Iterable[Entry], gone: Iterable[Entry], labels
     entries: of the index. gone: those without a sound, which keep the labels that they had. labels: path of an entry →
     its labels.
     """
-    path = preproc / LABELS
-    before = read(preproc) if path.is_file() else {}
+    path, before = preproc / LABELS, {}
+    with suppress(UserError):  # the file is missing or damaged
+        before = read(preproc)
     rows = {f"{entry.split}/{name}": labels[entry.path] for entry in entries for name in entry.clip_names}
     for entry in gone:
         for name in entry.clip_names:

@@ -109,7 +109,7 @@ def test_labels_that_differ_only_in_case_are_named_and_one_label_is_refused(tmp_
     multi_label.require_labels([("Dog", "rain"), ("dog",)], tmp_path)
     assert "Dog = dog: differ only in upper and lower case" in capsys.readouterr().err
     for labels, count in (([(), ("a",)], "1 label;"), ([()], "no labels;")):
-        with pytest.raises(UserError, match=f"its sounds have {count} MULTI_LABEL needs at least two."):
+        with pytest.raises(UserError, match=f"its sounds have {count} MULTI_LABEL needs at least two, in labels.csv"):
             multi_label.require_labels(labels, tmp_path)
 
 
@@ -201,6 +201,10 @@ def test_changed_labels_are_taken_over_and_named(tmp_path, run_here):
     assert "Preproc/labels.csv: does not exist; run prep" in run_here("train_network.py", status=1).stderr
     (tmp_path / "Preproc/labels.csv").write_text("file,labels\n")
     assert "contains no row for" in run_here("train_network.py", status=1).stderr
+    (tmp_path / "Preproc/labels.csv").write_text("damaged")
+    assert "is damaged; run preprocess_data.py again" in run_here("train_network.py", status=1).stderr
+    run_here("preprocess_data.py", "--jobs", 1)
+    assert set(multi_label.read(tmp_path / "Preproc")) == splits
 
 
 def test_clips_of_a_long_sound_have_its_labels_and_an_own_split_is_kept(tmp_path, run_here):
