@@ -204,9 +204,9 @@ def build(network: str, shape: tuple[int, int, int], classes: int, standardizati
 
 def _use_sigmoids(model: keras.Model) -> None:
     """Replace the softmax of the last layer, or of the last layer of each member of an ensemble, by sigmoids."""
-    last = model.layers[-1]
-    for each in last.input if isinstance(last, layers.Average) else [last.output]:
-        layer = each._keras_history.operation
+    last, by_output = model.layers[-1], {id(layer.output): layer for layer in model.layers}
+    for output in last.input if isinstance(last, layers.Average) else [last.output]:
+        layer = by_output[id(output)]
         if getattr(layer, "activation", None) is not keras.activations.softmax:
             raise UserError(f"NETWORK is {model.name!r}, which does not end in a layer with the activation softmax, as "
                             "MULTI_LABEL needs; choose another.")

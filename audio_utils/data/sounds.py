@@ -39,7 +39,7 @@ def class_of(name: str) -> str:
 
 def find_sounds(samples: str | Path,
                 entry_of: Callable[[str], Entry | None] = lambda _: None,
-               multi_label: bool = False) -> tuple[list[Sound], list[Skipped]]:
+                multi_label: bool = False) -> tuple[list[Sound], list[Skipped]]:
     """All sounds of the class folders, sorted by name, and the files and folders that are not used.
 
     If `samples` contains exactly the folders Train and Test, and perhaps Val, Valid or Validation (in any case), each
