@@ -122,6 +122,20 @@ def test_with_several_labels_each_class_has_its_own_regression():
     assert not bias[2:].any()
 
 
+def test_with_several_labels_the_last_layer_is_fitted_to_sigmoids():
+    model = panotti_models.build("small", LONGER.shape, 3, STANDARDIZATION, multi_label=True)
+    rng = np.random.default_rng(1)
+    melgrams = rng.normal(-40, 15, (32, *LONGER.shape)).astype(np.float32)
+    positives = rng.random((32, 3)) < 0.5
+    melgrams -= 30 * np.repeat(positives, [10, 10, 12], axis=1)[:, :, None, None]
+    clips = Clips(melgrams, positives.astype(np.float32), [f"a/{i}.wav" for i in range(32)], CLASSES, True)
+    accuracy = transfer.fit(model, transfer.last_layers(model)[0], clips, np.arange(32))
+    found = network.predict(model, melgrams)
+    assert accuracy == pytest.approx(((found > 0.5) == positives).all(axis=1).mean())
+    assert found.mean(axis=0) == pytest.approx(positives.mean(axis=0), abs=0.01)  # as of each logistic regression
+    assert all(np.corrcoef(found[:, i], positives[:, i])[0, 1] > 0.1 for i in range(3))
+
+
 @pytest.mark.parametrize("classes", [[0, 1], [1, 3], [0, 1, 2, 3]])
 def test_logistic_regression_gives_the_kernel_and_bias_of_a_softmax(classes):
     rng = np.random.default_rng(2)
