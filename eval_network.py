@@ -9,8 +9,9 @@ Writes  scores.json            accuracy, balanced accuracy, macro AUC, loss; AUC
         directions.png         true and predicted directions, if the classes are directions, such as e0a30
         mistakes.csv           all mistakes, the most confident first
         report.html            everything on one page, with melgrams and audio of the worst mistakes
-        with MULTI_LABEL (preprocess_data.py), only the first two and mistakes.csv; scores.json then has the average
-        precision of each class too, and exact_match instead of accuracy
+        precision_recall_curves.png, label_errors.png    with MULTI_LABEL (preprocess_data.py), instead of
+                               confusion_matrix.png: precision and recall at each threshold, missed and extra classes;
+                               scores.json then has average precisions too, and exact_match instead of accuracy
         eval_<folder>/         with SAMPLES, all of these, and skipped.csv: the sounds that are not scored, and why
 
     python eval_network.py
@@ -39,11 +40,13 @@ import numpy as np
 import preprocess_data
 from audio_utils.data import preproc
 from audio_utils.data.clips import Clips
-from audio_utils.data.multi_label import refuse
 from audio_utils.data.preproc import PREPROC
 from audio_utils.data.sounds import Skipped
 from audio_utils.evaluation import (
     class_table,
+    label_mistakes,
+    label_plots,
+    label_report,
     label_scores,
     learning_curve_fit,
     metrics,
@@ -76,6 +79,7 @@ _LIMITS = {"BATCH_SIZE": Limits(int, 1), "REPORT_CLIPS": Limits(int, 0)}
 _SCORES, _MISTAKES, _REPORT = Path("scores.json"), Path("mistakes.csv"), Path("report.html")
 _ROC_CURVES, _CONFUSION = Path("roc_curves.png"), Path("confusion_matrix.png")
 _DIRECTIONS = Path("directions.png")
+_PRECISION_RECALL, _LABEL_ERRORS = Path("precision_recall_curves.png"), Path("label_errors.png")  # with MULTI_LABEL
 
 
 def main() -> None:
@@ -83,11 +87,10 @@ def main() -> None:
     signals.on_stop("Stopped; run the same command again for the scores.")
     folder = output_folder(options.samples)
     checkpoint = checkpoints.read(options.weights)
-    refuse(checkpoint.multi_label, {"SAMPLES": options.samples, "OPEN": options.open})
     test = load(options, checkpoint)
     evaluation = evaluate(checkpoint, test.clips, options.batch_size, options.weights)
     if checkpoint.multi_label:
-        score_labels(evaluation, checkpoint, about(test, options))
+        score_labels(evaluation, checkpoint, test, options)
         return
     curves = metrics.roc_curves(evaluation)
     never_reported = checkpoint.background_classes
@@ -105,7 +108,8 @@ def main() -> None:
     say_scores(scores)
     say_false_alarms(scores)
     say_angular_errors(scores)
-    say_written(folder, scores, test.skipped)
+    say_written(folder, [_SCORES, _MISTAKES, _ROC_CURVES, _CONFUSION, *[_DIRECTIONS] * ("directions" in scores)],
+                test.skipped)
     findings = findings_of(checkpoint, options, test)._replace(evaluation=evaluation, curves=curves, scores=scores)
     say(report.write(folder / _REPORT, findings, options.report_clips, test.samples, PREPROC))
     show_report(folder / _REPORT, options.open)
@@ -138,26 +142,33 @@ def evaluate(checkpoint: Checkpoint, clips: Clips, batch_size: int,
     return network.evaluate(network.load(weights, checkpoint), clips, batch_size=batch_size)
 
 
-def score_labels(evaluation: MultiLabelEvaluation, checkpoint: Checkpoint, facts: dict[str, Any]) -> None:
-    """Write and print the scores of a network with MULTI_LABEL; facts: further values for scores.json."""
+def score_labels(found: MultiLabelEvaluation, checkpoint: Checkpoint, test: ScoredClips, options: Namespace) -> None:
+    """Write and print the scores of a network with MULTI_LABEL, and the report."""
     lowest = label_scores.decision_thresholds("auto" if checkpoint.thresholds else 0, checkpoint.thresholds,
-                                             checkpoint.class_names, WEIGHTS)
-    curves = metrics.roc_curves(evaluation)
-    scores = label_scores.score(evaluation, curves, lowest)
-    safe_files.write_json(_SCORES, scores | facts)
-    label_scores.write_mistakes(_MISTAKES, evaluation, lowest)
-    plots.roc_curves(_ROC_CURVES, curves, scores["macro_auc"])
-    for line in (*label_scores.mistake_lines(evaluation, lowest), *label_scores.lines(scores),
+                                             checkpoint.class_names, options.weights)
+    folder, found, curves = output_folder(options.samples), found._replace(lowest=lowest), metrics.roc_curves(found)
+    scores = label_scores.score(found, curves, lowest) | about(test, options)
+    scores |= {"thresholds": checkpoint.thresholds} if checkpoint.thresholds else {}
+    folder.mkdir(exist_ok=True)
+    safe_files.write_json(folder / _SCORES, scores)
+    label_mistakes.write_mistakes(folder / _MISTAKES, found)
+    plots.roc_curves(folder / _ROC_CURVES, curves, scores["macro_auc"])
+    label_plots.precision_recall_curves(folder / _PRECISION_RECALL, found, scores)
+    label_plots.label_errors(folder / _LABEL_ERRORS, found)
+    for line in (*label_mistakes.mistake_lines(found), *label_scores.lines(scores),
                  *label_scores.describe("auto", checkpoint.thresholds, checkpoint.class_names)):
         say(line)
-    say(f"Written: {_SCORES}, {_MISTAKES}, {_ROC_CURVES}. With MULTI_LABEL, there is no {_CONFUSION} and no {_REPORT}.")
+    say_written(folder, [_SCORES, _MISTAKES, _ROC_CURVES, _PRECISION_RECALL, _LABEL_ERRORS], test.skipped)
+    findings = findings_of(checkpoint, options, test)._replace(evaluation=found, curves=curves, scores=scores)
+    say(label_report.write(folder / _REPORT, findings, options.report_clips, test.samples, PREPROC))
+    show_report(folder / _REPORT, options.open)
 
 
-def occlusion_of(clips: Clips, options: Namespace) -> Callable[[np.ndarray, int], list[np.ndarray]]:
-    """A function from indices of clips and shown frames to occlusion maps."""
-    def maps(indices: np.ndarray, frames: int) -> list[np.ndarray]:
+def occlusion_of(clips: Clips, options: Namespace) -> Callable[..., list[np.ndarray]]:
+    """A function from indices of clips, shown frames, and perhaps indices of classes, to occlusion maps."""
+    def maps(indices: np.ndarray, frames: int, classes: np.ndarray | None = None) -> list[np.ndarray]:
         from audio_utils.inference import occlusion  # imports Keras
-        return occlusion.maps(options.weights, clips, indices, frames, options.batch_size)
+        return occlusion.maps(options.weights, clips, indices, frames, options.batch_size, classes)
     return maps
 
 
@@ -257,12 +268,11 @@ def threshold_cells(row: dict[str, Any]) -> list[str]:
     return cells
 
 
-def say_written(folder: Path, scores: dict[str, Any], skipped: list[Skipped] | None) -> None:
-    """Write skipped.csv for a folder of sounds, and name the files that were written."""
-    names = [_SCORES, _MISTAKES, _ROC_CURVES, _CONFUSION, *[_DIRECTIONS] * ("directions" in scores)]
+def say_written(folder: Path, names: list[Path], skipped: list[Skipped] | None) -> None:
+    """Write skipped.csv for a folder of sounds, and name the files that were written: these and skipped.csv."""
     if skipped is not None:
         preproc.write_skipped(folder, skipped)
-        names.append(preproc.SKIPPED)
+        names = [*names, preproc.SKIPPED]
     say(f"Written{'' if folder == Path() else f' to {folder}/'}: {', '.join(map(str, names))}.")
 
 

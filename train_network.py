@@ -170,7 +170,6 @@ def open_dataset(options: Namespace, checkpoint: Checkpoint | None = None) -> Da
     if not checkpoint:
         start_from.require_compatible(options, data.settings)
     multi_label.refuse(data.multi_label, {
-        "FOLDS": options.folds, "LEARNING_CURVE": options.learning_curve,
         "BACKGROUND_CLASSES": options.background_classes,
         "BALANCE": options.balance if options.balance != balance.NONE else ""})
     return data
@@ -192,8 +191,8 @@ def train(options: Namespace) -> None:
             warn(renamed)
     state = resume.initial_state(WEIGHTS, checkpoint, options, clips, [], recorded(options))
     from audio_utils.training.trainer import Trainer  # with Keras, which takes seconds
-    cross_validated = None if data.multi_label else fold_thresholds.read(
-        cross_validation.SCORES, options.network, data.settings, clips, options.balance, state.start_from)
+    cross_validated = fold_thresholds.read(cross_validation.SCORES, options.network, data.settings, clips,
+                                           options.balance, state.start_from)
     trainer = Trainer(options, Path(), data, clips, state, checkpoint, cross_validated)
     if options.fresh and WEIGHTS.exists():
         kept = resume.put_away(WEIGHTS)

@@ -221,7 +221,8 @@ def nested_subsets(names: list[str], fractions: Iterable[float], seed: int, grou
     sizes = Counter(map(grouping.of, names))
     groups_of = defaultdict(set)
     for name in names:
-        groups_of[class_of(name)].add(grouping.of(name))
+        for class_name in grouping.classes_of(name):
+            groups_of[class_name].add(grouping.of(name))
     groups, subsets = set(), []
     for fraction in fractions:
         before = {name: True for name in names if grouping.of(name) in groups}
@@ -255,7 +256,7 @@ def assign_folds(names: list[str], rule: str, seed: int,
     tested = [name for name in names if not grouping.is_copy(name)]
     if rule.isdecimal():
         groups = list(map(grouping.of, tested))
-        indices = _stratified_folds(tested, groups, int(rule), seed)
+        indices = _stratified_folds(tested, groups, int(rule), seed, grouping)
         fold_of = {name: str(index + 1) for name, index in zip(tested, indices, strict=True)}
     else:
         fold_of = {name: _matched_fold(rule, grouping.sound_of.get(name, name)) for name in tested}
@@ -263,21 +264,35 @@ def assign_folds(names: list[str], rule: str, seed: int,
     if len(folds) < 2:
         raise UserError(f"FOLDS is {rule!r}, which finds {'one fold' if folds else 'no fold'} in the names of the "
                         "sounds; at least two are needed.")
+    if grouping.labels and rule.isdecimal() and len(folds) < int(rule):
+        raise UserError(f"FOLDS is {rule}, but no class has enough sounds for that; set it to {len(folds)}.")
     return folds, fold_of
 
 
-def _stratified_folds(names: list[str], groups: list[str], count: int, seed: int) -> np.ndarray:
+def _stratified_folds(names: list[str], groups: list[str], count: int, seed: int, grouping: Grouping) -> np.ndarray:
     """The index of each name's fold."""
     from sklearn.model_selection import StratifiedGroupKFold
     if not 2 <= count <= len(set(groups)):
         raise UserError(f"FOLDS is {count}; set it to a number from 2 to {len(set(groups))}, "
                         "the number of sounds (or of groups of sounds).")
+    if grouping.labels:
+        return _folds_of_labels(names, count, seed, grouping)
     fold = np.empty(len(names), int)
     with warnings.catch_warnings(action="ignore"):  # about classes with fewer sounds than folds
         splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
         for i, (_, held_out) in enumerate(splitter.split(names, [class_of(name) for name in names], groups)):
             fold[held_out] = i
     return fold
+
+
+def _folds_of_labels(names: list[str], count: int, seed: int, grouping: Grouping) -> np.ndarray:
+    """The same for sounds with several labels: one fold after another is held out of the rest."""
+    fold, rest = dict.fromkeys(names, 0), names
+    for i in range(count - 1, 0, -1):
+        held_out = hold_out(rest, {}, 1 / (i + 1), seed, grouping)
+        fold |= {name: i for name in rest if held_out[name]}
+        rest = [name for name in rest if not held_out[name]]
+    return np.array([fold[name] for name in names])
 
 
 def _matched_fold(rule: str, name: str) -> str | None:

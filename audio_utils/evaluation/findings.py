@@ -14,6 +14,7 @@ from audio_utils.data.preproc import used_melgrams
 from audio_utils.data.sounds import SPLITS, Sound
 from audio_utils.data.split import Grouping, split_sounds
 from audio_utils.evaluation import background, next_steps, panels
+from audio_utils.evaluation.label_scores import MultiLabelEvaluation
 from audio_utils.evaluation.metrics import Evaluation, RocCurve
 
 
@@ -25,15 +26,15 @@ class Findings(NamedTuple):
     history: list[dict]  # of training, a dictionary for each epoch
     validation: str  # number and source of the validation clips
     clips: Clips  # of Test; in cross-validation, of Train
-    evaluation: Evaluation  # of these clips; in cross-validation, of those in a fold
+    evaluation: Evaluation | MultiLabelEvaluation  # of these clips; in cross-validation, of those in a fold
     curves: dict[str, RocCurve]
     scores: dict[str, Any]  # as in scores.json
     validation_clips: int = 0  # their number; 0 if unknown
-    occlusion: Callable[[np.ndarray, int], list[np.ndarray]] | None = None  # indices of clips, frames → occlusion maps
+    occlusion: Callable[..., list[np.ndarray]] | None = None  # indices of clips, frames (, classes) → occlusion maps
     grouping: Grouping | None = None  # of the sounds, None if unknown
     source: str = ""  # of the clips, such as "all sounds of birds/"; "" for Test and for cross-validation
     warning: str = ""  # a reason why the scores are too high, such as clips of Test that were trained on
-    folds: dict[str, Evaluation] | None = None  # of cross-validation: fold → its part of the evaluation
+    folds: dict[str, Evaluation | MultiLabelEvaluation] | None = None  # fold → its part of the evaluation
     fold_rule: str = ""  # FOLDS of train_network.py
     learning_curve: dict[str, Any] | None = None  # learning_curve/scores.json, if it belongs to this network
     long_files: str = BEGINNING  # the constant of preprocess_data.py

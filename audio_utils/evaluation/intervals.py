@@ -1,5 +1,8 @@
 """Confidence intervals of accuracy and AUC, and calibration."""
 
+import warnings
+from collections.abc import Callable
+
 import numpy as np
 
 RESAMPLES = 1000  # of the bootstrap
@@ -94,6 +97,62 @@ def weighted_aucs(weights: np.ndarray, positive: np.ndarray, scores: np.ndarray)
     lower = np.cumsum(np.concatenate([np.zeros_like(weights[:1]), weights[~positive][order]]), axis=0)
     below = sum(lower[np.searchsorted(ranked, scores[positive], side)] for side in ("left", "right"))
     return np.einsum("cr,cr->r", weights[positive], below, dtype=np.float64) / (2 * positive.sum() * (~positive).sum())
+
+
+def multi_label_intervals(positives: np.ndarray, probabilities: np.ndarray, resamples: int = RESAMPLES,
+                          seed: int = 1) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
+    """The 95% intervals of macro average precision and macro AUC: percentiles over resamples of all clips.
+
+    A mean over the classes that have some, but not all, clips in the resample. None if there is no such class, or if
+    all resamples have the same value, as those of perfectly separated classes have.
+    positives: bool (clips, classes). probabilities: (clips, classes).
+    """
+    rng = np.random.default_rng(seed)
+    usable = np.flatnonzero(positives.any(axis=0) & ~positives.all(axis=0))
+    if not len(usable):
+        return None, None
+    found = [[], []]
+    for _ in range(0, resamples, _CHUNK):
+        weights = resample(np.zeros(len(positives), int), _CHUNK, rng)
+        for values, measure in zip(found, (weighted_average_precisions, _aucs), strict=True):
+            values.append(_mean_of_classes(measure, weights, positives[:, usable], probabilities[:, usable]))
+    return tuple(_percentiles(np.concatenate(values)[:resamples]) for values in found)
+
+
+def _mean_of_classes(measure: Callable[..., np.ndarray], weights: np.ndarray, positives: np.ndarray,
+                     probabilities: np.ndarray) -> np.ndarray:
+    """The mean of a measure over the classes, (resamples,); NaN if no class has positive and negative clips."""
+    with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a mean of nothing
+        return np.nanmean([np.where(weights[~positive].any(axis=0), measure(weights, positive, scores), np.nan)
+                           for positive, scores in zip(positives.T, probabilities.T, strict=True)], axis=0)
+
+
+def _aucs(weights: np.ndarray, positive: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The AUCs of resamples that need not be stratified; arguments as in `weighted_aucs`."""
+    pairs = weights[positive].sum(axis=0) * weights[~positive].sum(axis=0)
+    return weighted_aucs(weights, positive, scores) * positive.sum() * (~positive).sum() / pairs
+
+
+def _percentiles(values: np.ndarray) -> tuple[float, float] | None:
+    values = values[np.isfinite(values)]
+    if not len(values) or np.ptp(values) <= _ROUNDING:
+        return None
+    return tuple(map(float, np.percentile(values, (2.5, 97.5))))
+
+
+def weighted_average_precisions(weights: np.ndarray, positive: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Average precisions (resamples,): the mean precision over the positive clips, each at its own score.
+
+    weights: (clips, resamples). positive: bool (clips,). scores: (clips,).
+    """
+    order = np.argsort(-scores, kind="stable")
+    last = np.searchsorted(-scores[order], -scores[order], side="right") - 1  # of the clips with the same score
+    accepted = np.cumsum(weights[order], axis=0, dtype=np.float64)[last]
+    correct = np.cumsum(weights[order] * positive[order, None], axis=0, dtype=np.float64)[last]
+    own = positive[order]
+    precisions = correct[own] / np.maximum(accepted[own], 1e-12)
+    return np.einsum("cr,cr->r", weights[order][own], precisions) / correct[-1]
 
 
 def calibration(confidence: np.ndarray, correct: np.ndarray) -> str:

@@ -1,11 +1,11 @@
 """MULTI_LABEL: decisions for each class, and their scores. Each class has its own threshold.
 
-A decision is a mistake if a clip gets a class that it does not have, or lacks one that it has. In an exact match, all
-decisions about a clip are right. The average precision (AP) of a class is the area under its precision-recall curve, as
-in scikit-learn's `average_precision_score`; with random probabilities, it is the fraction of clips with the class.
+A class of a clip is missed if the clip has it and its probability is below the threshold. It is extra if the clip does
+not have it and its probability is not below. In an exact match, no class is missed or extra. The average precision (AP)
+of a class is the area under its precision-recall curve, as in scikit-learn's `average_precision_score`; with random
+probabilities, it is about the fraction of clips with the class.
 """
 
-import csv
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +15,11 @@ from audio_utils.data.checks import named
 from audio_utils.data.clips import Clips
 from audio_utils.evaluation import intervals, thresholds
 from audio_utils.evaluation.metrics import Evaluation, RocCurve, precision_recall_f1
-from audio_utils.runtime import safe_files, tables
+from audio_utils.runtime import tables
 
 THRESHOLD = 0.5  # of a class without another, or with one that is uncertain
-_MACRO = ("precision", "recall", "f1")
-_COLUMNS = ("precision", "recall", "f1", "average_precision", "auc")
-_HEADER = ("class", "clips", "mistakes", "threshold", "precision", "recall", "F1", "AP", "AUC")
+SCORES = ("precision", "recall", "f1", "average_precision", "auc")  # of a class; their means are the macro scores
+_HEADER = ("class", "clips", "missed", "extra", "threshold", "precision", "recall", "AP", "AUC")
 
 
 class MultiLabelEvaluation(NamedTuple):
@@ -29,17 +28,64 @@ class MultiLabelEvaluation(NamedTuple):
     class_names: list[str]
     positives: np.ndarray  # bool (clips, classes), the true labels
     probabilities: np.ndarray  # float32 (clips, classes), independent of each other
+    lowest: np.ndarray | float = THRESHOLD  # the thresholds, (classes,) or (clips, classes)
+
+    def in_natural_order(self) -> "MultiLabelEvaluation":
+        """The same with the classes in natural order, for display."""
+        order = tables.natural_order(self.class_names)
+        return MultiLabelEvaluation(self.names, [self.class_names[i] for i in order], self.positives[:, order],
+                                    self.probabilities[:, order], self._thresholds[:, order])
+
+    @property
+    def _thresholds(self) -> np.ndarray:
+        return np.broadcast_to(self.lowest, self.probabilities.shape)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """bool (clips, classes): whether the probability is not below the threshold."""
+        return self.probabilities >= self.lowest
+
+    @property
+    def missed(self) -> np.ndarray:
+        """bool (clips, classes): whether a clip has a class that is not predicted."""
+        return self.positives & ~self.predicted
+
+    @property
+    def extra(self) -> np.ndarray:
+        """bool (clips, classes): whether a class is predicted that a clip does not have."""
+        return self.predicted & ~self.positives
+
+    @property
+    def margins(self) -> np.ndarray:
+        """(clips, classes): the distance of the probability from the threshold if missed or extra, otherwise 0."""
+        return np.where(self.predicted == self.positives, 0, np.abs(self.probabilities - self.lowest))
+
+    @property
+    def exact(self) -> np.ndarray:
+        """bool (clips,): whether all classes of a clip are right."""
+        return (self.predicted == self.positives).all(axis=1)
+
+    @property
+    def mistakes(self) -> np.ndarray:
+        """The indices of the clips that are no exact match, the farthest from a threshold first."""
+        wrong = np.flatnonzero(~self.exact)
+        return wrong[np.argsort(-self.margins[wrong].max(axis=1, initial=0), kind="stable")]
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction of exact matches."""
+        return float(self.exact.mean())
+
+    @property
+    def accuracy_interval(self) -> tuple[float, float]:
+        """The 95% interval of this fraction."""
+        return intervals.wilson(self.exact.sum(), len(self.names))
 
     @property
     def loss(self) -> float:
         """Binary cross-entropy, nats: the sum over the classes, and the mean over the clips."""
         of_truth = np.where(self.positives, self.probabilities, 1 - self.probabilities.astype(np.float64))
         return float(-np.log(np.maximum(of_truth, 1e-7)).sum(axis=1).mean())
-
-    @property
-    def accuracy(self) -> float:
-        """The fraction of exact matches with a threshold of 0.5."""
-        return float(((self.probabilities >= THRESHOLD) == self.positives).all(axis=1).mean())
 
 
 def evaluation(clips: Clips, probabilities: np.ndarray,
@@ -50,6 +96,25 @@ def evaluation(clips: Clips, probabilities: np.ndarray,
     indices = np.arange(len(clips)) if indices is None else indices
     return MultiLabelEvaluation([clips.names[i] for i in indices], clips.class_names, clips.targets[indices] > 0,
                                 probabilities)
+
+
+def of_folds(parts: list[MultiLabelEvaluation]) -> MultiLabelEvaluation:
+    """The evaluations of all folds as one; the thresholds of each fold are chosen from the other folds."""
+    joined = _joined(parts)
+    lowest = [np.broadcast_to(_from_others(parts, i), part.positives.shape) for i, part in enumerate(parts)]
+    return joined._replace(lowest=np.concatenate(lowest))
+
+
+def _joined(parts: list[MultiLabelEvaluation]) -> MultiLabelEvaluation:
+    return MultiLabelEvaluation([name for part in parts for name in part.names], parts[0].class_names,
+                                *(np.concatenate([getattr(part, name) for part in parts])
+                                  for name in ("positives", "probabilities")))
+
+
+def _from_others(parts: list[MultiLabelEvaluation], i: int) -> np.ndarray:
+    """float (classes,): the thresholds from all folds but one."""
+    others = thresholds.of(_joined(parts[:i] + parts[i + 1:]), "other folds")
+    return decision_thresholds("auto", others, parts[0].class_names, "")
 
 
 # --- thresholds -----------------------------------------------------------------------------------------------------
@@ -83,93 +148,103 @@ def describe(min_probability: float | str, known: dict[str, Any], class_names: l
         return thresholds.describe(min_probability, known)
     if min_probability not in (0, "auto"):
         return []
-    other = [name for name in class_names if name not in _usable(known)]
+    other = uncertain_classes(known, class_names)
     source = f"Thresholds from {known['source']}, {known['clips']:,} clips." if len(other) < len(class_names) else ""
     few = f"fewer than {thresholds.FEW_POSITIVES} validation clips"
     return list(filter(None, [source, f"Threshold {THRESHOLD} of classes with {few}: {named(other)}." * bool(other)]))
 
 
+def uncertain_classes(known: dict[str, Any], class_names: list[str]) -> list[str]:
+    """The classes with the threshold THRESHOLD, because another one would be chosen from too few clips."""
+    usable = _usable(known)
+    return [name for name in class_names if name not in usable]
+
+
 # --- scores ---------------------------------------------------------------------------------------------------------
 
 def score(found: MultiLabelEvaluation, curves: dict[str, RocCurve], lowest: np.ndarray) -> dict[str, Any]:
-    """The content of scores.json; lowest: the threshold of each class.
+    """The content of scores.json, with 95% intervals; lowest: the threshold of each class that predictions use.
 
     `exact_match` replaces `accuracy`, as it is much lower with many classes. A macro score is the mean over the classes
-    that have clips, `macro_auc` and `mean_average_precision` that over the classes with some, but not all, clips.
+    that have clips; that of AUC and average precision, over the classes with some, but not all, clips. A micro score is
+    that of all decisions together. The Hamming loss is the fraction of decisions that are mistakes.
     """
-    predicted = found.probabilities >= lowest
-    classes = {name: _of_class(found, predicted, i, lowest[i], curves.get(name))
-               for i, name in enumerate(found.class_names)}
-    exact = (predicted == found.positives).all(axis=1)
-    with_clips = [each for each in classes.values() if each["files"]]
-    return {"multi_label": True, "exact_match": float(exact.mean()),
-            "exact_match_interval": intervals.wilson(exact.sum(), len(exact)),
-            "macro_auc": _mean([each["auc"] for each in classes.values() if each["auc"] is not None]),
-            "mean_average_precision": _mean([each["average_precision"] for each in classes.values()
-                                             if each["average_precision"] is not None]),
-            **{f"macro_{kind}": _mean([each[kind] or 0 for each in with_clips]) for kind in _MACRO},
-            "loss": found.loss, "files": len(found.names), "classes": classes}
+    ap_interval, auc_interval = intervals.multi_label_intervals(found.positives, found.probabilities)
+    classes = {name: _of_class(found, i, lowest[i], curves.get(name)) for i, name in enumerate(found.class_names)}
+    pooled = precision_recall_f1((found.positives & found.predicted).sum(), found.predicted.sum(),
+                                 found.positives.sum())
+    return {"multi_label": True, "exact_match": found.accuracy, "exact_match_interval": found.accuracy_interval,
+            **{f"macro_{kind}": _macro(classes, kind) for kind in SCORES},
+            "macro_average_precision_interval": ap_interval, "macro_auc_interval": auc_interval,
+            **{f"micro_{kind}": value for kind, value in pooled.items()},
+            "micro_average_precision": _average_precision(found.positives.ravel(), found.probabilities.ravel()),
+            "hamming_loss": float((found.missed | found.extra).mean()), "loss": found.loss, "files": len(found.names),
+            "files_without_labels": int((~found.positives.any(axis=1)).sum()), "classes": classes}
 
 
-def _of_class(found: MultiLabelEvaluation, predicted: np.ndarray, i: int, threshold: float,
-              curve: RocCurve | None) -> dict[str, Any]:
+def _of_class(found: MultiLabelEvaluation, i: int, threshold: float, curve: RocCurve | None) -> dict[str, Any]:
+    positive, predicted = found.positives[:, i], found.predicted[:, i]
+    return {"auc": curve.auc if curve else None,
+            "average_precision": _average_precision(positive, found.probabilities[:, i]), "files": int(positive.sum()),
+            "missed": int(found.missed[:, i].sum()), "extra": int(found.extra[:, i].sum()),
+            "threshold": float(threshold),
+            **precision_recall_f1((positive & predicted).sum(), predicted.sum(), positive.sum())}
+
+
+def _average_precision(positive: np.ndarray, probabilities: np.ndarray) -> float | None:
+    """None if no clip, or each one, is of the class."""
     from sklearn.metrics import average_precision_score
-    positive, accepted = found.positives[:, i], predicted[:, i]
-    precision = float(average_precision_score(positive, found.probabilities[:, i])) if curve else None
-    return {"auc": curve.auc if curve else None, "average_precision": precision, "files": int(positive.sum()),
-            "mistakes": int((positive != accepted).sum()), "threshold": float(threshold),
-            **precision_recall_f1((positive & accepted).sum(), accepted.sum(), positive.sum())}
+    return float(average_precision_score(positive, probabilities)) if positive.any() and not positive.all() else None
 
 
-def _mean(values: list[float]) -> float | None:
+def _macro(classes: dict[str, dict[str, Any]], kind: str) -> float | None:
+    """The mean of a score; a precision that is undefined counts as 0, a curve that is undefined does not count."""
+    values = [each[kind] or 0 for each in classes.values()
+              if each["files"] and (each[kind] is not None or kind not in ("average_precision", "auc"))]
     return float(np.mean(values)) if values else None
 
 
 def lines(scores: dict[str, Any]) -> list[str]:
     """The scores as they are printed."""
     classes = {name: scores["classes"][name] for name in tables.in_natural_order(scores["classes"])}
-    rows = [[name, str(each["files"]), str(each["mistakes"]), f"{each['threshold']:.4f}",
-             *map(_cell, map(each.get, _COLUMNS))] for name, each in classes.items()]
-    mean = [scores["macro_precision"], scores["macro_recall"], scores["macro_f1"], scores["mean_average_precision"],
-            scores["macro_auc"]]
-    mistakes = sum(each["mistakes"] for each in classes.values())
-    rows.append(["all", str(scores["files"]), str(mistakes), "", *map(_cell, mean)])
-    low, high = scores["exact_match_interval"]
+    missed, extra = (sum(each[kind] for each in classes.values()) for kind in ("missed", "extra"))
+    mean = {"files": scores["files"], "missed": missed, "extra": extra, "threshold": None,
+            **{kind: scores[f"macro_{kind}"] for kind in SCORES}}
+    rows = [_row(name, each) for name, each in [*classes.items(), ("total, mean", mean)]]
     return ["", *tables.table([list(_HEADER), *rows]),
-            f"\nLoss {tables.number(scores['loss']).strip()}, {mistakes} of {scores['files'] * len(classes)} decisions "
-            "are mistakes.",
-            f"All classes of a clip are right in {scores['exact_match']:.2%} of {scores['files']} clips (exact match; "
-            f"95% interval {low:.1%} to {high:.1%})."]
+            f"\nMean average precision {_with_interval(scores, 'average_precision')}, macro AUC "
+            f"{_with_interval(scores, 'auc')}.",
+            f"Micro average: AP {_cell(scores['micro_average_precision'])}, precision "
+            f"{percent(scores['micro_precision'])}, recall {percent(scores['micro_recall'])}, F1 "
+            f"{percent(scores['micro_f1'])}.",
+            f"Loss {tables.number(scores['loss']).strip()}; {missed + extra} of {scores['files'] * len(classes)} "
+            f"decisions are wrong (Hamming loss {scores['hamming_loss']:.4f}).",
+            "All classes are right in {:.2%} of {} clip{} (exact match; 95% interval {:.1%} to {:.1%}).".format(
+                scores["exact_match"], scores["files"], "s" * (scores["files"] != 1), *scores["exact_match_interval"])]
+
+
+def _row(name: str, each: dict[str, Any]) -> list[str]:
+    return [name, *(str(each[kind]) for kind in ("files", "missed", "extra")),
+            "" if each["threshold"] is None else f"{each['threshold']:.4f}", percent(each["precision"]),
+            percent(each["recall"]), _cell(each["average_precision"]), _cell(each["auc"])]
+
+
+def _with_interval(scores: dict[str, Any], kind: str) -> str:
+    """The macro score, with its interval if there is one."""
+    text = _cell(scores[f"macro_{kind}"])
+    interval = scores[f"macro_{kind}_interval"]
+    return f"{text} ({interval[0]:.4f} to {interval[1]:.4f})" if interval else text
+
+
+def percent(value: float | None) -> str:
+    """One decimal; a dash if undefined."""
+    return "-" if value is None else f"{value:.1%}"
 
 
 def _cell(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def write_mistakes(path: str | Path, found: MultiLabelEvaluation, lowest: np.ndarray) -> int:
-    """Write a CSV file with a row for each wrong decision, the farthest from its threshold first; their number."""
-    margins = np.abs(found.probabilities - np.minimum(lowest, 1))
-    rows, columns = np.nonzero((found.probabilities >= lowest) != found.positives)
-    order = np.argsort(-margins[rows, columns], kind="stable")
-    with safe_files.replacing(path) as unfinished, \
-            open(unfinished, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        table = csv.writer(file)
-        table.writerow(["file", "class", "should_be", "came_out_as", "probability", "threshold"])
-        for i, j in zip(rows[order], columns[order], strict=True):
-            answers = ("yes", "no") if found.positives[i, j] else ("no", "yes")
-            table.writerow([found.names[i], found.class_names[j], *answers, f"{found.probabilities[i, j]:.4f}",
-                            f"{lowest[j]:.4f}"])
-    return len(order)
-
-
-def mistake_lines(found: MultiLabelEvaluation, lowest: np.ndarray) -> list[str]:
-    """A line for each clip with a mistake, sorted by name."""
-    predicted = found.probabilities >= lowest
-    wrong = np.flatnonzero((predicted != found.positives).any(axis=1))
-    return [f"{found.names[i]}: should be {text_of(found.class_names, found.positives[i])} but came out as "
-            f"{text_of(found.class_names, predicted[i])}" for i in sorted(wrong, key=lambda i: found.names[i])]
-
-
-def text_of(class_names: list[str], chosen: np.ndarray, none: str = "none of these") -> str:
+def text_of(class_names: list[str], chosen: np.ndarray, none: str = "none of these", separator: str = ",") -> str:
     """The chosen classes as one text, "dog,rain", or that for none; chosen: bool (classes,)."""
-    return ",".join(name for name, is_chosen in zip(class_names, chosen, strict=True) if is_chosen) or none
+    return separator.join(name for name, is_chosen in zip(class_names, chosen, strict=True) if is_chosen) or none

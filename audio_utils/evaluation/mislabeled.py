@@ -2,7 +2,7 @@
 
 Confident learning (Northcutt, Jiang and Chuang, J. Artif. Intell. Res. 70, 2021): a clip is listed if the probability
 of another class is at least the mean probability of that class among the clips labeled with it. So the limit depends on
-how confident the network is in each class.
+how confident the network is in each class. With MULTI_LABEL, each class is compared with its absence.
 """
 
 import csv
@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from audio_utils.data.multi_label import NO_LABEL
 from audio_utils.data.sound import sound_of_clip
+from audio_utils.evaluation.label_scores import MultiLabelEvaluation, text_of
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.runtime import safe_files
 from audio_utils.runtime.errors import UserError
@@ -34,16 +36,44 @@ def find(evaluation: Evaluation) -> np.ndarray:
     return found[np.argsort(-margins, kind="stable")]
 
 
-def rows(evaluation: Evaluation) -> list[list[str]]:
-    """(file, label, likely class, its probability, that of the label) of each of these clips."""
+def find_labels(evaluation: MultiLabelEvaluation) -> list[tuple[int, int]]:
+    """(clip, class) of each label that is likely missing or wrong, the most likely first, with MULTI_LABEL."""
+    probabilities, positives = evaluation.probabilities.astype(np.float64), evaluation.positives
+    count = np.maximum(1, positives.sum(axis=0)), np.maximum(1, (~positives).sum(axis=0))
+    with_it, without = (np.where(positives, probabilities, 0).sum(axis=0) / count[0],
+                        np.where(positives, 0, probabilities).sum(axis=0) / count[1])
+    missing = ~positives & positives.any(axis=0) & (probabilities > 0.5) & (probabilities >= with_it)
+    wrong = positives & ~positives.all(axis=0) & (probabilities < 0.5) & (probabilities <= without)
+    clips, classes = np.nonzero(missing | wrong)
+    order = np.argsort(-np.abs(probabilities[clips, classes] - 0.5), kind="stable")
+    return list(zip(clips[order].tolist(), classes[order].tolist(), strict=True))
+
+
+def _label_row(evaluation: MultiLabelEvaluation, i: int, k: int) -> list[str]:
+    """The labels of clip i, those with the label k added or removed, and the probabilities that it has k or not."""
+    labels, probability = evaluation.positives[i], float(evaluation.probabilities[i, k])
+    changed = np.where(np.arange(len(labels)) == k, ~labels, labels)
+    if labels[k]:
+        probability = 1 - probability
+    return [evaluation.names[i], *(text_of(evaluation.class_names, each, NO_LABEL, ";") for each in (labels, changed)),
+            f"{probability:.4f}", f"{1 - probability:.4f}"]
+
+
+def rows(evaluation: Evaluation | MultiLabelEvaluation) -> list[list[str]]:
+    """(file, label, likely class, its probability, that of the label) of each of these clips.
+
+    With MULTI_LABEL: (file, labels, likely labels, the probability of the one that differs, that of the opposite).
+    """
+    if isinstance(evaluation, MultiLabelEvaluation):
+        return [_label_row(evaluation, *pair) for pair in find_labels(evaluation)]
     names, predicted = evaluation.class_names, evaluation.predicted
     return [[evaluation.names[i], names[evaluation.labels[i]], names[predicted[i]],
              f"{evaluation.confidence[i]:.4f}", f"{evaluation.probabilities[i, evaluation.labels[i]]:.4f}"]
             for i in find(evaluation)]
 
 
-def write(folder: Path, evaluation: Evaluation) -> int:
-    """Write the CSV file; returns the number of clips in it."""
+def write(folder: Path, evaluation: Evaluation | MultiLabelEvaluation) -> int:
+    """Write the CSV file; returns the number of rows in it."""
     found = rows(evaluation)
     with safe_files.replacing(folder / FILE) as unfinished, \
             open(unfinished, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:

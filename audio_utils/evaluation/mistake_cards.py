@@ -9,6 +9,7 @@ import numpy as np
 
 from audio_utils.audio import audio_io, long_sounds, resampling
 from audio_utils.audio.melgram import MelgramSettings
+from audio_utils.evaluation.label_scores import MultiLabelEvaluation, text_of
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.evaluation.panels import melgram_png, occlusion_png
 from audio_utils.runtime.errors import UserError
@@ -33,13 +34,43 @@ def card(evaluation: Evaluation, i: int, melgram: np.ndarray, settings: MelgramS
     """
     name, probabilities, label = evaluation.names[i], evaluation.probabilities[i], evaluation.labels[i]
     top = [*np.argsort(-probabilities, kind="stable")[:3]]
+    predicted = evaluation.class_names[top[0]]
+    return {"name": name, "truth": evaluation.class_names[label], "predicted": predicted,
+            "probabilities": [(evaluation.class_names[k], float(probabilities[k]), k == label)
+                              for k in top + [label] * (label not in top)],
+            "explained": predicted, "change": "falls", **_media(melgram, settings, source, occlusion)}
+
+
+def label_card(evaluation: MultiLabelEvaluation, i: int, melgram: np.ndarray, settings: MelgramSettings, source: Source,
+               occlusion: np.ndarray | None = None) -> dict[str, Any]:
+    """The same with MULTI_LABEL: the missed, the extra and the found classes.
+
+    occlusion: of `worst_class`; of a missed class, the increase of its probability is shown.
+    """
+    names, worst = evaluation.class_names, worst_class(evaluation, i)
+    missed, extra, positive = evaluation.missed[i], evaluation.extra[i], evaluation.positives[i]
+    shown = sorted(np.flatnonzero(missed | extra | positive), key=lambda k: -evaluation.probabilities[i, k])
+    if missed[worst] and occlusion is not None:
+        occlusion = -occlusion
+    return {"name": evaluation.names[i], "truth": text_of(names, positive),
+            "missed": text_of(names, missed, "", ", "), "extra": text_of(names, extra, "", ", "),
+            "probabilities": [(names[k], float(evaluation.probabilities[i, k]), bool(positive[k])) for k in shown],
+            "explained": names[worst], "change": "rises" if missed[worst] else "falls",
+            **_media(melgram, settings, source, occlusion)}
+
+
+def worst_class(evaluation: MultiLabelEvaluation, i: int) -> int:
+    """The index of the missed or extra class whose probability is the farthest from its threshold."""
+    return int(evaluation.margins[i].argmax())
+
+
+def _media(melgram: np.ndarray, settings: MelgramSettings, source: Source,
+           occlusion: np.ndarray | None) -> dict[str, Any]:
+    """The part of a card that is the same for all kinds of evaluations; arguments as in `card`."""
     channels = {1: ["melgram"], 2: ["left", "right"]}.get(settings.channels) \
         or [f"channel {n + 1}" for n in range(settings.channels)]
     audio, note = audio_of(source, settings) if source.path else (None, "the file is not in Samples/")
-    return {"name": name, "truth": evaluation.class_names[label], "predicted": evaluation.class_names[top[0]],
-            "probabilities": [(evaluation.class_names[k], float(probabilities[k]), k == label)
-                              for k in top + [label] * (label not in top)],
-            "channels": [(title, melgram_png(melgram[:, :, n], melgram.max()))
+    return {"channels": [(title, melgram_png(melgram[:, :, n], melgram.max()))
                          for n, title in enumerate(channels[:MAX_CHANNELS])],
             "occlusion": None if occlusion is None else {"png": occlusion_png(occlusion), "points": _points(occlusion),
                                                          "blocks": occlusion.size},

@@ -118,12 +118,12 @@ def choose(evaluation: Evaluation, data: Data, remedy: str, more_sounds: str = "
     remedy: of shared recordings, or "". more_sounds: how much these would help, by the learning curve, or "".
     """
     first = _about_mistakes(evaluation, data, more_sounds) if len(evaluation.mistakes) else \
-        _about_success(len(evaluation.labels), data)
+        about_success(len(evaluation.labels), data)
     steps = [remedy, *first, *_about_precision(evaluation, data), *_about_confident(evaluation)]
     return [step for step in steps if step][:MAX_SENTENCES]
 
 
-def _about_success(count: int, data: Data) -> Iterator[str]:
+def about_success(count: int, data: Data) -> Iterator[str]:
     files = f"all {count} {_files(data)}s are" if count > 1 else f"the only {_files(data)} is"
     yield ("Test the network on recordings from another day, place or microphone (eval_network.py --samples FOLDER): "
            f"{files} correct.")
@@ -142,7 +142,7 @@ def _about_mistakes(evaluation: Evaluation, data: Data, more_sounds: str) -> Ite
         yield (f"Check the {sounds}: the accuracy is not clearly better than that of always predicting the largest "
                "class.")
     yield _about_pair(counts, evaluation.class_names)
-    few = _about_counts({name: data.training.get(name, 0) for name in evaluation.class_names})
+    few = about_counts({name: data.training.get(name, 0) for name in evaluation.class_names})
     yield "" if more_sounds and few.startswith("Add sounds: ") else few
     yield more_sounds
 
@@ -162,7 +162,7 @@ def _about_pair(counts: np.ndarray, names: list[str]) -> str:
             "labels, add sounds of both, or merge them if you can't tell them apart.")
 
 
-def _about_counts(training: dict[str, int]) -> str:
+def about_counts(training: dict[str, int]) -> str:
     """A sentence if classes have few training files, or far fewer than others; training: class → files."""
     smallest, largest = min(training, key=training.get), max(training, key=training.get)
     few = [name for name, count in training.items() if count < FEW_FILES]

@@ -12,6 +12,7 @@ from audio_utils.runtime.tables import in_natural_order, natural_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 @styled
@@ -48,30 +49,38 @@ def confusion_matrix(path: str | Path, counts: np.ndarray, class_names: list[str
     """The number of clips by true class (rows) and predicted class (columns); counts: int (classes, classes)."""
     order = natural_order(class_names)
     counts, names = counts[np.ix_(order, order)], short_labels(class_names[i] for i in order)
-    size = min(24, max(4.8, 2.2 + 0.42 * len(class_names)))
+    total, correct = counts.sum(), np.trace(counts)
+    title = f"{correct} of {total} correct ({correct / max(1, total):.1%})"
+    figure = matrix(counts, counts.sum(axis=1), (names, names), ("true class", "predicted class"),
+                    title + ("\n" + confusion_finding(counts, names) if correct < total else ""))
+    save(figure, path)
+
+
+def matrix(counts: np.ndarray, files: np.ndarray, names: tuple[list[str], list[str]], labels: tuple[str, str],
+           title: str) -> "Figure":
+    """A matrix of colored counts, correct on the diagonal; files: of each row. names, labels: of rows and columns."""
+    size = min(24, max(4.8, 2.2 + 0.42 * len(names[1])))
     figure = new_figure(size + 0.8, size + 0.3)
     axes = figure.subplots()
-    fractions = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    fractions = counts / np.maximum(1, files[:, None])
     axes.imshow(cell_colors(counts, fractions))
-    axes.set_xticks(range(len(names)), names, rotation=90)
-    axes.set_yticks(range(len(names)), names)
-    axes.set(xlabel="predicted class", ylabel="true class")
+    axes.set_xticks(range(len(names[1])), names[1], rotation=90)
+    axes.set_yticks(range(len(names[0])), names[0])
+    axes.set(xlabel=labels[1], ylabel=labels[0])
     for row, column in zip(*np.nonzero(counts), strict=True):
         axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=8,
                   color="white" if fractions[row, column] > 0.65 else "black")
     figure.supxlabel("blue: correct, orange: errors; deeper: a larger fraction of the true class", fontsize=8,
                      color="0.4")
-    total, correct = counts.sum(), np.trace(counts)
-    figure.suptitle(f"{correct} of {total} correct ({correct / max(1, total):.1%})"
-                    + ("\n" + confusion_finding(counts, names) if correct < total else ""), fontsize="large", wrap=True)
-    save(figure, path)
+    figure.suptitle(title, fontsize="large", wrap=True)
+    return figure
 
 
 def cell_colors(counts: np.ndarray, fractions: np.ndarray) -> np.ndarray:
-    """The colors of a confusion matrix, float (classes, classes, 3): the same as in report.html."""
+    """The colors of a matrix, float (rows, columns, 3), blue on the diagonal: the same as in report.html."""
     from matplotlib.colors import to_rgb
     opacity = np.where(counts, 0.15 + 0.85 * fractions, 0)[..., None]
-    colors = np.where(np.eye(len(counts))[..., None], to_rgb(COLORS[0]), to_rgb(COLORS[1]))
+    colors = np.where(np.eye(*counts.shape)[..., None], to_rgb(COLORS[0]), to_rgb(COLORS[1]))
     return 1 - opacity * (1 - colors)
 
 

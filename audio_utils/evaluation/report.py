@@ -45,13 +45,13 @@ def write(path: Path, findings: Findings, max_mistakes: int, samples: Path, prep
     samples, preproc: the folders of sounds and melgrams; missing files are left out of the page.
     """
     findings = findings._replace(evaluation=findings.evaluation.in_natural_order())
-    sounds, own_folder = _sounds_of(samples), samples if findings.source else None
+    sounds, own_folder = sounds_of(samples), samples if findings.source else None
     mistakes = findings.evaluation.mistakes
-    cards, frames = _cards(findings, mistakes[:max_mistakes], sounds)
+    cards, frames = clip_cards(findings, mistakes[:max_mistakes], sounds, mistake_cards.card)
     training = training_names(sounds, preproc, findings)
     shared = find_shared(findings, sounds, training, preproc)
     classes = class_table(findings.evaluation, findings.scores, Counter(map(class_of, training)))
-    page = _render({
+    return write_page(path, "report.html.jinja", findings.evaluation.class_names, {
         "folder": (own_folder or Path()).resolve().name, "written": datetime.now(), "scores": findings.scores,
         "mistakes": cards, "mistake_count": len(mistakes), "about": about(findings, sounds),
         "classes": classes, "auc_dots": auc_dots(classes["rows"]),
@@ -63,34 +63,31 @@ def write(path: Path, findings: Findings, max_mistakes: int, samples: Path, prep
         "steps": next_steps.choose(findings.evaluation, next_steps.Data(
             Counter(map(class_of, training)), findings.validation_clips, any(each.split == "Val" for each in sounds),
             own_folder, bool(findings.folds)), shared.remedy, learning_curve_fit.advice(findings.learning_curve)),
-        "folds": _folds(findings.folds or {}),
+        "folds": folds_table(findings.folds or {}),
         "mislabeled": mislabeled_rows(findings.evaluation) if findings.folds else [],
-        "hz_ticks": mistake_cards.hz_ticks(findings.settings),
-        "time_ticks": mistake_cards.time_ticks(findings.settings, frames),
-        "color_scale": panels.melgram_png(np.linspace(-panels.MELGRAM_DB, 0, panels.MELGRAM_DB)[None], 0),
-        "melgram_db": panels.MELGRAM_DB, "full_color_points": round(100 * panels.FULL_COLOR_FALL),
+        **axes_of_melgrams(findings, frames),
         "resamples": intervals.RESAMPLES,
         "confusion": _confusion(findings.evaluation), **_calibration(findings.evaluation),
-        **_training(findings.history), "learning_curve": _learning_curve(findings.learning_curve)})
-    safe_files.write_text(path, page)
-    if shared.warning:
-        warn(shared.warning)
-    with_audio = sum(each["audio"] is not None for each in cards)
-    shows = f"; shows {len(cards)} of {len(mistakes)} mistakes, {with_audio} with audio" if cards else ""
-    return f"{path}: {size_text(len(page.encode()))}{shows}."
+        **training_plots(findings)}, shared.warning)
 
 
-def _cards(findings: Findings, shown: np.ndarray, sounds: list[Sound]) -> tuple[list[dict[str, Any]], int]:
-    """The cards of these mistakes, and the number of frames that they show; shown: indices in the evaluation."""
+def clip_cards(findings: Findings, shown: np.ndarray, sounds: list[Sound], card: Callable[..., dict[str, Any]],
+               classes: np.ndarray | None = None) -> tuple[list[dict[str, Any]], int]:
+    """The cards of these mistakes, and the number of frames that they show.
+
+    shown: indices in the evaluation. card: from mistake_cards. classes: those that occlusion maps are of.
+    """
     evaluation, clips = findings.evaluation, findings.clips
     index_of = {name: i for i, name in enumerate(clips.names)}
     indices = np.array([index_of[evaluation.names[i]] for i in shown], int)
     frames = mistake_cards.frames_to_show(clips.melgrams[indices])
     paths = {sound.name: sound.path for sound in sounds if sound.split in (None, findings.split)}
     paths = {normalize("NFC", name): path for name, path in paths.items()} | paths  # as eval_network.py finds classes
-    maps = findings.occlusion(indices, frames) if findings.occlusion and len(shown) else [None] * len(shown)
-    return [mistake_cards.card(evaluation, i, clips.melgrams[index][:, :frames], findings.settings,
-                               _source_of(evaluation.names[i], paths, findings.long_files), occlusion)
+    maps = [None] * len(shown)
+    if findings.occlusion and len(shown):
+        maps = findings.occlusion(indices, frames, *(() if classes is None else (classes,)))
+    return [card(evaluation, i, clips.melgrams[index][:, :frames], findings.settings,
+                 _source_of(evaluation.names[i], paths, findings.long_files), occlusion)
             for i, index, occlusion in zip(shown, indices, maps, strict=True)], frames
 
 
@@ -102,24 +99,34 @@ def _source_of(name: str, paths: dict[str, Path], mode: str) -> Source:
     return Source(None)
 
 
-def _sounds_of(samples: Path) -> list[Sound]:
+def sounds_of(samples: Path, multi_label: bool = False) -> list[Sound]:
     """The sounds of Samples/, none if it does not exist."""
     try:
-        return find_sounds(samples)[0]
+        return find_sounds(samples, multi_label=multi_label)[0]
     except UserError:
         return []
 
 
 # --- the template ---------------------------------------------------------------------------------------------------
 
-def _render(content: dict[str, Any]) -> str:
-    """The page, which states its own size."""
+def write_page(path: Path, template: str, class_names: list[str], content: dict[str, Any], warning: str) -> str:
+    """Write the page, which states its own size; prints the warning. Returns a sentence about the page.
+
+    template: the name of its file.
+    """
     environment = _environment()
     environment.filters |= {"percent": percent, "auc": auc_or_dash, "uri": _data_uri, "size_text": size_text,
-                            "short": _labels(content["confusion"]["names"])}
-    template = environment.get_template("report.html.jinja")
-    size = len(template.render(content, size=0).encode(errors="replace"))
-    return template.render(content, size=size).encode(errors="replace").decode()  # a file name need not be UTF-8
+                            "short": _labels(class_names)}
+    found = environment.get_template(template)
+    size = len(found.render(content, size=0).encode(errors="replace"))
+    page = found.render(content, size=size).encode(errors="replace").decode()  # a file name need not be UTF-8
+    safe_files.write_text(path, page)
+    if warning:
+        warn(warning)
+    cards = content["mistakes"]
+    with_audio = sum(each["audio"] is not None for each in cards)
+    shows = f"; shows {len(cards)} of {content['mistake_count']} mistakes, {with_audio} with audio" if cards else ""
+    return f"{path}: {size_text(len(page.encode()))}{shows}."
 
 
 @functools.cache  # so that the template is compiled once
@@ -166,7 +173,7 @@ def _calibration(evaluation: Evaluation) -> dict[str, Any]:
             "baseline_loss": math.log(len(evaluation.class_names)),
             "calibration_error": error, "bins": len(bins),
             "calibration_finding": calibration_finding(confidence, correct),
-            "reliability_diagram": _svg(panels.draw_reliability, bins)}
+            "reliability_diagram": svg(panels.draw_reliability, bins)}
 
 
 def calibration_finding(confidence: np.ndarray, correct: np.ndarray) -> str:
@@ -175,9 +182,9 @@ def calibration_finding(confidence: np.ndarray, correct: np.ndarray) -> str:
             f"{correct.mean():.1%}")
 
 
-def _folds(folds: dict[str, Evaluation]) -> list[tuple]:
+def folds_table(folds: dict[str, Evaluation]) -> list[tuple]:
     """(name, accuracy, its interval, loss, files) of each fold."""
-    return [(name, result.accuracy, result.accuracy_interval, result.loss, len(result.labels))
+    return [(name, result.accuracy, result.accuracy_interval, result.loss, len(result.names))
             for name, result in folds.items()]
 
 
@@ -193,19 +200,29 @@ def _confusion(evaluation: Evaluation) -> dict[str, Any]:
             if len(counts) <= MAX_MATRIX else []}
 
 
-def _training(history: list[dict]) -> dict[str, Any]:
-    """The training curves and their finding."""
+def axes_of_melgrams(findings: Findings, frames: int) -> dict[str, Any]:
+    """The ticks and the color scale of the melgrams; frames: the number that each shows."""
+    return {"hz_ticks": mistake_cards.hz_ticks(findings.settings),
+            "time_ticks": mistake_cards.time_ticks(findings.settings, frames),
+            "color_scale": panels.melgram_png(np.linspace(-panels.MELGRAM_DB, 0, panels.MELGRAM_DB)[None], 0),
+            "melgram_db": panels.MELGRAM_DB, "full_color_points": round(100 * panels.FULL_COLOR_FALL)}
+
+
+def training_plots(findings: Findings) -> dict[str, Any]:
+    """The training curves and the learning curve, with their findings."""
+    history = findings.history
     return {"history_finding": panels.history_finding(history) if history else "",
-            "history_plots": [_svg(panels.draw_history, history, name) for name in ("loss", "accuracy") if history]}
+            "history_plots": [svg(panels.draw_history, history, name) for name in ("loss", "accuracy") if history],
+            "learning_curve": _learning_curve(findings.learning_curve)}
 
 
 def _learning_curve(scores: dict[str, Any] | None) -> dict[str, Any] | None:
     """The plots of the learning curve and their finding, if there is one."""
     return scores and {"finding": learning_curve_fit.finding(scores), "validation_clips": scores["validation_clips"],
-                       "plots": [_svg(draw, scores) for draw in (learning_curve_fit.draw_accuracy,
+                       "plots": [svg(draw, scores) for draw in (learning_curve_fit.draw_accuracy,
                                                                  learning_curve_fit.draw_loss)]}
 
 
-def _svg(*drawn: Any) -> str:
+def svg(*drawn: Any) -> str:
     import markupsafe
     return markupsafe.Markup(drawing.svg(*drawn))

@@ -6,7 +6,7 @@ Here a part is lowered to the average of the training sounds and never raised. I
 would add a sound, and a fall of the probability would be the effect of this sound, not of a missing one.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -56,26 +56,33 @@ def _edges(size: int, blocks: int) -> np.ndarray:
 
 
 def occlusion_map(predict: Callable[[_Occluded], np.ndarray], melgram: np.ndarray, band_mean: np.ndarray,
-                  frames: int) -> np.ndarray:
-    """float32 (mel blocks, time blocks): the decrease of the predicted class's probability when a block is lowered.
+                  frames: int, explained: int | None = None) -> np.ndarray:
+    """float32 (mel blocks, time blocks): the decrease of a class's probability when a block is lowered.
 
     predict: melgrams → probabilities (clips, classes). band_mean: (mels,), dB relative to the clip's maximum.
-    frames: the first ones of the melgram, which are divided into blocks; the others are padding.
+    frames: the first ones of the melgram, which are divided into blocks; the others are padding. explained: the index
+    of the class, by default the most probable one.
     """
     occluded = _Occluded(melgram, band_mean, frames)
     original, *others = predict(occluded)
-    return (original.max() - np.array(others)[:, original.argmax()]).reshape(occluded.shape)
+    explained = original.argmax() if explained is None else explained
+    return (original[explained] - np.array(others)[:, explained]).reshape(occluded.shape)
 
 
-def maps(weights: str | Path, clips: Clips, indices: Iterable[int], frames: int,
-         batch_size: int) -> list[np.ndarray]:
-    """The occlusion maps of the clips at `indices` by the network in a weights file, with a progress bar."""
+def maps(weights: str | Path, clips: Clips, indices: Collection[int], frames: int, batch_size: int,
+         classes: Iterable[int] | None = None) -> list[np.ndarray]:
+    """The occlusion maps of the clips at `indices` by the network in a weights file, with a progress bar.
+
+    classes: the index of the class that each map is of, by default the most probable one.
+    """
     checkpoint = checkpoints.read(weights)
     model = network.load(weights, checkpoint)
 
     def predict(occluded: _Occluded) -> np.ndarray:
         return network.predict(model, occluded, batch_size)
 
-    return [occlusion_map(predict, clips.melgrams[i], checkpoint.standardization.mean, frames)
-            for i in tqdm(indices, "Occlusion maps", unit=" clips", disable=None, leave=False,
-                           ncols=tables.bar_columns())]
+    explained = [None] * len(indices) if classes is None else classes
+    pairs = list(zip(indices, explained, strict=True))
+    return [occlusion_map(predict, clips.melgrams[i], checkpoint.standardization.mean, frames, explained)
+            for i, explained in tqdm(pairs, "Occlusion maps", unit=" clips", disable=None, leave=False,
+                                     ncols=tables.bar_columns())]

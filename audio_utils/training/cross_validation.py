@@ -16,6 +16,10 @@ from audio_utils.evaluation import (
     background,
     direction_plot,
     directions,
+    label_mistakes,
+    label_plots,
+    label_report,
+    label_scores,
     metrics,
     mislabeled,
     plots,
@@ -24,6 +28,7 @@ from audio_utils.evaluation import (
 )
 from audio_utils.evaluation.class_table import about_balance
 from audio_utils.evaluation.findings import Findings
+from audio_utils.evaluation.label_scores import MultiLabelEvaluation
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference.checkpoint import WEIGHTS
 from audio_utils.runtime import safe_files
@@ -41,7 +46,8 @@ def cross_validate(options: Namespace, dataset: Dataset, constants: dict[str, An
     number of mistakes in the report.
     """
     clips = dataset.load("Train")
-    background.announce(options.background_classes, clips.class_names)
+    if not clips.multi_label:
+        background.announce(options.background_classes, clips.class_names)
     if options.fresh and FOLDS.exists():
         resume.put_away(FOLDS)
     folds, fold_of = split.assign_folds(clips.names, options.folds, options.seed, dataset.grouping)
@@ -56,16 +62,16 @@ def cross_validate(options: Namespace, dataset: Dataset, constants: dict[str, An
         say(f"Fold {fold}: loss {result.loss:.4f}, accuracy {result.accuracy:.2%} of {len(held_out)} clips.\n")
     weights = {fold: FOLDS / f"fold_{fold}" / WEIGHTS for fold in folds}
     started, trained_on = start_from.of_folds(weights, results, clips)
-    scores = write_scores(results, fold_thresholds.of_clips(options.network, dataset.settings, clips, options.balance,
-                                                            started),
-                          background.parse(options.background_classes, clips.class_names),
-                          dataset.settings.clip_seconds, trained_on)
+    fingerprint = fold_thresholds.of_clips(options.network, dataset.settings, clips, options.balance, started)
+    scores = write_label_scores(results, fingerprint) if clips.multi_label else write_scores(
+        results, fingerprint, background.parse(options.background_classes, clips.class_names),
+        dataset.settings.clip_seconds, trained_on)
     if safe_files.writes():
         write_report(options, dataset, clips, results, scores, report_clips)
 
 
 def train_fold(options: Namespace, folder: Path, dataset: Dataset, clips: Clips, held_out: list[str],
-               constants: dict[str, Any]) -> Evaluation:
+               constants: dict[str, Any]) -> Evaluation | MultiLabelEvaluation:
     """Train one fold, continuing from its folder, and evaluate it on the clips held out."""
     safe_files.make_folder(folder)
     checkpoint = resume.read_checkpoint(folder / WEIGHTS, options.fresh)
@@ -123,32 +129,60 @@ def _macro_auc(scores: dict[str, Any]) -> str:
     return ", macro AUC {:.4f} ({:.4f} to {:.4f}).".format(scores["macro_auc"], *scores["macro_auc_interval"])
 
 
+def write_label_scores(results: dict[str, MultiLabelEvaluation], fingerprint: dict[str, Any]) -> dict[str, Any]:
+    """The same with MULTI_LABEL; the scores of a fold are those at the thresholds from the other folds."""
+    pooled = label_scores.of_folds(list(results.values()))
+    found = thresholds.of(pooled, f"cross-validation with {len(results)} folds")
+    lowest = label_scores.decision_thresholds("auto", found, pooled.class_names, SCORES)
+    scores = label_scores.score(pooled, metrics.roc_curves(pooled), lowest) | {
+        "folds": {fold: {"exact_match": result.accuracy, "loss": result.loss, "files": len(result.names)}
+                  for fold, result in results.items()}, "thresholds": found, "fingerprint": fingerprint}
+    safe_files.write_json(SCORES, scores)
+    label_mistakes.write_mistakes(FOLDS / "mistakes.csv", pooled)
+    likely_mislabeled = mislabeled.write(FOLDS, pooled)
+    label_plots.label_errors(FOLDS / "label_errors.png", pooled)
+    for line in (*label_scores.lines(scores), "These scores of each fold are at the thresholds from the other folds.",
+                 *label_scores.describe("auto", found, pooled.class_names)):
+        say(line)
+    say(f"Written to {SCORES.parent}/: {SCORES.name}, mistakes.csv, {mislabeled.FILE} ({likely_mislabeled}), "
+        "label_errors.png.")
+    fold_thresholds.store(WEIGHTS, found, fingerprint)
+    return scores
+
+
 # --- report ---------------------------------------------------------------------------------------------------------
 
-def write_report(options: Namespace, dataset: Dataset, clips: Clips, results: dict[str, Evaluation],
-                 scores: dict[str, Any], report_clips: int) -> None:
+def write_report(options: Namespace, dataset: Dataset, clips: Clips,
+                 results: dict[str, Evaluation | MultiLabelEvaluation], scores: dict[str, Any],
+                 report_clips: int) -> None:
     """Write folds/report.html; results: fold → Evaluation. scores: those of all folds together."""
-    pooled = Evaluation.pooled(list(results.values()))
+    pool, write = (label_scores.of_folds, label_report.write) if clips.multi_label else \
+        (Evaluation.pooled, report.write)
+    pooled, hidden = pool(list(results.values())), () if clips.multi_label else ("thresholds",)
     findings = Findings(options.network, dataset.settings, dataset.preprocessing, [], "", clips, pooled,
-                        metrics.roc_curves(pooled), {name: scores[name] for name in scores if name != "thresholds"},
+                        metrics.roc_curves(pooled), {name: scores[name] for name in scores if name not in hidden},
                         occlusion=occlusion_of(results, clips, options.batch_size), grouping=dataset.grouping,
                         folds=results, fold_rule=options.folds, long_files=dataset.long_files,
                         balance=options.balance, warning=start_from.warning(scores))
-    say(report.write(FOLDS / "report.html", findings, report_clips, SAMPLES, PREPROC))
+    say(write(FOLDS / "report.html", findings, report_clips, SAMPLES, PREPROC))
 
 
-def occlusion_of(results: dict[str, Evaluation], clips: Clips,
-                 batch_size: int) -> Callable[[np.ndarray, int], list[np.ndarray]]:
-    """A function from indices of clips and shown frames to the occlusion maps, each by the network of its fold."""
+def occlusion_of(results: dict[str, Evaluation | MultiLabelEvaluation], clips: Clips,
+                 batch_size: int) -> Callable[..., list[np.ndarray]]:
+    """A function from indices of clips, shown frames, and perhaps indices of classes, to occlusion maps.
+
+    Each is by the network of the clip's fold.
+    """
     fold_of = {name: fold for fold, result in results.items() for name in result.names}
 
-    def maps(indices: np.ndarray, frames: int) -> list[np.ndarray]:
+    def maps(indices: np.ndarray, frames: int, classes: np.ndarray | None = None) -> list[np.ndarray]:
         from audio_utils.inference import distribution, occlusion
-        found = {}
+        found, class_of = {}, dict(zip(indices, indices if classes is None else classes, strict=True))
         with distribution.suspended():  # only one process writes the report
             for fold in dict.fromkeys(fold_of[clips.names[i]] for i in indices):
                 own = [i for i in indices if fold_of[clips.names[i]] == fold]
-                found |= zip(own, occlusion.maps(FOLDS / f"fold_{fold}" / WEIGHTS, clips, own, frames, batch_size),
-                             strict=True)
+                explained = classes if classes is None else [class_of[i] for i in own]
+                found |= zip(own, occlusion.maps(FOLDS / f"fold_{fold}" / WEIGHTS, clips, own, frames, batch_size,
+                                                 explained), strict=True)
         return [found[i] for i in indices]
     return maps

@@ -35,12 +35,13 @@ def fingerprint(network: str, settings: MelgramSettings, class_names: list[str],
 def of_clips(network: str, settings: MelgramSettings, clips: Clips, balance: str = NONE,
              started: dict[str, str] | None = None) -> dict[str, Any]:
     """The fingerprint of a network that is trained on these clips."""
-    return fingerprint(network, settings, clips.class_names, known_clips.hashes(None, clips)[0], balance, started)
+    hashes = known_clips.hashes(None, clips)[known_clips.LABELS if clips.multi_label else 0]
+    return fingerprint(network, settings, clips.class_names, hashes, balance, started)
 
 
 def of_checkpoint(path: str | Path, checkpoint: checkpoints.Checkpoint) -> dict[str, Any]:
     """The fingerprint of a trained network; {} for a file of an older version, which did not record the clips."""
-    hashes = checkpoints.read_clip_hashes(path)
+    hashes = checkpoints.read_clip_hashes(path, known_clips.LABELS if checkpoint.multi_label else 0)
     return {} if hashes is None else \
         fingerprint(checkpoint.network, checkpoint.settings, checkpoint.class_names, hashes, of_training(checkpoint),
                     start_from.of_checkpoint(checkpoint))
@@ -83,7 +84,8 @@ def store(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
             "network that does.")
         return
     checkpoints.update(path, thresholds=found)
-    say(f"{path}: now contains the thresholds of cross-validation, for predict_class.py --min-probability auto.")
+    use = "" if checkpoint.multi_label else " --min-probability auto"  # the default with MULTI_LABEL
+    say(f"{path}: now contains the thresholds of cross-validation, for predict_class.py{use}.")
 
 
 def _difference(checkpoint: checkpoints.Checkpoint, has: dict[str, Any], wanted: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ _TOLERANCE_DB = 0.002  # another computer may round the melgram differently
 # 1 dB, one level of two different clips agrees with a probability of 0.014 (0.05 dB / 2 / sqrt(pi)), and all eight with
 # about 1e-15. If most of each clip is padding, so that the standard deviation is 0.2 dB, it is 6e-10.
 _LEVEL_STEPS_PER_DB = 20
-_AT_LAST_EPOCH, _AT_ANY_EPOCH, _CONTENT, _LABELS = range(4)  # the arrays of hashes; the last only with MULTI_LABEL
+_AT_LAST_EPOCH, _AT_ANY_EPOCH, _CONTENT, LABELS = range(4)  # the arrays of hashes; the last only with MULTI_LABEL
 
 
 def report_changes(path: Path, clips: Clips, epoch: int, ended: bool) -> None:
@@ -42,7 +42,7 @@ def report_changes(path: Path, clips: Clips, epoch: int, ended: bool) -> None:
             f"; {'it is' if new == 1 else 'they are'} trained on from now on, and the validation clips stay the same."
         say(f"{_sounds(new)} new since {since}{effect}")
     if clips.multi_label:
-        before = checkpoints.read_clip_hashes(path, _LABELS)
+        before = checkpoints.read_clip_hashes(path, LABELS)
         relabeled = int((_in(clips, known) & ~np.isin(_label_hashes(clips), before)).sum())
     if relabeled:
         effect = ": --fresh starts anew, --continue trains on." if ended else "; the new one is used from now on."

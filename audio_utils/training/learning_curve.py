@@ -33,7 +33,8 @@ def measure(options: Namespace, dataset: Dataset, constants: dict[str, Any]) -> 
     """
     clips = dataset.load("Train")
     require_classes(clips.class_names, "Preproc/Train")
-    background.announce(options.background_classes, clips.class_names)
+    if not clips.multi_label:
+        background.announce(options.background_classes, clips.class_names)
     if options.fresh and FOLDER.exists():
         resume.put_away(FOLDER)
     training, validation = choose_validation(options, dataset, clips)
