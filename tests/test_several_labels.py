@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 from conftest import run_main, sine, write
 
+import eval_network
 import predict_class
 import preprocess_data
 import train_network
 from audio_utils import export_model
-from audio_utils.data import annotations
+from audio_utils.data import annotations, preproc
+from audio_utils.evaluation import drawing, label_plots, plots
 from audio_utils.inference import checkpoint, network
 from audio_utils.runtime.errors import UserError
+from audio_utils.training import fold_thresholds
 
 QUICK = ("--network", "small", "--batch-size", 4, "--warm-up", 0, "--epoch-clips", 1, "--precision", "float32",
          "--optimizer", "adamw", "--fixed-epochs", 3, "--anneal-epochs", 2, "--mixup", 0.3)
@@ -123,6 +126,63 @@ def test_training_reports_other_labels_and_refuses_other_classes_or_the_other_mo
 def rewrite(path, rows):
     with open(path, "w", newline="") as file:
         csv.writer(file).writerows(rows)
+
+
+@pytest.fixture
+def without_plots(monkeypatch):
+    """Empty files and elements instead: drawing takes most of the script's time."""
+    monkeypatch.setattr(plots, "roc_curves", lambda path, *_: path.touch())
+    for name in ("precision_recall_curves", "label_errors"):
+        monkeypatch.setattr(label_plots, name, lambda path, *_: path.touch())
+    monkeypatch.setattr(drawing, "svg", lambda *_: "<svg></svg>")
+
+
+@pytest.mark.usefixtures("without_plots")
+def test_evaluation_writes_scores_mistakes_and_the_report_of_test_and_of_another_folder(call, work):
+    out = call(eval_network, work, "--report-clips", 1)
+    scores = json.loads((work / "scores.json").read_text())
+    with open(work / "mistakes.csv", newline="") as file:
+        mistakes = list(csv.DictReader(file))
+    assert scores["exact_match"] == pytest.approx(1 - len(mistakes) / scores["files"])
+    assert sum(each["missed"] for each in scores["classes"].values()) == sum(
+        len(list(filter(None, row["missed"].split(";")))) for row in mistakes)
+    assert "roc_curves.png, precision_recall_curves.png, label_errors.png.\n" in out
+    assert f"shows {min(1, len(mistakes))} of {len(mistakes)} mistakes" in out
+    assert "Threshold 0.5 of classes with fewer than 10 validation clips: high, low, mid." in out
+    assert "<h2 id=\"wrong\">Missed and extra classes</h2>" in (work / "report.html").read_text()
+    for hz, name in ((900, "x/new"), (1500, "x/old"), (2100, "deep,mid/a")):
+        write(work / f"new/{name}.wav", sine(hz, 0.25))
+    (work / "new/labels.csv").write_text("file,labels\nnew.wav,low;high\nold.wav,\n")
+    out = call(eval_network, work, "--samples", "new", "--report-clips", 0)
+    scores = json.loads((work / "eval_new/scores.json").read_text())
+    assert [each["files"] for each in scores["classes"].values()] == [1, 1, 1]
+    assert (scores["files"], scores["files_without_labels"], scores["samples"]) == (3, 1, "new")
+    (work / "new/labels.csv").write_text("file,labels\nnew.wav,other\nold.wav,\na.wav,\n")
+    with pytest.raises(UserError, match=r"new/: has the labels other, but the network has high, low, mid; correct new"):
+        eval_network.main()
+
+
+@pytest.mark.usefixtures("without_plots")
+def test_folds_choose_thresholds_for_the_weights_and_list_labels_to_check(call, work, monkeypatch):
+    monkeypatch.setattr(eval_network, "REPORT_CLIPS", 1)
+    out = call(train_network, work, *QUICK, "--folds", 2, "--fixed-epochs", 1)
+    scores = json.loads((work / "folds/scores.json").read_text())
+    with open(work / "Preproc/labels.csv", newline="") as file:
+        train = [row for row in csv.reader(file) if row[0].startswith("Train/")]
+    assert scores["files"] == sum(each["files"] for each in scores["folds"].values()) == len(train)
+    for name, each in scores["classes"].items():
+        assert each["files"] == sum(name in row[1].split(",") for row in train)
+    assert "weights.hdf5: now contains the thresholds of cross-validation, for predict_class.py.\n" in out
+    assert checkpoint.read(work / "weights.hdf5").thresholds == scores["thresholds"]
+    assert "Missed and extra classes" in (work / "folds/report.html").read_text()
+    rewrite(work / "Preproc/labels.csv", [["file", "labels"], *([file, each.replace("low", "mid") if i else each]
+                                                                for i, (file, each) in enumerate(train))])
+    assert fold_thresholds.read(work / "folds/scores.json", "small", *_settings_and_clips(work)) == {}
+
+
+def _settings_and_clips(work):
+    settings, _ = preproc.read_settings(work / "Preproc")
+    return settings, preproc.load(work / "Preproc", "Train", settings, has_labels=True)[0]
 
 
 @pytest.mark.long

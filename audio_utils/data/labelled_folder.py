@@ -1,6 +1,7 @@
 """A folder of labelled sounds, with a folder for each class as in Samples/, that a network is evaluated on."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 from unicodedata import normalize
@@ -8,7 +9,7 @@ from unicodedata import normalize
 from audio_utils.audio import long_sounds
 from audio_utils.audio.audio_io import AudioInfo
 from audio_utils.audio.melgram import MelgramSettings
-from audio_utils.data import checks, compute, long_files, preproc
+from audio_utils.data import checks, compute, long_files, multi_label, preproc
 from audio_utils.data.checks import named
 from audio_utils.data.clips import Clips
 from audio_utils.data.headers import read_headers
@@ -27,24 +28,29 @@ class LabelledFolder(NamedTuple):
 
 
 def load(folder: Path, settings: MelgramSettings, class_names: list[str], jobs: int | None,
-         mode: str = long_sounds.BEGINNING) -> LabelledFolder:
+         mode: str = long_sounds.BEGINNING, has_labels: bool = False) -> LabelledFolder:
     """The sounds of these classes, with melgrams computed in memory; reports the others.
 
     Augmented copies are not used. If the folder contains the user's own split, only the sounds of Test are used.
-    mode: LONG_FILES, as the network was trained. Raises UserError if there is no sound.
+    mode: LONG_FILES, as the network was trained. has_labels: with MULTI_LABEL, whether the labels are those of
+    labels.csv and of the names of the folders. Raises UserError if there is no sound.
     """
-    sounds, skipped = _test_sounds(folder)
+    top = folder
+    sounds, skipped = _test_sounds(folder, has_labels)
     folder = sounds[0].path.parents[1]
     for sentence in checks.summarize(skipped):
         warn(sentence)
-    sounds = _of_network(_with_names_of(class_names, sounds), skipped, class_names, folder)
+    labels = _labels_of(sounds, skipped, class_names, top) if has_labels else None
+    sounds = _of_network(_with_names_of(class_names, sounds), skipped, class_names, folder) if labels is None else \
+        _without_copies(list(labels), skipped)
     headers, unusable = _read_headers(sounds, settings, jobs)
     for sentence in [*checks.summarize(unusable), *_conversions(headers, settings, mode)]:
         warn(sentence)
     sounds, too_long, counts = long_files.cut([sound for sound in sounds if sound.file in headers], headers, (), {},
                                               settings, mode)
     sounds = {sound: counts.get(sound, 0) for sound in sounds}
-    clips, problems = compute.clips_of(sounds, settings, class_names, jobs, mode)
+    names = class_names if labels is None else sorted({sound.class_name for sound in sounds})
+    clips, problems = compute.clips_of(sounds, settings, names, jobs, mode)
     found = [Skipped.of(sound.path, sentence) for sound, sentence in problems.items()]
     for sentence in checks.summarize(found):
         warn(sentence)
@@ -52,11 +58,15 @@ def load(folder: Path, settings: MelgramSettings, class_names: list[str], jobs: 
         raise UserError(f"{folder}/: contains no sound that can be used; add sounds, or name another folder.")
     paths = {name: sound.path for sound, count in sounds.items() for name in clip_names(sound.name, count)}
     used = {paths[name] for name in clips.names}
+    if labels is not None:
+        of_path = {sound.path: each for sound, each in labels.items()}
+        clips = replace(clips, targets=multi_label.targets([of_path[paths[name]] for name in clips.names], class_names),
+                        class_names=class_names, multi_label=True)
     return LabelledFolder(folder, clips, paths, skipped + unusable + too_long
                           + [each for each in found if each.path not in used])
 
 
-def _test_sounds(folder: Path) -> tuple[list[Sound], list[Skipped]]:
+def _test_sounds(folder: Path, has_labels: bool) -> tuple[list[Sound], list[Skipped]]:
     """The sounds of the folder or, if it contains the user's own split, of its Test."""
     if folder.is_file():
         raise UserError(f"{folder}: is a file; name a folder that contains a folder of sounds for each class.")
@@ -64,7 +74,7 @@ def _test_sounds(folder: Path) -> tuple[list[Sound], list[Skipped]]:
         raise UserError(f"{folder}/: does not exist; name a folder that contains a folder of sounds for each class.")
     if (folder / preproc.SETTINGS).is_file():
         raise UserError(f"{folder}/: contains melgrams; name the folder of their sounds.")
-    sounds, skipped = find_sounds(folder)
+    sounds, skipped = find_sounds(folder, multi_label=has_labels)
     if not sounds[0].split:
         return sounds, skipped
     test = [sound for sound in sounds if sound.split == "Test"]
@@ -92,15 +102,35 @@ def _of_network(sounds: list[Sound], skipped: list[Skipped], class_names: list[s
         raise UserError(f"{folder}/: has the class{'es' * (len(found) > 1)} {named(sorted(found))}, but the network "
                         f"has {named(class_names)}; rename the folders, or name another one.")
     others = [sound for sound in sounds if sound.class_name not in known]
-    copies = [sound for sound in sounds if sound.class_name in known and sound.copy_of]
     if others:
         warn(f"{named(sorted(found - known))}: not {'a class' if len(found - known) == 1 else 'classes'} of the "
              f"network; {_sounds(others)} left out.")
+    skipped += [Skipped(sound.path, "is not of a class of the network") for sound in others]
+    return _without_copies([sound for sound in sounds if sound.class_name in known], skipped)
+
+
+def _labels_of(sounds: list[Sound], skipped: list[Skipped], class_names: list[str],
+               folder: Path) -> dict[Sound, multi_label.Labels]:
+    """The labels of the sounds; those that the network does not have are reported, and count as absent."""
+    labels, unlisted = multi_label.of_sounds(sounds, folder)
+    skipped += unlisted
+    found = {label for each in labels.values() for label in each}
+    if not found & set(class_names):
+        raise UserError(f"{folder}/: has {f'the labels {named(sorted(found))}' if found else 'no labels'}, but the "
+                        f"network has {named(class_names)}; correct {folder / multi_label.LABELS}, or name another "
+                        "folder.")
+    if unknown := sorted(found - set(class_names)):
+        warn(f"{folder}/: has labels that the network was not trained on, which are ignored: {named(unknown)}.")
+    return labels
+
+
+def _without_copies(sounds: list[Sound], skipped: list[Skipped]) -> list[Sound]:
+    """The sounds that are no augmented copies; reports the others and adds them to `skipped`."""
+    copies = [sound for sound in sounds if sound.copy_of]
     if copies:
         say(f"{len(copies)} augmented {'copies are' if len(copies) > 1 else 'copy is'} left out.")
-    skipped += [Skipped(sound.path, "is not of a class of the network") for sound in others]
     skipped += [Skipped(sound.path, "is an augmented copy") for sound in copies]
-    return [sound for sound in sounds if sound.class_name in known and not sound.copy_of]
+    return [sound for sound in sounds if not sound.copy_of]
 
 
 def _sounds(sounds: list[Sound]) -> str:

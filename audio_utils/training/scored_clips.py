@@ -98,7 +98,8 @@ def _warnings(names: list[str], alike: np.ndarray, moved: np.ndarray, start: str
 def of_folder(samples: Path, checkpoint: Checkpoint, weights: str | Path, jobs: int | None) -> ScoredClips:
     """The clips of a folder, except those that the network was trained on."""
     mode = checkpoint.preprocessing_constants["LONG_FILES"]
-    found = labelled_folder.load(samples, checkpoint.settings, checkpoint.class_names, jobs, mode)
+    found = labelled_folder.load(samples, checkpoint.settings, checkpoint.class_names, jobs, mode,
+                                 checkpoint.multi_label)
     clips, trained_on = _leave_out_trained(weights, found.clips, found.paths)
     left_out = sorted(set(found.clips.names) - set(clips.names))
     skipped = [Skipped(path, "was in the network's Train set")

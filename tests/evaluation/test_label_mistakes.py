@@ -16,7 +16,8 @@ def test_mistakes_have_a_row_for_each_clip_the_farthest_from_a_threshold_first(t
         header, *rows = csv.reader(file)
     assert header == ["file", "labels", "predicted", "missed", "extra", "probabilities_of_missed",
                       "probabilities_of_extra"]
-    assert sorted(rows[:2]) == [["x/2.wav", "a", "", "a", "", "0.4000", ""], ["x/3.wav", "", "a", "", "a", "", "0.6000"]]
+    assert sorted(rows[:2]) == [["x/2.wav", "a", "", "a", "", "0.4000", ""],
+                                ["x/3.wav", "", "a", "", "a", "", "0.6000"]]
     assert rows[2] == ["x/4.wav", "b", "", "b", "", "0.7000", ""]
 
 

@@ -4,12 +4,13 @@ import numpy as np
 from PIL import Image
 from test_label_scores import FOUND, random, scores_of
 
-from audio_utils.evaluation import label_plots
+from audio_utils.evaluation import drawing, label_plots
 
 LOWEST = np.array([0.5, 0.5])
 
 
-def test_both_plots_are_written(tmp_path):
+def test_both_plots_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(drawing, "DPI", 30)
     found = FOUND._replace(class_names=["$x_2$ {", "日本"], lowest=LOWEST)
     label_plots.precision_recall_curves(tmp_path / "p.png", found, scores_of(found, LOWEST))
     label_plots.label_errors(tmp_path / "e.png", found)
