@@ -1,10 +1,12 @@
 """Inspect Samples/ before preprocessing: what it contains, and its problems.
 
-Reads   Samples/<class>/*, or Samples/Train/<class>/* and Samples/Test/<class>/*; decodes every sound
+Reads   Samples/<class>/*, or Samples/Train/<class>/* and Samples/Test/<class>/*; decodes every sound; with
+        MULTI_LABEL, Samples/labels.csv
 Writes  samples.png    number, durations and levels of the sounds of each class
 
     python audio_utils/inspect_samples.py
     python audio_utils/inspect_samples.py --silent-db -50
+    python audio_utils/inspect_samples.py --multi-label    # several classes of a sound, as in preprocess_data.py
 """
 
 import sys
@@ -23,7 +25,7 @@ import numpy as np
 
 from audio_utils.audio.audio_io import AudioInfo
 from audio_utils.audio.long_sounds import BEGINNING
-from audio_utils.data import checks, inspection, preproc
+from audio_utils.data import checks, inspection, multi_label, preproc
 from audio_utils.data.inspection import SoundStatistics
 from audio_utils.data.look_alikes import suggest_group_by
 from audio_utils.data.recordings import find_recordings
@@ -36,38 +38,50 @@ from audio_utils.runtime.console import say
 SILENT_DB = -60.0    # dBFS; a sound that never exceeds it is silent (about the noise of a quiet room)
 NEARLY_EMPTY = 0.05  # fraction of the class's median duration without silence; a sound below it is nearly empty
 CLIPPED = 0.001      # fraction of a sound's samples; with more of them clipped, it is audibly distorted
+MULTI_LABEL = False  # True: sounds have the labels in Samples/labels.csv; also if Preproc/ was made with it
 JOBS = None          # processes; None: one per core; or the address of a Dask scheduler
                      # ("tcp://host:8786"), whose workers share this folder: see audio_utils/README.md
 
 _LIMITS = {"SILENT_DB": Limits(float, -140, 0), "NEARLY_EMPTY": Limits(float, 0, 1), "CLIPPED": Limits(float, 0, 1),
            "JOBS": Limits(int, 1, optional=True, address=True)}
 _PLOT = Path("samples.png")
+_MAX_COMBINATIONS = 10  # of labels, in the table
 
 
 def main() -> None:
     options = command_line.parse(globals(), _LIMITS)
     signals.on_stop("Stopped; nothing was written.")
     start = time.monotonic()
-    sounds, skipped = find_sounds(SAMPLES)
+    constants, findings = preprocessing_constants(), []
+    has_labels = options.multi_label or constants.get("MULTI_LABEL", False)
+    sounds, skipped = find_sounds(SAMPLES, multi_label=has_labels)
+    labels = multi_label.of_sounds(sounds, SAMPLES, findings.append)[0] if has_labels else None
+    if has_labels:
+        sounds = list(labels)
+    elif unused := multi_label.hint(SAMPLES):
+        findings.append(unused)
     statistics, errors = inspection.measure_all(sounds, options.silent_db, options.jobs)
     unreadable = [Skipped.of(sound.path, error) for sound, error in
                   zip([sound for sound in sounds if sound not in statistics], errors, strict=True)]
-    problems = inspection.find_problems(statistics, options.nearly_empty, options.clipped)
+    per_class = inspection.by_label(statistics, labels)
+    problems = inspection.find_problems(per_class, options.nearly_empty, options.clipped)
     headers = {sound.file: each.info for sound, each in statistics.items()}
-    constants = preprocessing_constants()
     truncated = [path for path, info in headers.items() if info.cut_short]
-    findings = [*checks.summarize(skipped + unreadable),
-                *inspection.about_files(truncated, "truncated; the available part is used unless you replace"),
-                *checks.check_headers(list(statistics), headers, clip_seconds=clip_seconds(constants)),
-                *inspection.describe_problems(problems, options.silent_db),
-                *suggested_groups(list(statistics), headers, constants)]
-    say_tables(sounds, statistics, problems)
+    findings += [*checks.summarize(skipped + unreadable),
+                 *inspection.about_files(truncated, "truncated; the available part is used unless you replace"),
+                 *checks.check_headers(list(statistics), headers, clip_seconds=clip_seconds(constants), labels=labels),
+                 *inspection.describe_problems(problems, options.silent_db),
+                 *suggested_groups(list(statistics), headers, constants)]
+    say_tables(list(inspection.by_label(dict.fromkeys(sounds), labels)), per_class, problems)
+    if labels is not None:
+        say_combinations(inspection.combinations(labels.values()))
     if findings:
         say("\n".join(["", *findings]))
-    title = summary(statistics, len(findings))
+    classes = {sound.class_name for sound in per_class}
+    title = summary(statistics, len(classes - {multi_label.NO_LABEL} if has_labels else classes), len(findings))
     say(f"\n{title}.")
     if statistics:
-        plots.samples(_PLOT, summaries(statistics, problems), title)
+        plots.samples(_PLOT, summaries(per_class, problems), title)
         say(f"Written: {_PLOT}, in {time.monotonic() - start:.1f} s.")
 
 
@@ -107,6 +121,15 @@ def say_tables(sounds: list[Sound], statistics: dict[Sound, SoundStatistics],
         say("\n".join(["", *tables.table([["class", *found], *rows])]))
 
 
+def say_combinations(found: list[tuple[str, int]]) -> None:
+    """The most frequent combinations of labels; found: (labels, number of sounds) of each."""
+    rows = [[labels, str(count)] for labels, count in found[:_MAX_COMBINATIONS]]
+    say("\n".join(["", *tables.table([["labels of a sound", "sounds"], *rows])]))
+    if len(found) > len(rows):
+        count = sum(count for _, count in found[len(rows):])
+        say(f"{len(found) - len(rows)} more combinations: {count} sounds")
+
+
 def cells(statistics: list[SoundStatistics]) -> list[str]:
     """The statistics of a class as text."""
     if not statistics:
@@ -118,10 +141,9 @@ def cells(statistics: list[SoundStatistics]) -> list[str]:
             f"{np.median(levels):.0f}", *("mixed" if len(values) > 1 else str(*values) for values in formats)]
 
 
-def summary(statistics: dict[Sound, SoundStatistics], findings: int) -> str:
-    """A summary in one line."""
+def summary(statistics: dict[Sound, SoundStatistics], classes: int, findings: int) -> str:
+    """A summary in one line; classes, findings: their numbers."""
     minutes = sum(each.seconds for each in statistics.values()) / 60
-    classes = len({sound.class_name for sound in statistics})
     return (f"{len(statistics)} sounds in {classes} class{'es' * (classes != 1)}, {minutes:.1f} minutes: "
             + (f"{findings} finding{'s' * (findings > 1)}" if findings else "no problems found"))
 

@@ -196,3 +196,25 @@ def test_the_length_of_sounds_that_are_cut_is_no_problem(tmp_path, run_here, mod
         write(tmp_path / f"Samples/short/{i}.wav", sine(500 + i, 0.25))
     run_here("preprocess_data.py", "--clip-seconds", 0.25, "--long-files", mode)
     assert ("can separate them by length alone" in run_here("audio_utils/inspect_samples.py").stdout) == is_said
+
+
+@pytest.mark.usefixtures("without_plot")
+def test_labels_are_counted_and_wrong_rows_are_named(call, tmp_path):
+    samples = tmp_path / "Samples"
+    for i in range(24):
+        write(samples / "all" / f"{i}.wav", noise(0.1, seed=i) * (i > 0))
+    rows = [f"{i}.wav,{'bird;frog' if i < 12 else 'frog' if i < 22 else ''}" for i in range(23)]
+    (samples / "labels.csv").write_text("\n".join(["file,labels", *rows, "gone.wav,bird"]))
+    unused = "Samples/labels.csv: is not used; --multi-label gives sounds the labels in it."
+    assert unused in findings_in(call(inspect_samples, tmp_path))
+    out = call(inspect_samples, tmp_path, "--multi-label")
+    assert [line.split()[:-7] for line in out.splitlines()[1:4]] == [["(no", "label)", "1"], ["bird", "12"],
+                                                                     ["frog", "22"]]
+    tables = [block.splitlines() for block in out.split("\n\n")]
+    assert [line.rsplit(maxsplit=1) for line in tables[2]] == [
+        ["labels of a sound", "sounds"], ["bird, frog", "12"], ["frog", "10"], ["(no label)", "1"]]
+    findings = findings_in(out)
+    assert findings[0] == "Samples/labels.csv: line 25: no such sound in Samples/: gone.wav."
+    assert findings[1].startswith("Samples/all/23.wav: has no row in labels.csv")
+    assert [each for each in findings if each.startswith("Samples/all/0.wav: silent")] == [findings[-1]]
+    assert f"23 sounds in 2 classes, 0.0 minutes: {len(findings)} findings." in out

@@ -1,15 +1,20 @@
 """Statistics of decoded sounds, and problems that are detected from them."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from audio_utils.audio import audio_io
 from audio_utils.data.checks import by_class, named
+from audio_utils.data.multi_label import NO_LABEL, Labels
 from audio_utils.data.sounds import Sound
 from audio_utils.runtime import errors, parallel
+from audio_utils.runtime.tables import in_natural_order
+
+Value = TypeVar("Value")
 
 _FRAME_SECONDS = 0.01  # a frame is either active or silent
 _FULL_SCALE = 0.99  # the highest amplitude of 8-bit samples
@@ -83,6 +88,25 @@ def _active_samples(loud: np.ndarray, frame: int) -> int:
     return lengths[np.logical_or.reduceat(loud, starts)].sum()
 
 
+# --- labels ---------------------------------------------------------------------------------------------------------
+
+def by_label(values: Mapping[Sound, Value], labels: Mapping[Sound, Labels] | None) -> dict[Sound, Value]:
+    """With MULTI_LABEL, the value of each sound once for each of its labels, which is its class then.
+
+    Sounds without labels are in the class NO_LABEL. labels: None without MULTI_LABEL; then all stays as it is.
+    """
+    if labels is None:
+        return dict(values)
+    return {sound._replace(class_name=label): value for sound, value in values.items()
+            for label in labels[sound] or (NO_LABEL,)}
+
+
+def combinations(labels: Iterable[Labels]) -> list[tuple[str, int]]:
+    """(labels, number of sounds) of each combination of labels, the most frequent first."""
+    counts = Counter(", ".join(in_natural_order(each)) or NO_LABEL for each in labels)
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
 # --- problems -------------------------------------------------------------------------------------------------------
 
 def find_problems(statistics: dict[Sound, SoundStatistics], nearly_empty: float,
@@ -109,7 +133,7 @@ def describe_problems(problems: dict[str, list[Sound]], silent_db: float) -> lis
              "DC offset": "a DC offset larger than the sound itself (preprocessing removes it); check the recorder, "
                           "or keep"}
     return [sentence for problem, sounds in problems.items()
-            for sentence in about_files([sound.path for sound in sounds], texts[problem])]
+            for sentence in about_files(dict.fromkeys(sound.path for sound in sounds), texts[problem])]
 
 
 def about_files(paths: Iterable[Path], problem: str) -> list[str]:

@@ -13,7 +13,7 @@ import io
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -94,14 +94,15 @@ def _rows(path: Path, lines: Iterator[list[str]], columns: list[int], width: int
                       split_labels(",".join([*cells[labels:labels + 1], *further])))
 
 
-def of_sounds(sounds: list[Sound], samples: Path) -> tuple[dict[Sound, Labels], list[Skipped]]:
-    """The labels of sounds, and the sounds that are left out; reports rows of labels.csv without a sound.
+def of_sounds(sounds: list[Sound], samples: Path,
+              report: Callable[[str], None] = warn) -> tuple[dict[Sound, Labels], list[Skipped]]:
+    """The labels of sounds, and the sounds that are left out; reports these, and rows of labels.csv without a sound.
 
     An augmented copy has the labels of its recording, unless it has a row; the recording may be gone.
     """
     path = samples / LABELS
     rows = read_rows(path) if path.exists() or path.is_symlink() else []
-    listed, gone = _listed(rows, sounds, samples, path)
+    listed, gone = _listed(rows, sounds, samples, path, report)
     by_name = gone | {sound.name: labels for sound, labels in reversed(listed.items())}
     used = {label for labels in listed.values() for label in labels}
     folders = {os.path.dirname(sound.file) for sound in listed}
@@ -115,12 +116,12 @@ def of_sounds(sounds: list[Sound], samples: Path) -> tuple[dict[Sound, Labels], 
                 continue
         found[sound] = labels
     if skipped:
-        warn(f"{named(each.path for each in skipped)}: {'each ' if len(skipped) > 1 else ''}{_UNLISTED}.")
+        report(f"{named(each.path for each in skipped)}: {'each ' if len(skipped) > 1 else ''}{_UNLISTED}.")
     return found, skipped
 
 
-def _listed(rows: list[Row], sounds: list[Sound], samples: Path,
-            path: Path) -> tuple[dict[Sound, Labels], dict[str, Labels]]:
+def _listed(rows: list[Row], sounds: list[Sound], samples: Path, path: Path,
+            report: Callable[[str], None]) -> tuple[dict[Sound, Labels], dict[str, Labels]]:
     """(the labels of the sounds that have rows, file → the labels in rows without a sound, which are reported)."""
     by_key, found, missing, gone, prefix = {_key(row.file): [] for row in rows}, {}, {}, {}, prefix_of(samples)
     for sound in sounds if rows else ():
@@ -138,7 +139,7 @@ def _listed(rows: list[Row], sounds: list[Sound], samples: Path,
             gone[row.file] = _union(gone.get(row.file, ()), row.labels)
     if missing:
         lines = f"line {next(iter(missing.values()))}" + f" and {len(missing) - 1} more" * (len(missing) > 1)
-        warn(f"{path}: {lines}: no such sound in {samples}/: {named(missing)}.")
+        report(f"{path}: {lines}: no such sound in {samples}/: {named(missing)}.")
     return found, gone
 
 
