@@ -158,7 +158,7 @@ def test_evaluation_writes_scores_mistakes_and_the_report_of_test_and_of_another
     assert [each["files"] for each in scores["classes"].values()] == [1, 1, 1]
     assert (scores["files"], scores["files_without_labels"], scores["samples"]) == (3, 1, "new")
     (work / "new/labels.csv").write_text("file,labels\nnew.wav,other\nold.wav,\na.wav,\n")
-    with pytest.raises(UserError, match=r"new/: has the labels other, but the network has high, low, mid; correct new"):
+    with pytest.raises(UserError, match=r"new/: has the label other, but the network has high, low, mid; correct new"):
         eval_network.main()
 
 

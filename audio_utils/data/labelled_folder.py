@@ -35,14 +35,14 @@ def load(folder: Path, settings: MelgramSettings, class_names: list[str], jobs: 
     mode: LONG_FILES, as the network was trained. has_labels: with MULTI_LABEL, whether the labels are those of
     labels.csv and of the names of the folders. Raises UserError if there is no sound.
     """
-    top = folder
-    sounds, skipped = _test_sounds(folder, has_labels)
+    found, skipped = _find_sounds(folder, has_labels)
+    labels = _labels_of(found, skipped, class_names, folder) if has_labels else None
+    sounds = _only_test(found if labels is None else list(labels), folder)
     folder = sounds[0].path.parents[1]
     for sentence in checks.summarize(skipped):
         warn(sentence)
-    labels = _labels_of(sounds, skipped, class_names, top) if has_labels else None
     sounds = _of_network(_with_names_of(class_names, sounds), skipped, class_names, folder) if labels is None else \
-        _without_copies(list(labels), skipped)
+        _without_copies(sounds, skipped)
     headers, unusable = _read_headers(sounds, settings, jobs)
     for sentence in [*checks.summarize(unusable), *_conversions(headers, settings, mode)]:
         warn(sentence)
@@ -56,34 +56,38 @@ def load(folder: Path, settings: MelgramSettings, class_names: list[str], jobs: 
         warn(sentence)
     if not len(clips):
         raise UserError(f"{folder}/: contains no sound that can be used; add sounds, or name another folder.")
-    paths = {name: sound.path for sound, count in sounds.items() for name in clip_names(sound.name, count)}
+    of_clip = {name: sound for sound, count in sounds.items() for name in clip_names(sound.name, count)}
+    paths = {name: sound.path for name, sound in of_clip.items()}
     used = {paths[name] for name in clips.names}
     if labels is not None:
-        of_path = {sound.path: each for sound, each in labels.items()}
-        clips = replace(clips, targets=multi_label.targets([of_path[paths[name]] for name in clips.names], class_names),
-                        class_names=class_names, multi_label=True)
+        clips = _with_labels(clips, [labels[of_clip[name]] for name in clips.names], class_names)
     return LabelledFolder(folder, clips, paths, skipped + unusable + too_long
                           + [each for each in found if each.path not in used])
 
 
-def _test_sounds(folder: Path, has_labels: bool) -> tuple[list[Sound], list[Skipped]]:
-    """The sounds of the folder or, if it contains the user's own split, of its Test."""
+def _find_sounds(folder: Path, has_labels: bool) -> tuple[list[Sound], list[Skipped]]:
+    """The sounds of the folder; raises UserError if it can't be one of sounds."""
     if folder.is_file():
         raise UserError(f"{folder}: is a file; name a folder that contains a folder of sounds for each class.")
     if not folder.is_dir():
         raise UserError(f"{folder}/: does not exist; name a folder that contains a folder of sounds for each class.")
     if (folder / preproc.SETTINGS).is_file():
         raise UserError(f"{folder}/: contains melgrams; name the folder of their sounds.")
-    sounds, skipped = find_sounds(folder, multi_label=has_labels)
+    return find_sounds(folder, multi_label=has_labels)
+
+
+def _only_test(sounds: list[Sound], folder: Path) -> list[Sound]:
+    """The same sounds or, if the folder contains the user's own split, those of its Test."""
     if not sounds[0].split:
-        return sounds, skipped
+        return sounds
     test = [sound for sound in sounds if sound.split == "Test"]
     if not test:
         raise UserError(f"{folder}/: contains no sounds in Test/; add some, or name another folder.")
     others = {sound.path.parents[1] for sound in sounds if sound.split != "Test"}
-    say(f"{folder}/: contains {named(f'{path.name}/' for path in sorted(others))} and {test[0].path.parents[1].name}/; "
-        "only the sounds of the latter are used.")
-    return test, skipped
+    if others:
+        say(f"{folder}/: contains {named(f'{path.name}/' for path in sorted(others))} and "
+            f"{test[0].path.parents[1].name}/; only the sounds of the latter are used.")
+    return test
 
 
 def _with_names_of(class_names: list[str], sounds: list[Sound]) -> list[Sound]:
@@ -116,12 +120,17 @@ def _labels_of(sounds: list[Sound], skipped: list[Skipped], class_names: list[st
     skipped += unlisted
     found = {label for each in labels.values() for label in each}
     if not found & set(class_names):
-        raise UserError(f"{folder}/: has {f'the labels {named(sorted(found))}' if found else 'no labels'}, but the "
-                        f"network has {named(class_names)}; correct {folder / multi_label.LABELS}, or name another "
-                        "folder.")
+        has = f"the label{'s' * (len(found) > 1)} {named(sorted(found))}" if found else "no labels"
+        raise UserError(f"{folder}/: has {has}, but the network has {named(class_names)}; correct "
+                        f"{folder / multi_label.LABELS}, or name another folder.")
     if unknown := sorted(found - set(class_names)):
         warn(f"{folder}/: has labels that the network was not trained on, which are ignored: {named(unknown)}.")
     return labels
+
+
+def _with_labels(clips: Clips, labels: list[multi_label.Labels], class_names: list[str]) -> Clips:
+    """The clips with these labels as targets, for the classes of the network."""
+    return replace(clips, targets=multi_label.targets(labels, class_names), class_names=class_names, multi_label=True)
 
 
 def _without_copies(sounds: list[Sound], skipped: list[Skipped]) -> list[Sound]:
