@@ -5,7 +5,8 @@ Writes  weights.hdf5           the best network so far, and all that is needed t
         history.csv            loss and accuracy of each epoch
         training_curves.png    the same as a plot
         folds/                 with FOLDS, these three for each fold; scores.json, mistakes.csv,
-                               likely_mislabeled.csv, confusion_matrix.png and report.html of all folds together
+                               likely_mislabeled.csv, confusion_matrix.png (with MULTI_LABEL, label_errors.png)
+                               and report.html of all folds together
         learning_curve/        with LEARNING_CURVE, the first three for each number of training clips; scores.json and
                                learning_curve.png, which show whether more sounds would help
 

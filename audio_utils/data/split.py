@@ -261,11 +261,11 @@ def assign_folds(names: list[str], rule: str, seed: int,
     else:
         fold_of = {name: _matched_fold(rule, grouping.sound_of.get(name, name)) for name in tested}
     folds = sorted(set(fold_of.values()) - {None}, key=lambda each: (len(each) if each.isdecimal() else 0, each))
+    if grouping.labels and rule.isdecimal() and len(folds) < int(rule):
+        raise UserError(f"FOLDS is {rule}, but the classes have too few sounds; lower it, or add sounds.")
     if len(folds) < 2:
         raise UserError(f"FOLDS is {rule!r}, which finds {'one fold' if folds else 'no fold'} in the names of the "
                         "sounds; at least two are needed.")
-    if grouping.labels and rule.isdecimal() and len(folds) < int(rule):
-        raise UserError(f"FOLDS is {rule}, but no class has enough sounds for that; set it to {len(folds)}.")
     return folds, fold_of
 
 

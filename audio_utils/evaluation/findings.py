@@ -84,7 +84,8 @@ def find_shared(findings: Findings, sounds: list[Sound], training: list[str], pr
     pairs = [(findings.evaluation.names, training)] if not findings.folds else [
         (result.names, set(training) - set(result.names)) for result in findings.folds.values()]
     own_split = any(sound.split for sound in sounds)
-    found = next_steps.shared_recordings(pairs, known[findings.split], known["Train"], own_split, findings.fold_rule)
+    found = next_steps.shared_recordings(pairs, known[findings.split], known["Train"], own_split, findings.fold_rule,
+                                         findings.grouping.labels if findings.grouping else {})
     if found.warning or findings.constants.get("GROUP_BY"):
         return found
     grouped = {sound for sound in sounds if sound.name in known["Train"] | known["Test"]}

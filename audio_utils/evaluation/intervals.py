@@ -146,13 +146,12 @@ def weighted_average_precisions(weights: np.ndarray, positive: np.ndarray, score
 
     weights: (clips, resamples). positive: bool (clips,). scores: (clips,).
     """
-    order = np.argsort(-scores, kind="stable")
-    last = np.searchsorted(-scores[order], -scores[order], side="right") - 1  # of the clips with the same score
-    accepted = np.cumsum(weights[order], axis=0, dtype=np.float64)[last]
-    correct = np.cumsum(weights[order] * positive[order, None], axis=0, dtype=np.float64)[last]
-    own = positive[order]
-    precisions = correct[own] / np.maximum(accepted[own], 1e-12)
-    return np.einsum("cr,cr->r", weights[order][own], precisions) / correct[-1]
+    order = np.argsort(-scores)
+    own = np.flatnonzero(positive[order])  # the positive clips, the highest score first
+    ranked, ordered = -scores[order], weights[order]
+    accepted = np.cumsum(ordered, axis=0)[np.searchsorted(ranked, ranked[own], "right") - 1]  # equal scores are too
+    correct = np.cumsum(ordered[own], axis=0)[np.searchsorted(ranked[own], ranked[own], "right") - 1]
+    return (ordered[own] * correct / np.maximum(accepted, 1)).sum(axis=0, dtype=np.float64) / correct[-1]
 
 
 def calibration(confidence: np.ndarray, correct: np.ndarray) -> str:

@@ -1,13 +1,14 @@
 """Next steps after an evaluation, in at most three sentences that are drawn from its numbers."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
 from audio_utils.data.look_alikes import find_takes
-from audio_utils.data.sounds import Sound, class_of
+from audio_utils.data.sounds import Sound
 from audio_utils.data.split import MIN_GROUPS, Grouping
 from audio_utils.evaluation import intervals
 from audio_utils.evaluation.metrics import Evaluation
@@ -36,10 +37,11 @@ class Shared(NamedTuple):
 # --- clips of one recording -----------------------------------------------------------------------------------------
 
 def shared_recordings(pairs: list[Pair], test: dict[str, str], training: dict[str, str], own_split: bool,
-                      fold_rule: str = "") -> Shared:
+                      fold_rule: str = "", labels: Mapping[str, tuple[str, ...]] = MappingProxyType({})) -> Shared:
     """Whether the networks were trained on other clips of the recordings that they are tested with.
 
     pairs: of each network. test, training: file → recording, or "" if unknown. fold_rule: FOLDS, in cross-validation.
+    labels: of the files, with MULTI_LABEL.
     """
     found = _trained_on(pairs, test, training)
     if not found:
@@ -49,7 +51,7 @@ def shared_recordings(pairs: list[Pair], test: dict[str, str], training: dict[st
         return Shared(f"{warning}.", "Change FOLDS so that all clips of a recording are in one fold, then train again.")
     if own_split and not fold_rule:
         return Shared(f"{warning}.", "Move all clips of a recording into one split, then preprocess and train again.")
-    few = _few_recordings({class_of(name) for name in found}, pairs, training | test)
+    few = _few_recordings(found, pairs, training | test, labels)
     if few:
         has = "has" if len(few) == 1 else "have"
         return Shared(f"{warning}, because {_named(few)} {has} fewer than {MIN_GROUPS} recordings.",
@@ -76,10 +78,13 @@ def _counted(found: list[str], pairs: list[Pair], source: str, parts: str, fold_
     return f"{len(found):,} of {total:,} test files are {source} of which other {parts} are in Train"
 
 
-def _few_recordings(classes: set[str], pairs: list[Pair], recordings: dict[str, str]) -> list[str]:
-    """Those of the classes that have too few recordings to keep each of them in one split."""
+def _few_recordings(found: list[str], pairs: list[Pair], recordings: dict[str, str],
+                    labels: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """The classes of the files `found` that have too few recordings to keep each of them in one split."""
     names = {name for pair in pairs for part in pair for name in part}
-    grouping = Grouping(recordings={name: recording for name, recording in recordings.items() if recording})
+    grouping = Grouping(recordings={name: recording for name, recording in recordings.items() if recording},
+                        labels=labels)
+    classes = {class_name for name in found for class_name in grouping.classes_of(name)}
     return in_natural_order(classes.intersection(grouping.relaxed(names)[1]))
 
 

@@ -388,3 +388,25 @@ def test_clips_have_the_groups_folds_and_copies_of_their_sounds():
     folds, fold_of = split.assign_folds(list(sound_of), r"\d$", 1, by_name)
     assert folds == ["1", "2"]
     assert [fold_of[clip] for clip in ("a/x_1_s3.wav", "a/x_2_s1.wav")] == ["1", "2"]
+
+
+# --- several labels -------------------------------------------------------------------------------------------------
+
+LABELS = {f"all/{i}.wav": tuple(name for name, every in (("a", 2), ("b", 3), ("rare", 20)) if i % every == 0)
+          for i in range(120)}
+
+
+def test_folds_have_about_equally_many_sounds_of_each_label():
+    folds, fold_of = split.assign_folds(list(LABELS), "4", 1, Grouping(labels=LABELS))
+    assert folds == ["1", "2", "3", "4"]
+    for label, total in (("a", 60), ("b", 40), ("rare", 6)):
+        counts = Counter(fold_of[name] for name, labels in LABELS.items() if label in labels)
+        assert all(abs(counts[fold] - total / 4) <= max(1, total / 20) for fold in folds), (label, counts)
+    with pytest.raises(UserError, match="FOLDS is 3, but the classes have too few sounds; lower it"):
+        split.assign_folds(["all/1.wav", "all/2.wav", "all/3.wav"], "3", 1, Grouping(
+            labels={"all/1.wav": ("a",), "all/2.wav": ("b",), "all/3.wav": ("c", "d")}))
+
+
+def test_nested_subsets_have_a_sound_of_each_label():
+    for subset in split.nested_subsets(list(LABELS), [1 / 16, 1 / 8], 1, Grouping(labels=LABELS)):
+        assert {label for name in subset for label in LABELS[name]} == {"a", "b", "rare"}

@@ -115,3 +115,27 @@ def test_equal_confidences_are_in_one_bin():
     found, error = intervals.reliability(np.ones(100), np.arange(100) < 90)
     assert len(found) == 1
     assert error == pytest.approx(0.1)
+
+
+# --- several labels -------------------------------------------------------------------------------------------------
+
+def test_weighted_average_precisions_are_those_of_scikit_learn():
+    from sklearn.metrics import average_precision_score
+    rng = np.random.default_rng(1)
+    positive, scores = rng.random(60) < 0.3, rng.random(60).round(1)
+    weights = rng.integers(0, 4, (60, 5)).astype(np.float32)
+    expected = [average_precision_score(positive, scores, sample_weight=each) for each in weights.T]
+    assert np.allclose(intervals.weighted_average_precisions(weights, positive, scores), expected, atol=1e-6)
+
+
+def test_intervals_of_several_labels_contain_the_mean_and_need_errors_and_two_kinds_of_clips():
+    rng = np.random.default_rng(1)
+    positives = rng.random((90, 3)) < (0.5, 0.02, 0)  # of the second class, some resamples have no clip
+    scores = positives + rng.normal(size=(90, 3))
+    found = intervals.multi_label_intervals(positives, scores, 200)
+    for (low, high), measure in zip(found, (intervals.weighted_average_precisions, intervals.weighted_aucs),
+                                    strict=True):
+        mean = np.mean([measure(np.ones((90, 1), np.float32), positives[:, i], scores[:, i])[0] for i in (0, 1)])
+        assert 0 < low < mean < high <= 1
+    assert intervals.multi_label_intervals(positives, 1.0 * positives, 50) == (None, None)
+    assert intervals.multi_label_intervals(np.zeros((5, 2), bool), np.zeros((5, 2))) == (None, None)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from audio_utils.evaluation import mislabeled
+from audio_utils.evaluation.label_scores import MultiLabelEvaluation
 from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.runtime.errors import UserError
 
@@ -52,3 +53,14 @@ def test_a_damaged_file_is_refused(tmp_path, content):
 def test_without_folds_the_remedy_is_named(tmp_path):
     [line] = mislabeled.describe(tmp_path, tmp_path, set())
     assert "train_network.py --folds 5 writes" in line
+
+
+def test_with_several_labels_those_that_are_likely_missing_or_wrong_are_listed_with_the_corrected_ones(tmp_path):
+    positives = np.array([[1, 0], [1, 0], [1, 1], [0, 1], [0, 1], [0, 0]], bool)
+    found = MultiLabelEvaluation([f"x/{i}.wav" for i in range(6)], ["a", "b"], positives, np.float32(
+        [[0.9, 0.1], [0.02, 0.1], [0.9, 0.9], [0.95, 0.9], [0.1, 0.9], [0.1, 0.6]]))
+    assert mislabeled.find_labels(found) == [(1, 0), (3, 0)]  # b of the last one is less probable than where it is
+    assert mislabeled.write(tmp_path, found) == 2
+    assert mislabeled.read(tmp_path) == [["x/1.wav", "a", "(no label)", "98.0%", "2.0%"],
+                                         ["x/3.wav", "b", "a;b", "95.0%", "5.0%"]]
+    assert mislabeled.find_labels(found._replace(positives=positives & False)) == []

@@ -37,6 +37,8 @@ def test_the_region_that_decides_is_found(mel_block, time_block):
     found = occlusion.occlusion_map(decided_by(region), clip, MEAN, FRAMES)
     assert found.shape == (occlusion.MEL_BLOCKS, occlusion.TIME_BLOCKS)
     assert found[mel_block, time_block] > 0.2
+    other = occlusion.occlusion_map(decided_by(region), clip, MEAN, FRAMES, 0)
+    assert np.allclose(other, -found)  # the probability of the other of two classes rises
     found[mel_block, time_block] = 0
     assert np.abs(found).max() < 1e-6
 
