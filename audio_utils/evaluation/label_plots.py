@@ -32,16 +32,17 @@ def draw_precision_recall(axes: "Axes", found: MultiLabelEvaluation, scores: dic
     """Precision over recall at each threshold, with a dot at the threshold in use."""
     from sklearn.metrics import precision_recall_curve
     hard = hard_classes(scores)
-    for name in [*hard, *sorted({name for name, each in scores["classes"].items()
-                                 if each["average_precision"] is not None} - set(hard))]:
+    others = [name for name, each in scores["classes"].items()
+              if each["average_precision"] is not None and name not in hard]
+    for name in [*hard, *others]:
         i, each = found.class_names.index(name), scores["classes"][name]
         precision, recall, _ = precision_recall_curve(found.positives[:, i], found.probabilities[:, i])
-        color = COLORS[hard.index(name)] if name in hard else "0.75"
-        axes.plot(recall, precision, color=color, drawstyle="steps-post", lw=1.7 if name in hard else 0.8,
-                  zorder=3 if name in hard else 2,
-                  label=f"{short_label(name)}  {each['average_precision']:.4f}" if name in hard else None)
+        color, width, size, order = (COLORS[hard.index(name)], 1.7, 6, 3) if name in hard else ("0.75", 0.8, 3, 2)
+        label = f"{short_label(name)}  {each['average_precision']:.4f}" if name in hard else \
+            "_" * (name != others[0]) + "other classes"
+        axes.plot(recall, precision, color=color, lw=width, zorder=order, drawstyle="steps-post", label=label)
         if each["precision"] is not None:
-            axes.plot(each["recall"], each["precision"], "o", color=color, ms=6 if name in hard else 3, zorder=4)
+            axes.plot(each["recall"], each["precision"], "o", color=color, ms=size, zorder=order + 0.5)
     axes.plot([], [], "o", color="0.4", label="at the threshold")
     axes.set(xlabel="recall", ylabel="precision", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     for axis in (axes.xaxis, axes.yaxis):

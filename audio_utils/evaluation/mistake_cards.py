@@ -52,7 +52,7 @@ def label_card(evaluation: MultiLabelEvaluation, i: int, melgram: np.ndarray, se
     shown = sorted(np.flatnonzero(missed | extra | positive), key=lambda k: -evaluation.probabilities[i, k])
     if missed[worst] and occlusion is not None:
         occlusion = -occlusion
-    return {"name": evaluation.names[i], "truth": text_of(names, positive),
+    return {"name": evaluation.names[i], "truth": text_of(names, positive, separator=", "),
             "missed": text_of(names, missed, "", ", "), "extra": text_of(names, extra, "", ", "),
             "probabilities": [(names[k], float(evaluation.probabilities[i, k]), bool(positive[k])) for k in shown],
             "explained": names[worst], "change": "rises" if missed[worst] else "falls",
