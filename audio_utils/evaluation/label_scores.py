@@ -57,8 +57,8 @@ class MultiLabelEvaluation(NamedTuple):
 
     @property
     def margins(self) -> np.ndarray:
-        """(clips, classes): the distance of the probability from the threshold if missed or extra, otherwise 0."""
-        return np.where(self.predicted == self.positives, 0, np.abs(self.probabilities - self.lowest))
+        """(clips, classes): the distance of the probability from the threshold if missed or extra, otherwise -1."""
+        return np.where(self.predicted == self.positives, -1, np.abs(self.probabilities - self.lowest))
 
     @property
     def exact(self) -> np.ndarray:
