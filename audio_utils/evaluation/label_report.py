@@ -121,8 +121,8 @@ def _calibration(found: MultiLabelEvaluation) -> dict[str, Any]:
         return {"calibration": None}
     probabilities, correct = found.probabilities[chosen], found.positives[chosen]
     bins, error = intervals.reliability(probabilities, correct)
-    finding = (f"{intervals.calibration(probabilities, correct)}: mean probability {probabilities.mean():.1%}, fraction "
-               f"of true classes {correct.mean():.1%}")
+    finding = (f"{intervals.calibration(probabilities, correct)}: mean probability {probabilities.mean():.1%}, "
+               f"fraction of true classes {correct.mean():.1%}")
     return {"calibration": {"finding": finding, "error": error, "bins": len(bins), "lowest": LOWEST_PROBABILITY,
                             "diagram": report.svg(label_plots.draw_calibration, bins)}}
 
