@@ -144,11 +144,12 @@ def _about_mistakes(findings: Findings, counts: dict[str, int]) -> Iterator[str]
     yield "" if more and few.startswith("Add sounds: ") else few
     yield more
     known = findings.scores.get("thresholds", {})
-    if uncertain := label_scores.uncertain_classes(known, findings.evaluation.class_names):
+    uncertain = label_scores.uncertain_classes(known, findings.evaluation.class_names)
+    if uncertain and not known.get("source", "").startswith("cross-validation"):
         yield (f"Run train_network.py --folds 5: the thresholds of {len(uncertain)} "
                f"class{'es are' if len(uncertain) > 1 else ' is'} 0.5, because there are few validation clips.")
     low, high = findings.evaluation.accuracy_interval
     if high - low > next_steps.WIDE_INTERVAL:
-        yield (f"Add sounds: {len(findings.evaluation.names)} files only show that all classes are right in {low:.0%} "
-               f"to {high:.0%} of them.")
+        yield (f"Add sounds: {len(findings.evaluation.names)} files only show that the exact match is between {low:.0%} "
+               f"and {high:.0%}.")
     yield "Play the mistakes below: correct their labels, or add training files like them."
