@@ -150,6 +150,6 @@ def _about_mistakes(findings: Findings, counts: dict[str, int]) -> Iterator[str]
                f"class{'es are' if len(uncertain) > 1 else ' is'} 0.5, because there are few validation clips.")
     low, high = findings.evaluation.accuracy_interval
     if high - low > next_steps.WIDE_INTERVAL:
-        yield (f"Add sounds: {len(findings.evaluation.names)} files only show that the exact match is between {low:.0%} "
-               f"and {high:.0%}.")
+        yield (f"Add sounds: {len(findings.evaluation.names)} files only show that the exact match is between "
+               f"{low:.0%} and {high:.0%}.")
     yield "Play the mistakes below: correct their labels, or add training files like them."

@@ -37,14 +37,18 @@ def find(evaluation: Evaluation) -> np.ndarray:
 
 
 def find_labels(evaluation: MultiLabelEvaluation) -> list[tuple[int, int]]:
-    """(clip, class) of each label that is likely missing or wrong, the most likely first, with MULTI_LABEL."""
+    """(clip, class) of each label that is likely missing or wrong, the most likely first, with MULTI_LABEL.
+
+    None of a class whose probability is, on average, not higher where it is labeled.
+    """
     probabilities, positives = evaluation.probabilities.astype(np.float64), evaluation.positives
     count = np.maximum(1, positives.sum(axis=0)), np.maximum(1, (~positives).sum(axis=0))
     with_it, without = (np.where(positives, probabilities, 0).sum(axis=0) / count[0],
                         np.where(positives, 0, probabilities).sum(axis=0) / count[1])
-    missing = ~positives & positives.any(axis=0) & (probabilities > 0.5) & (probabilities >= with_it)
-    wrong = positives & ~positives.all(axis=0) & (probabilities < 0.5) & (probabilities <= without)
-    clips, classes = np.nonzero(missing | wrong)
+    usable = positives.any(axis=0) & ~positives.all(axis=0) & (with_it > without)
+    missing = ~positives & (probabilities > 0.5) & (probabilities >= with_it)
+    wrong = positives & (probabilities < 0.5) & (probabilities <= without)
+    clips, classes = np.nonzero(usable & (missing | wrong))
     order = np.argsort(-np.abs(probabilities[clips, classes] - 0.5), kind="stable")
     return list(zip(clips[order].tolist(), classes[order].tolist(), strict=True))
 

@@ -64,3 +64,4 @@ def test_with_several_labels_those_that_are_likely_missing_or_wrong_are_listed_w
     assert mislabeled.read(tmp_path) == [["x/1.wav", "a", "(no label)", "98.0%", "2.0%"],
                                          ["x/3.wav", "b", "a;b", "95.0%", "5.0%"]]
     assert mislabeled.find_labels(found._replace(positives=positives & False)) == []
+    assert mislabeled.find_labels(found._replace(positives=~positives)) == []  # worse than chance
