@@ -84,6 +84,16 @@ def ensemble(x: KerasTensor, classes: int) -> KerasTensor:
     return layers.Average(dtype="float32")([residual(x, classes) for _ in range(3)])
 
 
+def hybrid(x: KerasTensor, classes: int) -> KerasTensor:
+    """The average of `residual` and a logistic regression on statistics of the melgram; for few clips.
+
+    The regression is not trained with the network: audio_utils/training/regression.py fits it before.
+    """
+    regression = layers.Dense(classes, activation="softmax", kernel_initializer="zeros", trainable=False,
+                              dtype="float32")
+    return layers.Average(dtype="float32")([residual(x, classes), regression(_statistics(x))])
+
+
 def _spectrum_features(x: KerasTensor) -> KerasTensor:
     """128 features of the mean and the maximum over time of each band and channel.
 
@@ -109,6 +119,58 @@ def _modulation_features(x: KerasTensor) -> KerasTensor:
     x = layers.STFTSpectrogram("log", 64, 16, scaling=None, padding="same", trainable=False, dtype="float32")(x)
     x = layers.GlobalAveragePooling1D(dtype="float32")(x)
     return _dense_features(layers.BatchNormalization(momentum=0.9, dtype="float32")(x))
+
+
+def _statistics(x: KerasTensor) -> KerasTensor:
+    """The mean and the maximum of each band, and modulation spectra: (clips, mels, frames, channels) → (clips, n).
+
+    The modulation spectra are those of 20 cepstral coefficients and of 16 groups of bands: the power of their changes,
+    in ten groups of rates. Such statistics are those of Stein, Abeßer, Dittmar and Schuller, "Automatic Detection of
+    Audio Effects in Guitar and Bass Recordings", AES Convention 128, 2010.
+    """
+    x = _with_channel_differences(x)
+    mels, frames, _ = x.shape[1:]
+    bands = layers.Permute((2, 3, 1), dtype="float32")(x)
+    cosines = np.cos(np.pi * np.outer(np.arange(mels) + 0.5, np.arange(20)) / mels) * np.sqrt(2 / mels)
+    groups = _group_means(np.arange(mels) * min(16, mels) // mels)
+    series = layers.Reshape((frames, -1), dtype="float32")(_frozen_dense(bands, np.hstack([cosines, groups])))
+    mean = layers.AveragePooling1D(frames, dtype="float32")(series)
+    spectra = _modulation_spectra(layers.Subtract(dtype="float32")([series, mean]))
+    pooled = [pooling((frames, 1), dtype="float32")(bands)
+              for pooling in (layers.AveragePooling2D, layers.MaxPooling2D)]
+    return layers.Concatenate(dtype="float32")([layers.Flatten(dtype="float32")(each) for each in (*pooled, spectra)])
+
+
+def _modulation_spectra(x: KerasTensor) -> KerasTensor:
+    """(clips, frames, series) → (clips, series, groups): log power in windows of 64 frames, by groups of rates.
+
+    The logarithm log(1 + 100 · the power of all windows) is minus the first output of a log_softmax whose first input
+    is 0, because `load_model` can read a layer from HDF5, but not an operation.
+    """
+    x = layers.STFTSpectrogram("log", 64, 16, scaling=None, padding="same", expand_dims=True, trainable=False,
+                               dtype="float32")(x)
+    _, windows, rates, series = x.shape
+    first = np.eye(windows + 1)[:, :1]
+    x = _frozen_dense(layers.Permute((3, 2, 1), dtype="float32")(x), 2 * np.eye(windows, windows + 1, 1),
+                      np.log(100) * (1 - first[:, 0]))
+    x = _frozen_dense(layers.Activation("log_softmax", dtype="float32")(x), first)
+    edges = np.unique(np.geomspace(1, rates, 11).round())  # in periods of a window
+    return _frozen_dense(layers.Reshape((series, rates), dtype="float32")(x),
+                         _group_means(np.searchsorted(edges, np.arange(rates), side="right") - 1))
+
+
+def _group_means(group: np.ndarray) -> np.ndarray:
+    """The kernel (n, groups) that averages n inputs by group; group: (n,), the number of each input's, or -1."""
+    members = group[:, None] == np.arange(group.max() + 1)
+    return members / members.sum(axis=0)
+
+
+def _frozen_dense(x: KerasTensor, kernel: np.ndarray, bias: np.ndarray | None = None) -> KerasTensor:
+    """x @ kernel + bias over the last axis, with constants."""
+    dense = layers.Dense(kernel.shape[1], use_bias=bias is not None, trainable=False, dtype="float32")
+    x = dense(x)
+    dense.set_weights([kernel] if bias is None else [kernel, bias])
+    return x
 
 
 def _dense_features(x: KerasTensor) -> KerasTensor:
@@ -177,7 +239,7 @@ def _halving(x: KerasTensor) -> tuple[int, int]:
     return tuple(2 if size > 2 else 1 for size in x.shape[1:3])
 
 
-NETWORKS = {"residual": residual, "modulation": modulation, "ensemble": ensemble, "vgg": vgg}
+NETWORKS = {"residual": residual, "hybrid": hybrid, "modulation": modulation, "ensemble": ensemble, "vgg": vgg}
 
 
 # --- a whole model --------------------------------------------------------------------------------------------------
@@ -214,14 +276,23 @@ def _use_sigmoids(model: keras.Model) -> None:
 
 
 def members(model: keras.Model) -> keras.Model | None:
-    """The networks of an ensemble as one model, (clips, …) → (clips, members, classes), before their average.
+    """The trained networks of an ensemble as one model, (clips, …) → (clips, members, classes), before their average.
 
     A model is an ensemble if it ends in a `layers.Average`; its members are trained independently. Else None.
     """
     if not isinstance(model.layers[-1], layers.Average):
         return None
-    outputs = [layers.Reshape((1, model.output_shape[-1]), dtype="float32")(each) for each in model.layers[-1].input]
-    return keras.Model(model.input, layers.Concatenate(axis=1, dtype="float32")(outputs))
+    outputs = [layers.Reshape((1, model.output_shape[-1]), dtype="float32")(layer.output)
+               for layer in last_layers(model) if layer.trainable]
+    return keras.Model(model.input, layers.Concatenate(axis=1, dtype="float32")(outputs) if outputs[1:] else outputs[0])
+
+
+def last_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """The last layer of a model; of an ensemble, that of each member."""
+    last = model.layers[-1]
+    if not isinstance(last, layers.Average):
+        return [last]
+    return [layer for output in last.input for layer in model.layers if layer.output is output]
 
 
 def _maximum(melgrams: KerasTensor) -> KerasTensor:

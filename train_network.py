@@ -51,12 +51,14 @@ from audio_utils.training import (
     cross_validation,
     fold_thresholds,
     learning_curve,
+    network_choice,
     resume,
     start_from,
     tensorboard_scalars,
 )
 
-NETWORK = "residual"        # one of panotti_models.NETWORKS
+NETWORK = "auto"            # or one of panotti_models.NETWORKS; "auto": "hybrid" if there are few clips and statistics
+                            # of them separate the classes well, "residual" otherwise
 BACKGROUND_CLASSES = ""     # "background,noise": these classes are learned, but never reported: for them, the answer of
                             # predict_class.py is "none of these", and eval_network.py counts false alarms; can be
                             # changed after training
@@ -190,6 +192,7 @@ def train(options: Namespace) -> None:
         background.announce(options.background_classes, clips.class_names)
         if renamed := renamed_classes(clips.class_names):
             warn(renamed)
+    network_choice.choose(options, data, clips, [] if options.fresh else [WEIGHTS])
     state = resume.initial_state(WEIGHTS, checkpoint, options, clips, [], recorded(options))
     from audio_utils.training.trainer import Trainer  # with Keras, which takes seconds
     cross_validated = fold_thresholds.read(cross_validation.SCORES, options.network, data.settings, clips,

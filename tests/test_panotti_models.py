@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import scipy.fft
+import scipy.signal
 from networks import small
 
 import panotti_models
@@ -9,8 +11,8 @@ from audio_utils.data.standardization import Standardization
 from audio_utils.inference import network as networks
 from panotti_models import keras
 
-NETWORKS = [pytest.param(name, marks=pytest.mark.long) if name == "ensemble" else name
-            for name in panotti_models.NETWORKS]  # of three residual ones
+NETWORKS = [pytest.param(name, marks=pytest.mark.long) if name in ("residual", "ensemble") else name
+            for name in panotti_models.NETWORKS]  # hybrid and modulation contain residual
 SHAPES = [(96, 173, 1), (96, 1, 1), (1, 1, 1), (5, 7, 8), (20, 2000, 2), (96, 13, 2)]
 
 
@@ -116,6 +118,32 @@ def test_the_modulation_network_computes_the_modulation_spectrum_of_each_band():
     assert (found[:, 1, 1].argmax(axis=1) == 9).all()
     assert np.allclose(found[:, 1, 1, 9], np.log(5 * 32 / 2), atol=0.1)  # half the sum of the window
     assert found[:, [0, 0, 1, 2, 2], [0, 1, 0, 0, 1]].max() < -5  # the others are constant
+
+
+def test_the_statistics_are_the_mean_and_maximum_of_bands_and_modulation_spectra():
+    rng = np.random.default_rng(3)
+    melgrams = rng.normal(-40, 10, (2, 32, 256, 1)).astype(np.float32)
+    melgrams[1, :, :, 0] += 20 * np.sin(2 * np.pi * 20 * np.arange(256) / 64)
+    x = keras.Input(melgrams.shape[1:])
+    found = keras.Model(x, panotti_models._statistics(x)).predict(melgrams, verbose=0)
+    bands = melgrams[..., 0]
+    assert found[:, :32] == pytest.approx(bands.mean(axis=2), abs=1e-3)
+    assert found[:, 32:64] == pytest.approx(bands.max(axis=2), abs=1e-3)
+    cepstra = scipy.fft.dct(bands, axis=1, norm="ortho")[:, 1:20]
+    windows = np.lib.stride_tricks.sliding_window_view(
+        np.pad(cepstra - cepstra.mean(axis=2, keepdims=True), ((0, 0), (0, 0), (24, 24))), 64, axis=2)[:, :, ::16]
+    power = np.square(np.abs(np.fft.rfft(windows * scipy.signal.get_window("hann", 64), axis=-1))).sum(axis=2)
+    edges = np.unique(np.geomspace(1, 33, 11).round()).astype(int)
+    expected = -np.add.reduceat(np.log(1 + 100 * power), edges[:-1], axis=-1)[..., :] / np.diff(edges)
+    spectra = found[:, 64:].reshape(2, 36, len(edges) - 1)
+    assert spectra[:, 1:20] == pytest.approx(expected, abs=0.05)
+    assert (spectra[0] - spectra[1])[20:].argmax(axis=1).tolist() == [np.searchsorted(edges, 20, "right") - 1] * 16
+
+
+def test_only_the_trained_networks_of_hybrid_are_its_members():
+    model = panotti_models.build("hybrid", (20, 30, 1), 3, identity(20))
+    assert panotti_models.members(model).output_shape == (None, 1, 3)
+    assert [layer.trainable for layer in panotti_models.last_layers(model)] == [True, False]
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -209,7 +209,7 @@ def pair(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("network", "stops"), [("residual", (3, 4)),
+@pytest.mark.parametrize(("network", "stops"), [("hybrid", (3, 4)),
                                                pytest.param("vgg", (1, 3, 4), marks=pytest.mark.long),
                                                pytest.param("pair", (3, 4), marks=pytest.mark.long)])
 def test_resumed_training_from_disk_equals_uninterrupted_training_in_memory_bit_for_bit(

@@ -4,24 +4,16 @@ import numpy as np
 
 from audio_utils.data.melgram_files import MelgramFiles
 from audio_utils.inference import network
-from panotti_models import keras, layers
+from panotti_models import keras, last_layers, layers
 
 
 def with_embeddings(model: keras.Model) -> keras.Model:
     """The model with the features after the probabilities: melgrams → float32 (clips, classes + features).
 
-    Of an ensemble, the features of its members are side by side. They are one output, which `network.predict` needs.
+    Of an ensemble, the features of its trained members are side by side. They are one output, for `network.predict`.
     """
-    outputs = [model.output, *(_flat(layer.input) for layer in _last_layers(model))]
-    return keras.Model(model.input, layers.Concatenate(dtype="float32")(outputs))
-
-
-def _last_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """The last layer of the model, or of each member of an ensemble."""
-    last = model.layers[-1]
-    if not isinstance(last, layers.Average):
-        return [last]
-    return [layer for output in last.input for layer in model.layers if layer.output is output]
+    features = [_flat(layer.input) for layer in last_layers(model) if layer.trainable]
+    return keras.Model(model.input, layers.Concatenate(dtype="float32")([model.output, *features]))
 
 
 def _flat(features: keras.KerasTensor) -> keras.KerasTensor:

@@ -33,7 +33,7 @@ from audio_utils.evaluation.metrics import Evaluation
 from audio_utils.inference.checkpoint import WEIGHTS
 from audio_utils.runtime import safe_files
 from audio_utils.runtime.console import say, warn
-from audio_utils.training import fold_thresholds, resume, start_from
+from audio_utils.training import fold_thresholds, network_choice, resume, start_from
 
 FOLDS = Path("folds")
 SCORES = FOLDS / "scores.json"
@@ -54,6 +54,7 @@ def cross_validate(options: Namespace, dataset: Dataset, constants: dict[str, An
     unassigned = [name for name in clips.names if name in fold_of and not fold_of[name]]
     if unassigned:
         say(f"{len(unassigned)} sounds are in no fold, such as {unassigned[0]}; they are always used for training.")
+    network_choice.choose(options, dataset, clips, FOLDS.glob(f"*/{WEIGHTS}"))
     results = {}
     for number, fold in enumerate(folds, 1):
         say(f"Fold {fold}, {number} of {len(folds)}:")

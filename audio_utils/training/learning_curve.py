@@ -11,14 +11,13 @@ from audio_utils.data import split
 from audio_utils.data.clips import Clips
 from audio_utils.data.dataset import Dataset, require_same
 from audio_utils.data.preproc import PREPROC, SETTINGS
-from audio_utils.data.sounds import require_classes
 from audio_utils.data.split import Grouping
 from audio_utils.evaluation import background, intervals, learning_curve_fit
 from audio_utils.inference.checkpoint import WEIGHTS, Checkpoint
 from audio_utils.runtime import safe_files, tables
 from audio_utils.runtime.console import say
 from audio_utils.runtime.errors import UserError
-from audio_utils.training import fold_thresholds, known_clips, resume
+from audio_utils.training import fold_thresholds, known_clips, network_choice, resume
 from audio_utils.training.state import TrainingState
 
 FOLDER = learning_curve_fit.SCORES.parent
@@ -32,11 +31,11 @@ def measure(options: Namespace, dataset: Dataset, constants: dict[str, Any]) -> 
     options: the constants of train_network.py; constants: those that the training state records.
     """
     clips = dataset.load("Train")
-    require_classes(clips.class_names, "Preproc/Train")
     if not clips.multi_label:
         background.announce(options.background_classes, clips.class_names)
     if options.fresh and FOLDER.exists():
         resume.put_away(FOLDER)
+    network_choice.choose(options, dataset, clips, FOLDER.glob(f"*/{WEIGHTS}"))
     training, validation = choose_validation(options, dataset, clips)
     subsets = choose_subsets(training, options.seed, dataset.grouping)
     fixed = dataset._replace(source=lambda split, class_names: (validation, []))  # the Trainer loads only Val

@@ -90,8 +90,7 @@ def noise(standardization: Standardization, shape: tuple[int, ...]) -> np.ndarra
 
 def _members(model: keras.Model) -> Iterator[keras.Model]:
     """The model itself; for an ensemble, one network of each kind."""
-    outputs = model.layers[-1].input if panotti_models.members(model) else [model.output]
-    found = [keras.Model(model.input, output) for output in outputs]
+    found = [keras.Model(model.input, layer.output) for layer in panotti_models.last_layers(model) if layer.trainable]
     return iter({_digest(each): each for each in reversed(found)}.values())
 
 

@@ -19,6 +19,7 @@ from audio_utils.inference.checkpoint import WEIGHTS, Checkpoint
 from audio_utils.runtime.console import say
 from audio_utils.runtime.errors import UserError
 from audio_utils.training import known_clips
+from audio_utils.training.network_choice import AUTO
 from audio_utils.training.state import TrainingState
 
 _MAY_DIFFER = ("clip_samples", "clip_seconds")
@@ -55,7 +56,7 @@ def require_compatible(options: Namespace, settings: MelgramSettings) -> None:
     if not path or not Path(path).exists():
         return
     other = read(path)
-    if other.network != options.network:
+    if options.network not in (AUTO, other.network):
         raise UserError(f"START_FROM: {path} contains the network {other.network!r}, but NETWORK is "
                         f"{options.network!r}; add --network {other.network}, {_CHOOSE_ANOTHER}.")
     for (name, value), now in zip(other.settings.to_dict().items(), settings.to_dict().values(), strict=True):

@@ -31,6 +31,7 @@ from audio_utils.training.ema import EMA
 from audio_utils.training.finite import NotFiniteError, require_all_finite, require_finite
 from audio_utils.training.label_loss import about_accuracy, compiling
 from audio_utils.training.parallel_checks import require_divisible, require_same_input
+from audio_utils.training.regression import refit_member
 from audio_utils.training.sampler import Sampler
 from audio_utils.training.schedule import LearningRateSchedule, learning_rate_for
 from audio_utils.training.start_from import inherit_standardization
@@ -108,7 +109,7 @@ class Trainer:
         keras.utils.set_random_seed(options.seed)
         self.model = form.build(self.precision)
         device.fuse_batch_normalization(self.model)
-        initialize_layers(self.model, form, self.state, self.clips, self.split.training)
+        initialize_layers(self.model, form, self.state, self.clips, self.split.training, self.balance.mode)
         self.best = arrays(self.model.weights)
         self.ema = EMA(options.ema_decay, options.ema_every, self.best)
         members = panotti_models.members(self.model)
@@ -167,8 +168,8 @@ class Trainer:
         ended = bool(self.early_stopping.stop_reason(self.state))
         beginning = epoch_table.beginning(self.state, self.options.epochs, ended)
         balance = self.balance.describe(not self.state.epoch)
-        about = about_accuracy(self.clips.multi_label)
-        for sentence in filter(None, (about, self.augmenter.description, balance, *beginning)):
+        about = about_accuracy(self.clips.multi_label), self.augmenter.description, balance, *beginning
+        for sentence in filter(None, about):
             say(sentence)
         self._announce_annealing()
 
@@ -213,13 +214,17 @@ class Trainer:
         seconds = time.monotonic() - start
         found = self._validate(on_all)
         logs |= self.balance.validation_logs(found)
-        self._require_finite_weights()  # training and validation can have a finite loss with NaN in the weights
+        require_all_finite({  # training and validation can have a finite loss with NaN in the weights
+            "weights": arrays(self.model.weights), "average of the weights": self.ema.weights,
+            "optimizer's state": arrays(self.optimizer.variables)})
         logs["learning_rate"] = self.schedule.learning_rate * self.schedule.decay(self.state, 0)
         improved = self.early_stopping.on_epoch_end(self.state, logs)
         if improved:
             self.best = self.ema.weights
         if found and (improved or self._annealing_begins):
             self._choose_thresholds(found)
+        if self._annealing_begins:
+            self.ema.weights = refit_member(self.model, self.ema.weights, self.clips, self.split.all, self.balance.mode)
         self._save()
         if self._lines % epoch_table.HEADER_EVERY == 0:
             say(epoch_table.HEADER)
@@ -278,10 +283,6 @@ class Trainer:
         if not self.cross_validated:
             source = f"validation after epoch {self.state.epoch}"
             self.checkpoint = self.checkpoint._replace(thresholds=thresholds.of(found, source))
-
-    def _require_finite_weights(self) -> None:
-        require_all_finite({"weights": arrays(self.model.weights), "average of the weights": self.ema.weights,
-                            "optimizer's state": arrays(self.optimizer.variables)})
 
     # --- files and messages ----------------------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ Out-of-Distribution", ICLR 2022, section 4.
 """
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 from audio_utils.data.clips import Clips
 from audio_utils.inference import checkpoint as checkpoints
@@ -14,24 +13,34 @@ from audio_utils.inference.network import Form
 from audio_utils.runtime.console import say
 from audio_utils.runtime.errors import UserError
 from audio_utils.training import start_from
+from audio_utils.training.balance import NONE
+from audio_utils.training.regression import fit_member, logistic_regression
 from audio_utils.training.state import TrainingState
 from panotti_models import keras
 
 MAX_CLIPS = 20_000  # of more clips, a random sample is enough for the last layer
-_ITERATIONS = 200  # of L-BFGS, at most
 _NORMALIZATION_STEPS = 40  # after these, 1.5% of the moving averages of batch normalization are from the other sounds
 _NORMALIZATION_CLIPS = 32  # in a step
 _SEED = 1
 
 
-def initialize_layers(model: keras.Model, form: Form, state: TrainingState, clips: Clips, indices: np.ndarray) -> None:
-    """Set the initial weights of a network if training begins with those of START_FROM.
+def initialize_layers(model: keras.Model, form: Form, state: TrainingState, clips: Clips, indices: np.ndarray,
+                      balance: str = NONE) -> None:
+    """Set the initial weights of a network that are not random: those of START_FROM, and of a regression.
 
-    form: of the network. indices: of the training clips, to which the last layers are fitted. All processes use the
-    result of the first one. It depends on nothing else, so that a run that was killed here repeats it.
+    form: of the network. indices: of the training clips, to which the last layers and the regression are fitted.
+    balance: BALANCE. All processes use the result of the first one. It depends on nothing else, so that a run that was
+    killed here repeats it.
     """
-    if not state.start_from or state.epoch:
+    if state.epoch:
         return
+    if state.start_from:
+        take_over_layers(model, form, state, clips, indices)
+    fit_member(model, clips, indices, balance)
+
+
+def take_over_layers(model: keras.Model, form: Form, state: TrainingState, clips: Clips, indices: np.ndarray) -> None:
+    """Set the weights to those of START_FROM, and fit the last layers."""
     path = state.start_from["path"]
     rng = np.random.default_rng(_SEED)
     if len(indices) > MAX_CLIPS:
@@ -57,7 +66,7 @@ def last_layers(model: keras.Model) -> list[keras.layers.Layer]:
         layer = waiting.pop()
         if layer.trainable_weights:
             found.append(layer)
-        else:
+        elif layer.trainable:  # not the regression of `hybrid`
             inputs = layer.input if isinstance(layer.input, list) else [layer.input]
             waiting += [by_output[id(each)] for each in reversed(inputs)]
     return found
@@ -70,7 +79,8 @@ def copy_layers(model: keras.Model, heads: list[keras.layers.Layer], path: str) 
     if not form.is_current:
         raise UserError(f"START_FROM: {path} was trained with other layers than panotti_models.py now defines for "
                         f"{other.network!r}; train that network again.")
-    new = {id(weight) for head in heads for weight in head.weights}
+    constant = [layer for layer in model.layers if not layer.trainable]  # it depends on the clip length, or is fitted
+    new = {id(weight) for layer in (*heads, *constant) for weight in layer.weights}
     values = checkpoints.read_best(path, other, form.outline.weights)
     pairs = [(weight, value) for weight, value in zip(model.weights, values, strict=True) if id(weight) not in new]
     if any(tuple(weight.shape) != value.shape for weight, value in pairs):
@@ -122,19 +132,3 @@ def binary_regressions(features: np.ndarray, positives: np.ndarray) -> tuple[np.
             both, biases = logistic_regression(features, positive.astype(int), 2)
             kernel[:, i], bias[i] = both[:, 1] - both[:, 0], biases[1] - biases[0]
     return kernel, bias.astype(np.float32)
-
-
-def logistic_regression(features: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel (features, classes) and bias (classes,) of a softmax, float32; features: (clips, features).
-
-    A class without clips has zeros.
-    """
-    mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-3
-    fitted = LogisticRegression(max_iter=_ITERATIONS).fit((features - mean) / scale, labels)
-    coefficients, intercepts = fitted.coef_, fitted.intercept_
-    if len(fitted.classes_) == 2:  # those of the second class relative to the first
-        coefficients, intercepts = (np.concatenate([-each, each]) / 2 for each in (coefficients, intercepts))
-    kernel, bias = np.zeros((features.shape[1], classes)), np.zeros(classes)
-    kernel[:, fitted.classes_] = coefficients.T / scale[:, None]
-    bias[fitted.classes_] = intercepts - mean @ kernel[:, fitted.classes_]
-    return kernel.astype(np.float32), bias.astype(np.float32)

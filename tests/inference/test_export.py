@@ -30,7 +30,7 @@ def export_formats(*names):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name if name == "modulation" else pytest.param(name, marks=pytest.mark.long)
+@pytest.mark.parametrize("name", [name if name == "hybrid" else pytest.param(name, marks=pytest.mark.long)
                                   for name in panotti_models.NETWORKS])  # contains residual; vgg: test_export_model.py
 def test_exported_networks_predict_the_same(folder, name):
     model = write_random_network(folder, name)

@@ -16,9 +16,9 @@ MELGRAMS = np.random.default_rng(5).normal(-40, 15, (5, *SETTINGS.shape)).astype
 
 
 def pair(x, classes):
-    """An ensemble with all kinds of layers: modulation contains residual."""
+    """An ensemble with all kinds of layers: hybrid contains residual."""
     return keras.layers.Average(dtype="float32")([panotti_models.NETWORKS[name](x, classes)
-                                                  for name in ("modulation", "vgg")])
+                                                  for name in ("hybrid", "vgg")])
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def rebuilt(config, precision="float32"):
     return stored_model.build(config, SHAPE, 2, precision)
 
 
-@pytest.mark.parametrize("name", ["small", *(pytest.param(name, marks=pytest.mark.slow if name == "modulation" else
+@pytest.mark.parametrize("name", ["small", *(pytest.param(name, marks=pytest.mark.slow if name == "hybrid" else
                                                           pytest.mark.long) for name in panotti_models.NETWORKS)])
 def test_a_described_network_is_built_again(name):
     model = model_of(panotti_models.NETWORKS.get(name, small))

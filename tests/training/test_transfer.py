@@ -58,6 +58,24 @@ def test_all_layers_but_the_last_are_copied_of_each_member_of_an_ensemble(tmp_pa
         assert np.array_equal(head.get_weights()[0], weights[0])
 
 
+def test_constants_and_the_regression_of_hybrid_are_not_taken_over(tmp_path, monkeypatch):
+    """The constants depend on the clip length, and the regression on the classes."""
+    def small_hybrid(x, classes):
+        fitted = layers.Dense(classes, "softmax", trainable=False)(panotti_models._statistics(x))
+        return layers.Average()([networks.small(x, classes), fitted])
+
+    monkeypatch.setitem(panotti_models.NETWORKS, "small", small_hybrid)
+    other, model = networks.write_random_network(tmp_path, "small"), build("small")
+    heads = transfer.last_layers(model)
+    assert [head.trainable for head in heads] == [True]
+    before = model.get_weights()
+    transfer.copy_layers(model, heads, "weights.hdf5")
+    frozen = {id(weight) for layer in (*model.layers, *heads) if not layer.trainable or layer in heads
+              for weight in layer.weights}
+    for weight, old, source in zip(model.weights, before, other.get_weights(), strict=True):
+        assert np.array_equal(weight.numpy(), old if id(weight) in frozen else source)
+
+
 def test_a_network_that_depends_on_the_clip_length_is_refused_for_another_length(tmp_path):
     networks.write_random_network(tmp_path)
     transfer.copy_layers(same := build("vgg", networks.SETTINGS), transfer.last_layers(same), "weights.hdf5")
@@ -134,19 +152,3 @@ def test_with_several_labels_the_last_layer_is_fitted_to_sigmoids():
     assert accuracy == pytest.approx(((found > 0.5) == positives).all(axis=1).mean())
     assert found.mean(axis=0) == pytest.approx(positives.mean(axis=0), abs=0.01)  # as of each logistic regression
     assert all(np.corrcoef(found[:, i], positives[:, i])[0, 1] > 0.1 for i in range(3))
-
-
-@pytest.mark.parametrize("classes", [[0, 1], [1, 3], [0, 1, 2, 3]])
-def test_logistic_regression_gives_the_kernel_and_bias_of_a_softmax(classes):
-    rng = np.random.default_rng(2)
-    labels = np.repeat(classes, 20)
-    features = (rng.normal(0, 1, (len(labels), 6)) * [1, 1, 1, 100, 1, 0] + 5).astype(np.float32)
-    features[:, 0] += 6 * labels
-    kernel, bias = transfer.logistic_regression(features, labels, 4)
-    assert kernel.shape == (6, 4)
-    assert kernel.dtype == bias.dtype == np.float32
-    logits = features @ kernel + bias
-    assert (np.array(classes)[logits[:, classes].argmax(axis=1)] == labels).mean() > 0.95
-    absent = [each for each in range(4) if each not in classes]
-    assert not kernel[:, absent].any()
-    assert not bias[absent].any()

@@ -1,0 +1,46 @@
+"""NETWORK = "auto": `hybrid` if there are few clips and statistics of them separate the classes well, or `residual`."""
+
+from argparse import Namespace
+from collections.abc import Iterable
+from pathlib import Path
+
+from audio_utils.data.clips import Clips
+from audio_utils.data.dataset import Dataset
+from audio_utils.data.sounds import require_classes
+from audio_utils.inference import checkpoint as checkpoints
+from audio_utils.runtime.console import say
+from audio_utils.runtime.errors import UserError
+from audio_utils.training.augmentation import FEW_CLIPS_PER_CLASS
+
+AUTO = "auto"
+MIN_CLIPS_PER_CLASS = 8  # of fewer, cross-validation shows little
+MIN_ACCURACY = 0.75  # in cross-validation; it was 0.82 to 0.85 for ESC-10, and 0.60 for guitar effects (75 clips each)
+
+
+def choose(options: Namespace, dataset: Dataset, clips: Clips, weights: Iterable[Path]) -> None:
+    """Replace NETWORK = "auto" in the options by the name of a network.
+
+    It is that of a training that continues, or of START_FROM. clips: Train. weights: paths of weights.hdf5, if they
+    exist.
+    """
+    require_classes(clips.class_names, "Preproc/Train")
+    if options.network == AUTO:
+        known = next((path for path in (*weights, options.start_from) if path and Path(path).exists()), None)
+        options.network = checkpoints.read(known).network if known else _chosen(options, dataset, clips)
+    if clips.multi_label and options.network == "hybrid":
+        raise UserError("NETWORK is 'hybrid', which needs one class per sound; with MULTI_LABEL, choose another.")
+
+
+def _chosen(options: Namespace, dataset: Dataset, clips: Clips) -> str:
+    """The name of the network for new training, and a sentence about the choice."""
+    per_class = len(clips) / len(clips.class_names)
+    if clips.multi_label or not MIN_CLIPS_PER_CLASS <= per_class < FEW_CLIPS_PER_CLASS:
+        return "residual"
+    from audio_utils.inference import distribution  # with Keras, which takes seconds
+    from audio_utils.training import regression
+    accuracy = regression.cross_validate(dataset, clips, options.balance)
+    good = distribution.everywhere(accuracy >= MIN_ACCURACY)
+    name = "hybrid" if good else "residual"
+    say(f"NETWORK: {name!r}, because a regression on statistics of the clips has an\naccuracy of {accuracy:.0%} in "
+        f"cross-validation ({'at least' if good else 'less than'} {MIN_ACCURACY:.0%}).")
+    return name
