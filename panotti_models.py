@@ -5,6 +5,7 @@ NETWORK in train_network.py selects it. A network uses Keras's own layers only, 
 """
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -71,7 +72,7 @@ def residual(x: KerasTensor, classes: int, *clip_features: KerasTensor) -> Keras
 
 
 def modulation(x: KerasTensor, classes: int) -> KerasTensor:
-    """`residual` with modulation spectrum features; for few clips of many different kinds."""
+    """`residual` with modulation spectrum features."""
     return residual(x, classes, _modulation_features(x))
 
 
@@ -87,7 +88,7 @@ def ensemble(x: KerasTensor, classes: int) -> KerasTensor:
 def hybrid(x: KerasTensor, classes: int) -> KerasTensor:
     """The average of `residual` and a logistic regression on statistics of the melgram; for few clips.
 
-    The regression is not trained with the network: audio_utils/training/regression.py fits it before.
+    The regression is frozen: audio_utils/training/regression.py fits it.
     """
     regression = layers.Dense(classes, activation="softmax", kernel_initializer="zeros", trainable=False,
                               dtype="float32")
@@ -145,15 +146,15 @@ def _modulation_spectra(x: KerasTensor) -> KerasTensor:
     """(clips, frames, series) → (clips, series, groups): log power in windows of 64 frames, by groups of rates.
 
     The logarithm log(1 + 100 · the power of all windows) is minus the first output of a log_softmax whose first input
-    is 0, because `load_model` can read a layer from HDF5, but not an operation.
+    is 0: `load_model` can read a layer from HDF5, but not an operation.
     """
     x = layers.STFTSpectrogram("log", 64, 16, scaling=None, padding="same", expand_dims=True, trainable=False,
                                dtype="float32")(x)
     _, windows, rates, series = x.shape
-    first = np.eye(windows + 1)[:, :1]
-    x = _frozen_dense(layers.Permute((3, 2, 1), dtype="float32")(x), 2 * np.eye(windows, windows + 1, 1),
-                      np.log(100) * (1 - first[:, 0]))
-    x = _frozen_dense(layers.Activation("log_softmax", dtype="float32")(x), first)
+    x = layers.Rescaling(2.0, math.log(100), dtype="float32")(x)
+    zero = layers.Rescaling(0.0, dtype="float32")(layers.AveragePooling2D((windows, 1), dtype="float32")(x))
+    x = layers.Permute((3, 2, 1), dtype="float32")(layers.Concatenate(axis=1, dtype="float32")([zero, x]))
+    x = _frozen_dense(layers.Activation("log_softmax", dtype="float32")(x), np.eye(windows + 1, 1))
     edges = np.unique(np.geomspace(1, rates, 11).round())  # in periods of a window
     return _frozen_dense(layers.Reshape((series, rates), dtype="float32")(x),
                          _group_means(np.searchsorted(edges, np.arange(rates), side="right") - 1))
@@ -165,11 +166,11 @@ def _group_means(group: np.ndarray) -> np.ndarray:
     return members / members.sum(axis=0)
 
 
-def _frozen_dense(x: KerasTensor, kernel: np.ndarray, bias: np.ndarray | None = None) -> KerasTensor:
-    """x @ kernel + bias over the last axis, with constants."""
-    dense = layers.Dense(kernel.shape[1], use_bias=bias is not None, trainable=False, dtype="float32")
+def _frozen_dense(x: KerasTensor, kernel: np.ndarray) -> KerasTensor:
+    """x @ kernel over the last axis, with a constant kernel."""
+    dense = layers.Dense(kernel.shape[1], use_bias=False, trainable=False, dtype="float32")
     x = dense(x)
-    dense.set_weights([kernel] if bias is None else [kernel, bias])
+    dense.set_weights([kernel])
     return x
 
 

@@ -12,7 +12,6 @@ Writes  weights.hdf5           the best network so far, and all that is needed t
 
     python train_network.py
     python train_network.py --network vgg --epochs 50  # the original Panotti's network
-    python train_network.py --network modulation  # with modulation spectrum features: few clips of many different kinds
     python train_network.py --network ensemble    # the average of three networks: slower, usually better
     python train_network.py --background-classes noise    # for noise, predict_class.py then says "none of these"
     python train_network.py --balance sample      # classes of very unequal size
@@ -57,8 +56,8 @@ from audio_utils.training import (
     tensorboard_scalars,
 )
 
-NETWORK = "auto"            # or one of panotti_models.NETWORKS; "auto": "hybrid" if there are few clips and statistics
-                            # of them separate the classes well, "residual" otherwise
+NETWORK = "auto"            # or one of panotti_models.NETWORKS; "auto": "hybrid" if there are few clips, and if a
+                            # regression on statistics of them is good; otherwise "residual"
 BACKGROUND_CLASSES = ""     # "background,noise": these classes are learned, but never reported: for them, the answer of
                             # predict_class.py is "none of these", and eval_network.py counts false alarms; can be
                             # changed after training
