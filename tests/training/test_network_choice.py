@@ -27,7 +27,7 @@ def accuracy(monkeypatch):
     return lambda value: monkeypatch.setattr(regression, "cross_validate", lambda *_: value)
 
 
-@pytest.mark.parametrize(("value", "name"), [(0.75, "hybrid"), (1.0, "hybrid"), (0.74, "residual"), (0.0, "residual")])
+@pytest.mark.parametrize(("value", "name"), [(0.7, "hybrid"), (1.0, "hybrid"), (0.69, "residual"), (0.0, "residual")])
 def test_the_accuracy_in_cross_validation_decides(accuracy, capsys, value, name):
     accuracy(value)
     assert chosen() == name
