@@ -11,6 +11,7 @@ from audio_utils.data import split
 from audio_utils.data.clips import Clips
 from audio_utils.data.dataset import Dataset, require_same
 from audio_utils.data.preproc import PREPROC, SETTINGS
+from audio_utils.data.sounds import require_classes
 from audio_utils.data.split import Grouping
 from audio_utils.evaluation import background, intervals, learning_curve_fit
 from audio_utils.inference.checkpoint import WEIGHTS, Checkpoint
@@ -31,6 +32,7 @@ def measure(options: Namespace, dataset: Dataset, constants: dict[str, Any]) -> 
     options: the constants of train_network.py; constants: those that the training state records.
     """
     clips = dataset.load("Train")
+    require_classes(clips.class_names, "Preproc/Train")
     if not clips.multi_label:
         background.announce(options.background_classes, clips.class_names)
     if options.fresh and FOLDER.exists():

@@ -23,7 +23,6 @@ def choose(options: Namespace, dataset: Dataset, clips: Clips, weights: Iterable
     It is that of a training that continues, or of START_FROM. clips: Train. weights: paths of weights.hdf5, if they
     exist.
     """
-    require_classes(clips.class_names, "Preproc/Train")
     if options.network == AUTO:
         known = next((path for path in (*weights, options.start_from) if path and Path(path).exists()), None)
         options.network = checkpoints.read(known).network if known else _chosen(options, dataset, clips)
@@ -33,6 +32,7 @@ def choose(options: Namespace, dataset: Dataset, clips: Clips, weights: Iterable
 
 def _chosen(options: Namespace, dataset: Dataset, clips: Clips) -> str:
     """The name of the network for new training, and a sentence about the choice."""
+    require_classes(clips.class_names, "Preproc/Train")
     per_class = len(clips) / len(clips.class_names)
     if clips.multi_label or not MIN_CLIPS_PER_CLASS <= per_class < FEW_CLIPS_PER_CLASS:
         return "residual"
