@@ -1,7 +1,10 @@
 """Logistic regression: for the last layers of START_FROM, and as the member of `hybrid` that is fitted, not trained."""
 
+import warnings
+
 import numpy as np
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
@@ -32,8 +35,9 @@ def logistic_regression(features: np.ndarray, labels: np.ndarray, classes: int, 
     standardized = (features - mean) / scale
     whitening = np.eye(features.shape[1]) if components is None else _whitening(standardized, components)
     inputs = standardized if components is None else standardized @ whitening
-    fitted = LogisticRegression(C=strength, class_weight="balanced" if balanced else None,
-                                max_iter=_ITERATIONS).fit(inputs, labels)
+    fitted = LogisticRegression(C=strength, class_weight="balanced" if balanced else None, max_iter=_ITERATIONS)
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # the result is good enough then
+        fitted.fit(inputs, labels)
     coefficients, intercepts = fitted.coef_, fitted.intercept_
     if len(fitted.classes_) == 2:  # those of the second class relative to the first
         coefficients, intercepts = (np.concatenate([-each, each]) / 2 for each in (coefficients, intercepts))
@@ -73,8 +77,10 @@ def statistics(model: keras.Model, clips: Clips, indices: np.ndarray) -> np.ndar
 
 def _fit(features: np.ndarray, labels: np.ndarray, classes: int, balance: str) -> tuple[np.ndarray, np.ndarray]:
     """Kernel and bias of the regression; a class without clips is improbable."""
-    components = min(MAX_COMPONENTS, max(len(features) // 4, 1))
-    kernel, bias = logistic_regression(features, labels, classes, components, STRENGTH, balance != NONE)
+    kernel, bias = np.zeros((features.shape[1], classes), np.float32), np.zeros(classes, np.float32)
+    if len(np.unique(labels)) > 1:
+        components = min(MAX_COMPONENTS, max(len(features) // 4, 1))
+        kernel, bias = logistic_regression(features, labels, classes, components, STRENGTH, balance != NONE)
     bias[np.setdiff1d(np.arange(classes), labels)] = _ABSENT
     return kernel, bias
 

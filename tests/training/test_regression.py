@@ -98,6 +98,13 @@ def test_the_member_is_fitted_and_the_trained_one_stays_as_it_is(model):
     assert probabilities[:, 2].max() < 0.01  # a class without clips
 
 
+def test_with_clips_of_one_class_that_class_is_predicted(model):
+    clips = clips_of([1] * 6)
+    regression.fit_member(model, clips, np.arange(6), "none")
+    alone = panotti_models.keras.Model(model.input, regression.member(model).output)
+    assert network.predict(alone, clips.melgrams)[:, 1].min() > 0.99
+
+
 def test_the_average_of_the_weights_gets_the_regression_that_is_fitted_again(model):
     average = [np.full(weight.shape, 7.0, np.float32) for weight in model.weights]
     clips = clips_of(np.arange(24) % 3)
