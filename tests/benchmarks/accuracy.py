@@ -30,7 +30,7 @@ from audio_utils.inference import checkpoint
 from audio_utils.runtime import command_line, safe_files, script
 from audio_utils.runtime.command_line import Limits
 
-NETWORKS = "vgg,residual,svm"  # any of panotti_models.NETWORKS, and svm, separated by commas
+NETWORKS = "vgg,auto,svm"  # auto, any of panotti_models.NETWORKS, and svm, separated by commas
 FOLDS = ""       # as FOLDS in train_network.py; "": the split into Train and Test
 PREPROCESS = ""  # flags for preprocess_data.py
 TRAIN = ""       # flags for train_network.py
