@@ -35,10 +35,11 @@ def write(path: Path, findings: Findings, max_mistakes: int, samples: Path, prep
     """
     found = findings.evaluation.in_natural_order()
     findings = findings._replace(evaluation=found)
+    output_of = {name: k for k, name in enumerate(findings.clips.class_names)}  # of the network, in its own order
     sounds, own_folder = report.sounds_of(samples, multi_label=True), samples if findings.source else None
     shown = found.mistakes[:max_mistakes]
-    cards, frames = report.clip_cards(findings, shown, sounds, label_card,
-                                      np.array([worst_class(found, i) for i in shown], int))
+    explained = np.array([output_of[found.class_names[worst_class(found, i)]] for i in shown], int)
+    cards, frames = report.clip_cards(findings, shown, sounds, label_card, explained)
     training = training_names(sounds, preproc, findings)
     shared = find_shared(findings, sounds, training, preproc)
     counts = _training_counts(findings, training, preproc)

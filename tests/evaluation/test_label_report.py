@@ -78,6 +78,17 @@ def test_the_occlusion_map_is_of_the_missed_or_extra_class_that_is_the_farthest_
         assert f"the probability of c{k} {change}" in page.words
 
 
+def test_the_occlusion_map_is_of_the_class_in_the_order_of_the_network(tmp_path):
+    found, asked = predictions(class_names=["c10", "c2", "c9"]), []  # in natural order: c2, c9, c10
+
+    def maps(indices, _frames, classes):
+        asked.extend(zip(indices, classes, strict=True))
+        return [np.zeros((6, 10))] * len(indices)
+    page_of(findings_of(found, tmp_path, occlusion=maps), tmp_path, max_mistakes=4)
+    assert len(asked) == 4
+    assert all(found.margins[i, k] == found.margins[i].max() > 0 for i, k in asked)
+
+
 def test_names_are_escaped(tmp_path):
     found = predictions()
     found = found._replace(class_names=[name.replace(",", "") for name in UNUSUAL[:3]])
