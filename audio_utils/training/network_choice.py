@@ -38,6 +38,7 @@ def _chosen(options: Namespace, dataset: Dataset, clips: Clips) -> str:
         return "residual"
     from audio_utils.inference import distribution  # with Keras, which takes seconds
     from audio_utils.training import regression
+    distribution.begin()  # JAX must connect several processes before the first computation
     accuracy = regression.cross_validate(dataset, clips, options.balance)
     good = distribution.everywhere(accuracy >= MIN_ACCURACY)
     name = "hybrid" if good else "residual"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from audio_utils.data.clips import Clips, one_hot
+from audio_utils.inference import distribution
 from audio_utils.runtime.errors import UserError
 from audio_utils.training import network_choice, regression
 
@@ -49,6 +50,14 @@ def test_the_network_of_a_training_that_continues_is_kept(tmp_path, accuracy):
     assert chosen(weights=[missing, tmp_path / "weights.hdf5"]) == "vgg"
     assert chosen(start_from=str(tmp_path / "weights.hdf5")) == "vgg"
     assert chosen(weights=[missing]) == "hybrid"
+
+
+def test_processes_are_connected_before_the_first_computation(monkeypatch):
+    calls = []
+    monkeypatch.setattr(distribution, "begin", lambda: calls.append("begin"))
+    monkeypatch.setattr(regression, "cross_validate", lambda *_: calls.append("cross_validate") or 1.0)
+    assert chosen() == "hybrid"
+    assert calls == ["begin", "cross_validate"]
 
 
 def test_a_named_network_is_kept(accuracy):
