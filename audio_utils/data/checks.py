@@ -22,6 +22,7 @@ from audio_utils.runtime import parallel
 FEW_SOUNDS = 10  # of a class; with fewer, only one or two are left for testing, and the score is mostly chance
 IMBALANCE = 3  # times the smallest class; always predicting the larger of two is then right 3 times in 4
 UNEVEN_LENGTHS = 4  # times the median length of the shortest class; the padding alone then separates the classes
+NO_LABEL = "(no label)"  # the class of sounds without labels, in messages and tables
 _MAX_NAMED = 3  # files named in one sentence; skipped.csv has all
 _VERBS = ("is ", "has ", "contains ", "can't ", "does ", "needs ", "crashes ")  # reasons that need a singular subject
 
@@ -39,15 +40,15 @@ def check_headers(sounds: list[Sound], headers: dict[str, AudioInfo], equal: lis
     sounds: those that can be read. headers: file → AudioInfo, of all of them or of the new ones. equal: as
     `equal_files` finds. sample_rate, mono: the constants of preprocess_data.py, with which files may differ.
     clip_seconds: the length to which sounds are cut, None if only their beginning is used. clips: sound → number of its
-    clips, {} if each has one. labels: with MULTI_LABEL, the labels of the sounds, which are their classes; rare ones
-    are then usual.
+    clips, {} if each has one. labels: with MULTI_LABEL, the labels of the sounds, which are their classes; rare
+    labels are common, so unequal numbers are not reported.
     """
     equal = equal_files(sounds) if equal is None else equal
     every = per_label(sounds, labels)
-    known = {sound: headers[sound.file] for sound in every if sound.file in headers}
+    known = {sound: headers[sound.file] for sound in per_label(sounds, labels, (NO_LABEL,)) if sound.file in headers}
     seconds = {sound: min(info.samples / info.rate, clip_seconds or math.inf) for sound, info in known.items()}
     found = [*few_sounds(every), *(imbalance(sounds, clips) if labels is None else ()),
-             *duplicates(with_labels(equal, labels), "" if labels is None else ", with all its labels"),
+             *duplicates(with_labels(equal, labels), "" if labels is None else " and give it all labels"),
              *uneven_lengths(seconds), *copies(sounds)]
     if not sample_rate:
         rates = {sound: info.rate for sound, info in known.items()}
@@ -57,14 +58,15 @@ def check_headers(sounds: list[Sound], headers: dict[str, AudioInfo], equal: lis
     return found
 
 
-def per_label(sounds: list[Sound], labels: Mapping[Sound, tuple[str, ...]] | None) -> list[Sound]:
-    """With MULTI_LABEL, each sound once for each of its labels, which is its class then; none without labels."""
+def per_label(sounds: list[Sound], labels: Mapping[Sound, tuple[str, ...]] | None,
+              none: tuple[str, ...] = ()) -> list[Sound]:
+    """With MULTI_LABEL, each sound once per label, with the label as its class; none: the classes without a label."""
     return sounds if labels is None else [sound._replace(class_name=label) for sound in sounds
-                                          for label in labels.get(sound, ())]
+                                          for label in labels.get(sound, ()) or none]
 
 
 def with_labels(groups: list[list[Sound]], labels: Mapping[Sound, tuple[str, ...]] | None) -> list[list[Sound]]:
-    """With MULTI_LABEL, the same groups of sounds with all labels of a sound as its class."""
+    """With MULTI_LABEL, the same groups, with all labels of a sound, joined by commas, as its class."""
     return groups if labels is None else [[sound._replace(class_name=",".join(sorted(labels.get(sound, ()))))
                                            for sound in group] for group in groups]
 
@@ -178,7 +180,7 @@ def equal_files(sounds: list[Sound], contents: Mapping[Sound, Content] = Mapping
 
 
 def duplicates(equal: list[list[Sound]], how: str = "") -> Iterator[str]:
-    """A sentence about each kind of groups of files with equal content; how: to keep one of several classes."""
+    """A sentence about each kind of groups of files with equal content; how: more of the remedy if classes differ."""
     kinds = defaultdict(list)
     for group in equal:
         kinds[_kind(group)].append(group)

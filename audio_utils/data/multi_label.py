@@ -23,7 +23,7 @@ from unicodedata import normalize
 import numpy as np
 
 from audio_utils.data import annotations
-from audio_utils.data.checks import named
+from audio_utils.data.checks import NO_LABEL, named
 from audio_utils.data.index import Entry
 from audio_utils.data.matching import path_of, prefix_of
 from audio_utils.data.sound import Skipped, Sound
@@ -34,7 +34,6 @@ from audio_utils.runtime.errors import UserError
 
 LABELS = "labels.csv"
 _MAX_BYTES = 1 << 30  # a table of a million sounds takes some 50 MB
-NO_LABEL = "(no label)"  # in tables
 Labels = tuple[str, ...]  # of a sound, without duplicates
 _PREPROCESS = "run preprocess_data.py again"
 _UNLISTED = (f"has no row in {LABELS}, which lists other sounds of its folder, but not the label in the folder's name; "

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import augment_data
 from audio_utils import split_audio
 from audio_utils.audio import audio_io, tags
+from audio_utils.audio.audio_io import AudioInfo
 from audio_utils.data import checks
 from audio_utils.data.checks import check_headers, same_bytes
 from audio_utils.data.sounds import Skipped, Sound, find_sounds
@@ -109,7 +110,15 @@ def test_with_several_labels_these_are_the_classes(samples):
         "keep one."]
     labels[next(sound for sound in sounds if sound.name == "frog/copy.wav")] = ("call",)
     assert check_headers(sounds, headers, labels=labels)[1].endswith(
-        "the same file in several classes, so the network learns contradictory labels; keep one, with all its labels.")
+        "in several classes, so the network learns contradictory labels; keep one and give it all labels.")
+
+
+def test_sounds_without_labels_that_differ_in_sample_rate_are_reported():
+    sounds = [Sound("x", f"Samples/x/{i}.wav") for i in range(2)]
+    headers = {sound.file: AudioInfo(800, rate, 1, False, "WAV", "PCM_16")
+               for sound, rate in zip(sounds, (8000, 16000), strict=True)}
+    found = check_headers(sounds, headers, [], labels={sounds[0]: ("song",), sounds[1]: ()})
+    assert "the classes differ in sample rate ((no label): 16000, song: 8000)" in found[-1]
 
 
 @pytest.mark.parametrize("classes", [("bird", "bird"), ("bird", "frog")])
