@@ -29,8 +29,10 @@ def logistic_regression(features: np.ndarray, labels: np.ndarray, classes: int, 
     """Kernel (features, classes) and bias (classes,) of a softmax, float32; features: (clips, features).
 
     components: fit it to this number of principal components, whitened; None: to the standardized features. balanced:
-    give all classes the same weight. A class without clips has zeros.
+    give all classes the same weight. A class without clips has zeros, and so has a class without others.
     """
+    if len(np.unique(labels)) < 2:
+        return np.zeros((features.shape[1], classes), np.float32), np.zeros(classes, np.float32)
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-3
     standardized = (features - mean) / scale
     whitening = np.eye(features.shape[1]) if components is None else _whitening(standardized, components)
@@ -49,8 +51,10 @@ def logistic_regression(features: np.ndarray, labels: np.ndarray, classes: int, 
 
 def _whitening(features: np.ndarray, components: int) -> np.ndarray:
     """(features, components): the matrix from features of mean 0 to their whitened principal components."""
-    found = PCA(min(components, *features.shape), random_state=0).fit(features)
-    return found.components_.T / np.sqrt(found.explained_variance_ + _MIN_VARIANCE * found.explained_variance_[0])
+    with np.errstate(invalid="ignore"):  # of equal clips, the variance is 0
+        found = PCA(min(components, *features.shape), random_state=0).fit(features)
+    variance = found.explained_variance_ + _MIN_VARIANCE * found.explained_variance_[0]
+    return found.components_.T / np.sqrt(variance + 1e-6)
 
 
 # --- the member of `hybrid` -----------------------------------------------------------------------------------------

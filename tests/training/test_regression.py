@@ -83,6 +83,14 @@ def test_balanced_weights_favor_a_rare_class():
     assert recall > other_recall
 
 
+@pytest.mark.parametrize(("features", "labels"), [(np.ones((16, 5)), np.arange(16) % 2), (np.eye(4), np.zeros(4, int))])
+def test_equal_clips_and_clips_of_one_class_have_finite_weights(features, labels):
+    kernel, bias = regression._fit(features, labels, 2, "none")
+    assert np.isfinite(kernel).all()
+    assert np.isfinite(bias).all()
+    assert not kernel.any()
+
+
 # --- the member of `hybrid` -----------------------------------------------------------------------------------------
 
 def test_the_member_is_fitted_and_the_trained_one_stays_as_it_is(model):
