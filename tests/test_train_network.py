@@ -317,7 +317,7 @@ def rename_class(before, after):
     (lambda: None, ["--network", "residual"], "contains the network 'small', but NETWORK is 'residual'"),
     (lambda: shutil.rmtree("Preproc/Train/low"), ["--fresh"], "contains only one class (high)"),
     (lambda: os.remove("Preproc/settings.json"), [], "settings.json: does not exist; run preprocess_data.py first"),
-    (lambda: None, ["--fresh", "--network", "lstm"], "NETWORK is 'lstm'; choose one of"),
+    (lambda: None, ["--fresh", "--network", "lstm"], "NETWORK is 'lstm'; choose auto, residual"),
     (lambda: None, ["--epochs", "0"], "EPOCHS is 0"),
     (lambda: None, ["--start-from", "weights.hdf5"], "START_FROM is 'weights.hdf5', the file that this training"),
     (lambda: shutil.copy("weights.hdf5", "a b.hdf5"), ["--fresh", "--network", "vgg", "--start-from", "a b.hdf5"],

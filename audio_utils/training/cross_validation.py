@@ -54,7 +54,7 @@ def cross_validate(options: Namespace, dataset: Dataset, constants: dict[str, An
     unassigned = [name for name in clips.names if name in fold_of and not fold_of[name]]
     if unassigned:
         say(f"{len(unassigned)} sounds are in no fold, such as {unassigned[0]}; they are always used for training.")
-    network_choice.choose(options, dataset, clips, FOLDS.glob(f"*/{WEIGHTS}"))
+    network_choice.choose(options, dataset, clips, () if options.fresh else FOLDS.glob(f"*/{WEIGHTS}"))
     results = {}
     for number, fold in enumerate(folds, 1):
         say(f"Fold {fold}, {number} of {len(folds)}:")

@@ -37,7 +37,7 @@ def measure(options: Namespace, dataset: Dataset, constants: dict[str, Any]) -> 
         background.announce(options.background_classes, clips.class_names)
     if options.fresh and FOLDER.exists():
         resume.put_away(FOLDER)
-    network_choice.choose(options, dataset, clips, FOLDER.glob(f"*/{WEIGHTS}"))
+    network_choice.choose(options, dataset, clips, () if options.fresh else FOLDER.glob(f"*/{WEIGHTS}"))
     training, validation = choose_validation(options, dataset, clips)
     subsets = choose_subsets(training, options.seed, dataset.grouping)
     fixed = dataset._replace(source=lambda split, class_names: (validation, []))  # the Trainer loads only Val

@@ -23,11 +23,16 @@ def choose(options: Namespace, dataset: Dataset, clips: Clips, weights: Iterable
     It is that of a training that continues, or of START_FROM. clips: Train. weights: paths of weights.hdf5, if they
     exist.
     """
+    begun = [path for path in weights if path.exists()]
     if options.network == AUTO:
-        known = next((path for path in (*weights, options.start_from) if path and Path(path).exists()), None)
+        known = next((path for path in (*begun, options.start_from) if path and Path(path).exists()), None)
         options.network = checkpoints.read(known).network if known else _chosen(options, dataset, clips)
     if clips.multi_label and options.network == "hybrid":
-        raise UserError("NETWORK is 'hybrid', which needs one class per sound; with MULTI_LABEL, choose another.")
+        for path in begun:
+            checkpoints.read(path).require_labels_of(clips, path)
+        source = ", as in START_FROM" if options.start_from else ""
+        raise UserError(f"NETWORK is 'hybrid'{source}, which needs one class per sound; with MULTI_LABEL, choose "
+                        "another.")
 
 
 def _chosen(options: Namespace, dataset: Dataset, clips: Clips) -> str:

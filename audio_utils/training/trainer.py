@@ -53,7 +53,7 @@ class Trainer:
     def __init__(self, options: Namespace, folder: Path, dataset: Dataset, clips: Clips, state: TrainingState,
                  checkpoint: Checkpoint | None, cross_validated: dict[str, Any] | None = None) -> None:
         if options.network not in panotti_models.NETWORKS:
-            raise UserError(f"NETWORK is {options.network!r}; choose one of {', '.join(panotti_models.NETWORKS)}.")
+            raise UserError(f"NETWORK is {options.network!r}; choose auto, {', '.join(panotti_models.NETWORKS)}.")
         distribution.begin()
         self.options, self.clips, self.state = options, clips, state
         self.weights, self.history, self.curves = (

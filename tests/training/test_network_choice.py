@@ -70,3 +70,9 @@ def test_with_several_labels_hybrid_is_not_chosen_and_refused(accuracy):
     assert chosen(multi_label=True) == "residual"
     with pytest.raises(UserError, match="NETWORK is 'hybrid', which needs one class per sound; with MULTI_LABEL, "):
         chosen("hybrid", multi_label=True)
+
+
+def test_of_a_training_without_several_labels_that_continues_the_mode_is_refused_and_not_the_network(tmp_path):
+    networks.write_random_network(tmp_path)
+    with pytest.raises(UserError, match="weights.hdf5: was trained with MULTI_LABEL = False, but Preproc/ was made"):
+        chosen("hybrid", weights=[tmp_path / "weights.hdf5"], multi_label=True)
