@@ -125,8 +125,8 @@ def _modulation_features(x: KerasTensor) -> KerasTensor:
 def _statistics(x: KerasTensor) -> KerasTensor:
     """The mean and the maximum of each band, and modulation spectra: (clips, mels, frames, channels) → (clips, n).
 
-    The modulation spectra are those of 20 cepstral coefficients and of 16 groups of bands: the power of their changes,
-    in ten groups of rates. Such statistics are those of Stein, Abeßer, Dittmar and Schuller, "Automatic Detection of
+    The modulation spectra are those of 20 cepstral coefficients and of 16 groups of bands, in ten groups of modulation
+    frequencies. Such statistics are those of Stein, Abeßer, Dittmar and Schuller, "Automatic Detection of
     Audio Effects in Guitar and Bass Recordings", AES Convention 128, 2010.
     """
     x = _with_channel_differences(x)
@@ -143,10 +143,10 @@ def _statistics(x: KerasTensor) -> KerasTensor:
 
 
 def _modulation_spectra(x: KerasTensor) -> KerasTensor:
-    """(clips, frames, series) → (clips, series, groups): log power in windows of 64 frames, by groups of rates.
+    """(clips, frames, series) → (clips, series, groups): log power in windows of 64 frames, by groups of frequencies.
 
-    The logarithm log(1 + 100 · the power of all windows) is minus the first output of a log_softmax whose first input
-    is 0: `load_model` can read a layer from HDF5, but not an operation.
+    log(1 + 100 · the power summed over the windows) is computed as minus the first output of a log_softmax whose first
+    input is 0, because `load_model` can read layers from HDF5, but not operations.
     """
     x = layers.STFTSpectrogram("log", 64, 16, scaling=None, padding="same", expand_dims=True, trainable=False,
                                dtype="float32")(x)
@@ -155,13 +155,13 @@ def _modulation_spectra(x: KerasTensor) -> KerasTensor:
     zero = layers.Rescaling(0.0, dtype="float32")(layers.AveragePooling2D((windows, 1), dtype="float32")(x))
     x = layers.Permute((3, 2, 1), dtype="float32")(layers.Concatenate(axis=1, dtype="float32")([zero, x]))
     x = _frozen_dense(layers.Activation("log_softmax", dtype="float32")(x), np.eye(windows + 1, 1))
-    edges = np.unique(np.geomspace(1, rates, 11).round())  # in periods of a window
+    edges = np.unique(np.geomspace(1, rates, 11).round())  # in periods per window
     return _frozen_dense(layers.Reshape((series, rates), dtype="float32")(x),
                          _group_means(np.searchsorted(edges, np.arange(rates), side="right") - 1))
 
 
 def _group_means(group: np.ndarray) -> np.ndarray:
-    """The kernel (n, groups) that averages n inputs by group; group: (n,), the number of each input's, or -1."""
+    """The kernel (n, groups) that averages n inputs by group; group: (n,), the index of each input's group, or -1."""
     members = group[:, None] == np.arange(group.max() + 1)
     return members / members.sum(axis=0)
 

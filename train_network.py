@@ -56,8 +56,8 @@ from audio_utils.training import (
     tensorboard_scalars,
 )
 
-NETWORK = "auto"            # or one of panotti_models.NETWORKS; "auto": "hybrid" if there are few clips, and if a
-                            # regression on statistics of them is good; otherwise "residual"
+NETWORK = "auto"            # or one of panotti_models.NETWORKS; "auto": "hybrid" for few clips, if a regression on
+                            # statistics of them has a high accuracy; otherwise "residual"
 BACKGROUND_CLASSES = ""     # "background,noise": these classes are learned, but never reported: for them, the answer of
                             # predict_class.py is "none of these", and eval_network.py counts false alarms; can be
                             # changed after training

@@ -184,7 +184,8 @@ def labeling(checkpoint: Checkpoint) -> dict[str, Any]:
     if not checkpoint.multi_label:
         return {}
     lowest = label_scores.decision_thresholds(0, checkpoint.thresholds, checkpoint.class_names, WEIGHTS)
-    return {"multi_label": "the probabilities are independent; a class is predicted from its threshold on",
+    return {"multi_label": "the probabilities are independent; a class is predicted if its probability is at least its "
+                           "threshold",
             "thresholds": dict(zip(checkpoint.class_names, lowest.tolist(), strict=True))}
 
 

@@ -205,7 +205,7 @@ def test_labels_are_counted_and_wrong_rows_are_named(call, tmp_path):
         write(samples / "all" / f"{i}.wav", noise(0.1, seed=i) * (i > 0))
     rows = [f"{i}.wav,{'bird;frog' if i < 12 else 'frog' if i < 22 else ''}" for i in range(23)]
     (samples / "labels.csv").write_text("\n".join(["file,labels", *rows, "gone.wav,bird"]))
-    unused = "Samples/labels.csv: is not used; --multi-label gives sounds the labels in it."
+    unused = "Samples/labels.csv: is not used without MULTI_LABEL (--multi-label)."
     assert unused in findings_in(call(inspect_samples, tmp_path))
     out = call(inspect_samples, tmp_path, "--multi-label")
     assert [line.split()[:-7] for line in out.splitlines()[1:4]] == [["(no", "label)", "1"], ["bird", "12"],

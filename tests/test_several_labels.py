@@ -148,7 +148,7 @@ def test_evaluation_writes_scores_mistakes_and_the_report_of_test_and_of_another
         len(list(filter(None, row["missed"].split(";")))) for row in mistakes)
     assert "roc_curves.png, precision_recall_curves.png, label_errors.png.\n" in out
     assert f"shows {min(1, len(mistakes))} of {len(mistakes)} mistakes" in out
-    assert "Threshold 0.5 of classes with fewer than 10 validation clips: high, low, mid." in out
+    assert "Threshold 0.5 for classes with fewer than 10 validation clips: high, low, mid." in out
     assert "<h2 id=\"wrong\">Missed and extra classes</h2>" in (work / "report.html").read_text()
     for hz, name in ((900, "x/new"), (1500, "x/old"), (2100, "deep,mid/a")):
         write(work / f"new/{name}.wav", sine(hz, 0.25))

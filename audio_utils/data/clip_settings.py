@@ -25,7 +25,7 @@ _PADDING_RATIO = 1.25  # of the longest file to the same quantile; above this ra
 def record_of(settings: MelgramSettings, options: Options) -> dict:
     """The content of settings.json: the settings, the constants in force, and the constants in the script."""
     names = MELGRAM_CONSTANTS + SPLIT_CONSTANTS
-    if options.multi_label or options.defaults["multi_label"]:  # without it, the file is that of older versions
+    if options.multi_label or options.defaults["multi_label"]:  # otherwise, the file is as in older versions
         names += LABEL_CONSTANTS
     constants = {name: getattr(options, name.lower()) for name in names}
     defaults = {name: options.defaults[name.lower()] for name in constants}

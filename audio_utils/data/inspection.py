@@ -93,7 +93,7 @@ def _active_samples(loud: np.ndarray, frame: int) -> int:
 def by_label(values: Mapping[Sound, Value], labels: Mapping[Sound, Labels] | None) -> dict[Sound, Value]:
     """With MULTI_LABEL, the value of each sound once for each of its labels, which is its class then.
 
-    Sounds without labels are in the class NO_LABEL. labels: None without MULTI_LABEL; then all stays as it is.
+    Sounds without labels are in the class NO_LABEL. labels: None without MULTI_LABEL; then the values are unchanged.
     """
     if labels is None:
         return dict(values)

@@ -32,8 +32,8 @@ def load(folder: Path, settings: MelgramSettings, class_names: list[str], jobs: 
     """The sounds of these classes, with melgrams computed in memory; reports the others.
 
     Augmented copies are not used. If the folder contains the user's own split, only the sounds of Test are used.
-    mode: LONG_FILES, as the network was trained. has_labels: with MULTI_LABEL, whether the labels are those of
-    labels.csv and of the names of the folders. Raises UserError if there is no sound.
+    mode: LONG_FILES, as the network was trained. has_labels: with MULTI_LABEL; then the labels are
+    those in labels.csv and in the names of the folders. Raises UserError if there is no sound.
     """
     found, skipped = _find_sounds(folder, has_labels)
     labels = _labels_of(found, skipped, class_names, folder) if has_labels else None
@@ -66,7 +66,7 @@ def load(folder: Path, settings: MelgramSettings, class_names: list[str], jobs: 
 
 
 def _find_sounds(folder: Path, has_labels: bool) -> tuple[list[Sound], list[Skipped]]:
-    """The sounds of the folder; raises UserError if it can't be one of sounds."""
+    """The sounds of the folder; raises UserError if it does not exist, or contains melgrams."""
     if folder.is_file():
         raise UserError(f"{folder}: is a file; name a folder that contains a folder of sounds for each class.")
     if not folder.is_dir():
@@ -115,7 +115,7 @@ def _of_network(sounds: list[Sound], skipped: list[Skipped], class_names: list[s
 
 def _labels_of(sounds: list[Sound], skipped: list[Skipped], class_names: list[str],
                folder: Path) -> dict[Sound, multi_label.Labels]:
-    """The labels of the sounds; those that the network does not have are reported, and count as absent."""
+    """The labels of the sounds; those that the network does not have are reported and ignored."""
     labels, unlisted = multi_label.of_sounds(sounds, folder)
     skipped += unlisted
     found = {label for each in labels.values() for label in each}

@@ -36,8 +36,8 @@ LABELS = "labels.csv"
 _MAX_BYTES = 1 << 30  # a table of a million sounds takes some 50 MB
 Labels = tuple[str, ...]  # of a sound, without duplicates
 _PREPROCESS = "run preprocess_data.py again"
-_UNLISTED = (f"has no row in {LABELS}, which lists other sounds of its folder, but not the label in the folder's name; "
-             "add a row")
+_UNLISTED = (f"has no row in {LABELS}, which has rows for other sounds of its folder, and no row has the folder's name "
+             "as a label; add a row")
 
 
 class Row(NamedTuple):
@@ -147,7 +147,7 @@ def _union(one: Labels, other: Labels) -> Labels:
 
 
 def _names_of(sound: Sound, folder: str, prefix: int) -> tuple[str, ...]:
-    """The names by which a row may mean a sound; folder: the name of Samples/. prefix: from matching.prefix_of."""
+    """The names by which a row may refer to a sound; folder: the name of Samples/. prefix: from matching.prefix_of."""
     inside = path_of(sound.file, prefix)
     return inside.rpartition("/")[2], sound.name, inside, f"{folder}/{inside}"
 
@@ -175,7 +175,7 @@ def require_labels(labels: Iterable[Labels], samples: Path) -> None:
 
 def hint(samples: Path) -> str:
     """A sentence about a labels.csv that is not used, as MULTI_LABEL is off; "" if there is none."""
-    return f"{samples / LABELS}: is not used; --multi-label gives sounds the labels in it." \
+    return f"{samples / LABELS}: is not used without MULTI_LABEL (--multi-label)." \
         if (samples / LABELS).is_file() else ""
 
 
@@ -187,9 +187,9 @@ def count(labels: Mapping[str, Labels], names: Iterable[str]) -> Counter:
 # --- Preproc/labels.csv ---------------------------------------------------------------------------------------------
 
 def write(preproc: Path, entries: Iterable[Entry], gone: Iterable[Entry], labels: Mapping[str, Labels]) -> None:
-    """Write the labels of all clips, unless the file has them already; says which have changed.
+    """Write the labels of all clips, unless the file has them already; says which clips have other labels now.
 
-    entries: of the index. gone: those without a sound, which keep the labels that they had. labels: path of an entry →
+    entries: of the index. gone: those without a sound, whose labels do not change. labels: path of an entry →
     its labels.
     """
     path, before = preproc / LABELS, {}

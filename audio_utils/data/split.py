@@ -176,9 +176,9 @@ def _fill(held_out: set[str], sizes: dict[str, tuple[tuple[str, int], ...]], tot
     """Add to `held_out` the unassigned groups that bring every class closest to its target count.
 
     sizes: group → ((class, number of sounds), …), of the unassigned groups. totals, count: class → number of sounds,
-    of all and of those that are held out already. rarest_first: for groups of several classes, the rarest of which
-    decides, as in iterative stratification (Sechidis et al., "On the Stratification of Multi-label Data", ECML PKDD
-    2011): a frequent class can still reach its target by the groups without rare classes, which come later.
+    of all and of those that are held out already. rarest_first: the rarest class of each group decides, and
+    groups with rare classes come first, as in iterative stratification (Sechidis et al., "On the Stratification of
+    Multi-label Data", ECML PKDD 2011). A frequent class still reaches its target with the later groups.
     """
     target = {name: max(1, round(total * fraction)) if total > 1 and fraction else 0 for name, total in totals.items()}
     candidates = sorted(sizes, key=lambda group: _hash(group, seed))

@@ -103,8 +103,8 @@ def multi_label_intervals(positives: np.ndarray, probabilities: np.ndarray, resa
                           seed: int = 1) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
     """The 95% intervals of macro average precision and macro AUC: percentiles over resamples of all clips.
 
-    A mean over the classes that have some, but not all, clips in the resample. None if there is no such class, or if
-    all resamples have the same value, as those of perfectly separated classes have.
+    Each is a mean over the classes that have some, but not all, clips in the resample. None if there is no such class,
+    or if all resamples have the same value, as with perfectly separated classes.
     positives: bool (clips, classes). probabilities: (clips, classes).
     """
     rng = np.random.default_rng(seed)
@@ -149,7 +149,7 @@ def weighted_average_precisions(weights: np.ndarray, positive: np.ndarray, score
     order = np.argsort(-scores)
     own = np.flatnonzero(positive[order])  # the positive clips, the highest score first
     ranked, ordered = -scores[order], weights[order]
-    accepted = np.cumsum(ordered, axis=0)[np.searchsorted(ranked, ranked[own], "right") - 1]  # equal scores are too
+    accepted = np.cumsum(ordered, axis=0)[np.searchsorted(ranked, ranked[own], "right") - 1]  # including equal scores
     correct = np.cumsum(ordered[own], axis=0)[np.searchsorted(ranked[own], ranked[own], "right") - 1]
     return (ordered[own] * correct / np.maximum(accepted, 1)).sum(axis=0, dtype=np.float64) / correct[-1]
 

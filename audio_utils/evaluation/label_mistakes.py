@@ -12,7 +12,7 @@ _SEPARATOR = ";"  # as in labels.csv; no label contains it
 
 
 def write_mistakes(path: str | Path, found: MultiLabelEvaluation) -> None:
-    """Write a CSV file with a row for each clip that is no exact match, the farthest from a threshold first.
+    """Write a CSV file with a row for each clip that is not an exact match, those farthest from a threshold first.
 
     Several labels are separated by semicolons, and so are the probabilities, which are those of the missed and of the
     extra classes.
@@ -31,7 +31,7 @@ def write_mistakes(path: str | Path, found: MultiLabelEvaluation) -> None:
 
 
 def mistake_lines(found: MultiLabelEvaluation) -> list[str]:
-    """A line for each clip that is no exact match, sorted by name."""
+    """A line for each clip that is not an exact match, sorted by name."""
     return [f"{found.names[i]}: should be {text_of(found.class_names, found.positives[i])} but came out as "
             f"{text_of(found.class_names, found.predicted[i])}"
             for i in sorted(found.mistakes, key=lambda i: found.names[i])]
@@ -42,8 +42,8 @@ def mistake_lines(found: MultiLabelEvaluation) -> list[str]:
 def errors_by_label(found: MultiLabelEvaluation) -> tuple[np.ndarray, np.ndarray]:
     """(int (classes + 1, classes), int (classes + 1,)): numbers of clips, and the clips of each row.
 
-    A row has the clips with one label, the last row those without any. On the diagonal are the clips whose class is
-    found; in the other columns, those that get the column's class and do not have it.
+    Row i is of the clips with class i, the last row of those without labels. The diagonal has the numbers of clips in
+    which the class is found, the other columns those of clips for which the column's class is extra.
     """
     rows = np.hstack([found.positives, ~found.positives.any(axis=1, keepdims=True)]).astype(np.int64)
     counts = rows.T @ found.extra

@@ -29,7 +29,7 @@ def precision_recall_curves(path: str | Path, found: MultiLabelEvaluation, score
 
 
 def draw_precision_recall(axes: "Axes", found: MultiLabelEvaluation, scores: dict[str, Any]) -> None:
-    """Precision over recall at each threshold, with a dot at the threshold in use."""
+    """Precision against recall at each threshold, with a dot at the threshold in use."""
     from sklearn.metrics import precision_recall_curve
     hard = hard_classes(scores)
     others = [name for name, each in scores["classes"].items()
@@ -67,7 +67,7 @@ def precision_recall_finding(scores: dict[str, Any]) -> str:
 
 @drawing.styled
 def label_errors(path: str | Path, found: MultiLabelEvaluation) -> None:
-    """The clips with a class (rows) in which it is found, on the diagonal, or others are extra (columns)."""
+    """The clips of each class (rows) in which it is found (diagonal), or another one is extra (columns)."""
     found = found.in_natural_order()
     counts, files = errors_by_label(found)
     names = short_labels(found.class_names)
@@ -85,7 +85,7 @@ def label_errors_title(found: MultiLabelEvaluation, errors: list[str]) -> str:
 
 
 def draw_calibration(axes: "Axes", bins: np.ndarray) -> None:
-    """The fraction of clips that have a class over its probability; bins: from `intervals.reliability`."""
+    """The fraction of clips that have a class against its probability; bins: from `intervals.reliability`."""
     probability, fraction, low, high, pairs = np.transpose(bins)
     axes.plot([0, 1], [0, 1], color="0.5", lw=1, ls=":", label="perfect calibration")
     count = f"{pairs.min():.0f}" if pairs.min() == pairs.max() else f"{pairs.min():.0f} to {pairs.max():.0f}"

@@ -1,9 +1,9 @@
 """MULTI_LABEL: decisions for each class, and their scores. Each class has its own threshold.
 
 A class of a clip is missed if the clip has it and its probability is below the threshold. It is extra if the clip does
-not have it and its probability is not below. In an exact match, no class is missed or extra. The average precision (AP)
-of a class is the area under its precision-recall curve, as in scikit-learn's `average_precision_score`; with random
-probabilities, it is about the fraction of clips with the class.
+not have it and its probability is at least the threshold. In an exact match, no class is missed or extra. The average
+precision (AP) of a class is the area under its precision-recall curve, as in scikit-learn's `average_precision_score`;
+with random probabilities, it is about the fraction of clips with the class.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ from audio_utils.evaluation import intervals, thresholds
 from audio_utils.evaluation.metrics import Evaluation, RocCurve, precision_recall_f1
 from audio_utils.runtime import tables
 
-THRESHOLD = 0.5  # of a class without another, or with one that is uncertain
+THRESHOLD = 0.5  # of a class whose own threshold is unknown or uncertain
 SCORES = ("precision", "recall", "f1", "average_precision", "auc")  # of a class; their means are the macro scores
 _HEADER = ("class", "clips", "missed", "extra", "threshold", "precision", "recall", "AP", "AUC")
 
@@ -42,7 +42,7 @@ class MultiLabelEvaluation(NamedTuple):
 
     @property
     def predicted(self) -> np.ndarray:
-        """bool (clips, classes): whether the probability is not below the threshold."""
+        """bool (clips, classes): whether the probability is at least the threshold."""
         return self.probabilities >= self.lowest
 
     @property
@@ -67,7 +67,7 @@ class MultiLabelEvaluation(NamedTuple):
 
     @property
     def mistakes(self) -> np.ndarray:
-        """The indices of the clips that are no exact match, the farthest from a threshold first."""
+        """The indices of the clips that are not an exact match, those farthest from a threshold first."""
         wrong = np.flatnonzero(~self.exact)
         return wrong[np.argsort(-self.margins[wrong].max(axis=1, initial=0), kind="stable")]
 
@@ -151,11 +151,11 @@ def describe(min_probability: float | str, known: dict[str, Any], class_names: l
     other = uncertain_classes(known, class_names)
     source = f"Thresholds from {known['source']}, {known['clips']:,} clips." if len(other) < len(class_names) else ""
     few = f"fewer than {thresholds.FEW_POSITIVES} validation clips"
-    return list(filter(None, [source, f"Threshold {THRESHOLD} of classes with {few}: {named(other)}." * bool(other)]))
+    return list(filter(None, [source, f"Threshold {THRESHOLD} for classes with {few}: {named(other)}." * bool(other)]))
 
 
 def uncertain_classes(known: dict[str, Any], class_names: list[str]) -> list[str]:
-    """The classes with the threshold THRESHOLD, because another one would be chosen from too few clips."""
+    """The classes with the threshold THRESHOLD, as they have too few clips to choose one."""
     usable = _usable(known)
     return [name for name in class_names if name not in usable]
 
@@ -198,7 +198,7 @@ def _average_precision(positive: np.ndarray, probabilities: np.ndarray) -> float
 
 
 def _macro(classes: dict[str, dict[str, Any]], kind: str) -> float | None:
-    """The mean of a score; a precision that is undefined counts as 0, a curve that is undefined does not count."""
+    """The mean of a score; an undefined precision counts as 0; an undefined AP or AUC is left out."""
     values = [each[kind] or 0 for each in classes.values()
               if each["files"] and (each[kind] is not None or kind not in ("average_precision", "auc"))]
     return float(np.mean(values)) if values else None

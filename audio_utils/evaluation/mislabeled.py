@@ -39,7 +39,7 @@ def find(evaluation: Evaluation) -> np.ndarray:
 def find_labels(evaluation: MultiLabelEvaluation) -> list[tuple[int, int]]:
     """(clip, class) of each label that is likely missing or wrong, the most likely first, with MULTI_LABEL.
 
-    None of a class whose probability is, on average, not higher where it is labeled.
+    A class whose mean probability is not higher in the clips that have it is left out.
     """
     probabilities, positives = evaluation.probabilities.astype(np.float64), evaluation.positives
     count = np.maximum(1, positives.sum(axis=0)), np.maximum(1, (~positives).sum(axis=0))
@@ -66,7 +66,7 @@ def _label_row(evaluation: MultiLabelEvaluation, i: int, k: int) -> list[str]:
 def rows(evaluation: Evaluation | MultiLabelEvaluation) -> list[list[str]]:
     """(file, label, likely class, its probability, that of the label) of each of these clips.
 
-    With MULTI_LABEL: (file, labels, likely labels, the probability of the one that differs, that of the opposite).
+    With MULTI_LABEL: (file, labels, likely labels, the probability of the change, that of no change).
     """
     if isinstance(evaluation, MultiLabelEvaluation):
         return [_label_row(evaluation, *pair) for pair in find_labels(evaluation)]

@@ -60,7 +60,7 @@ def label_card(evaluation: MultiLabelEvaluation, i: int, melgram: np.ndarray, se
 
 
 def worst_class(evaluation: MultiLabelEvaluation, i: int) -> int:
-    """The index of the missed or extra class whose probability is the farthest from its threshold."""
+    """The index of the missed or extra class whose probability is farthest from its threshold."""
     return int(evaluation.margins[i].argmax())
 
 

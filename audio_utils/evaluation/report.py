@@ -75,7 +75,7 @@ def clip_cards(findings: Findings, shown: np.ndarray, sounds: list[Sound], card:
                classes: np.ndarray | None = None) -> tuple[list[dict[str, Any]], int]:
     """The cards of these mistakes, and the number of frames that they show.
 
-    shown: indices in the evaluation. card: from mistake_cards. classes: those that occlusion maps are of.
+    shown: indices in the evaluation. card: from mistake_cards. classes: the outputs that the occlusion maps explain.
     """
     evaluation, clips = findings.evaluation, findings.clips
     index_of = {name: i for i, name in enumerate(clips.names)}

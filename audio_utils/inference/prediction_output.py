@@ -154,7 +154,7 @@ def write_labels(path: str, segments: list[Segment], hidden: Collection[str] = (
 
 
 def write_selections(file: str, segments: list[Segment], hidden: Collection[str] = ()) -> None:
-    """Write the selection table of a file, with one for each segment and class, except for hidden labels."""
+    """Write the selection table of a file, with a row for each segment and class, except for hidden labels."""
     if segments[0].classes is not None:
         segments = windows.by_class(segments)
     labels = [(Label(segment.start, segment.end, label_of(segment)), float(max(segment.probabilities)))

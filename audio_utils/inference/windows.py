@@ -131,7 +131,7 @@ def merge(segments: Iterable[Segment]) -> Iterator[Segment]:
 def by_class(segments: Iterable[Segment]) -> list[Segment]:
     """With MULTI_LABEL, a segment for each predicted class, with its probability only; adjacent ones are joined.
 
-    The labels of training have no commas, so the name of a segment can be divided. That of one with a status is this.
+    Labels contain no commas, so the name of a segment can be split. A segment with a status has that as its name.
     """
     found, last = [], {}  # last: (status, name) → the adjacent segments that may be continued
     for segment in segments:

@@ -125,10 +125,10 @@ class Mixup(Augmentation):
     the phases are random. The clip itself has the larger weight.
 
     With MULTI_LABEL, the mixture has the classes of both clips. The target of the other clip's classes is twice its
-    weight: 1 if both are equally loud, and near 0 if it can hardly be heard. With the weighted mean, two classes that
-    are equally loud would have targets of 0.5, although both are present; the union of the labels would have those of
-    inaudible sounds. Mean average precision of mixtures of digits, 240 for training, two seeds: 0.985; with the
-    weighted mean 0.981, with the union 0.971.
+    weight: 1 if both are equally loud, and near 0 if the other clip is barely audible. With the weighted mean, two
+    classes that are equally loud would have targets of 0.5, although both are present; the union of the labels would
+    include those of inaudible sounds. Mean average precision of mixtures of digits, 240 for training, two seeds:
+    0.985; with the weighted mean 0.981, with the union 0.971.
     """
     alpha: float  # weights are from Beta(alpha, alpha)
     multi_label: bool = False

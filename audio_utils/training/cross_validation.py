@@ -131,7 +131,7 @@ def _macro_auc(scores: dict[str, Any]) -> str:
 
 
 def write_label_scores(results: dict[str, MultiLabelEvaluation], fingerprint: dict[str, Any]) -> dict[str, Any]:
-    """The same with MULTI_LABEL; the scores of a fold are those at the thresholds from the other folds."""
+    """The same with MULTI_LABEL; each fold is scored with the thresholds from the other folds."""
     pooled = label_scores.of_folds(list(results.values()))
     found = thresholds.of(pooled, f"cross-validation with {len(results)} folds")
     lowest = label_scores.decision_thresholds("auto", found, pooled.class_names, SCORES)
@@ -142,7 +142,7 @@ def write_label_scores(results: dict[str, MultiLabelEvaluation], fingerprint: di
     label_mistakes.write_mistakes(FOLDS / "mistakes.csv", pooled)
     likely_mislabeled = mislabeled.write(FOLDS, pooled)
     label_plots.label_errors(FOLDS / "label_errors.png", pooled)
-    for line in (*label_scores.lines(scores), "These scores of each fold are at the thresholds from the other folds.",
+    for line in (*label_scores.lines(scores), "Each fold was scored with the thresholds from the other folds.",
                  *label_scores.describe("auto", found, pooled.class_names)):
         say(line)
     say(f"Written to {SCORES.parent}/: {SCORES.name}, mistakes.csv, {mislabeled.FILE} ({likely_mislabeled}), "

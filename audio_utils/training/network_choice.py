@@ -1,4 +1,4 @@
-"""NETWORK = "auto": `hybrid` if there are few clips and statistics of them separate the classes well, or `residual`."""
+"""NETWORK = "auto": `hybrid` for few clips whose statistics separate the classes well, otherwise `residual`."""
 
 from argparse import Namespace
 from collections.abc import Iterable
@@ -13,15 +13,15 @@ from audio_utils.runtime.errors import UserError
 from audio_utils.training.augmentation import FEW_CLIPS_PER_CLASS
 
 AUTO = "auto"
-MIN_CLIPS_PER_CLASS = 8  # of fewer, cross-validation shows little
+MIN_CLIPS_PER_CLASS = 8  # with fewer, the cross-validation is too uncertain
 MIN_ACCURACY = 0.7  # in cross-validation; it was 0.78 to 0.86 for ESC-10, 0.54 for guitar effects, 0.59 for directions
 
 
 def choose(options: Namespace, dataset: Dataset, clips: Clips, weights: Iterable[Path]) -> None:
     """Replace NETWORK = "auto" in the options by the name of a network.
 
-    It is that of a training that continues, or of START_FROM. clips: Train. weights: paths of weights.hdf5, if they
-    exist.
+    A training that continues keeps its network, and one that begins with START_FROM has the network of that file.
+    clips: of Train. weights: paths of the weights.hdf5 that training continues from; they need not exist.
     """
     begun = [path for path in weights if path.exists()]
     if options.network == AUTO:
@@ -36,7 +36,7 @@ def choose(options: Namespace, dataset: Dataset, clips: Clips, weights: Iterable
 
 
 def _chosen(options: Namespace, dataset: Dataset, clips: Clips) -> str:
-    """The name of the network for new training, and a sentence about the choice."""
+    """The name of the network for a new training; says why."""
     require_classes(clips.class_names, "Preproc/Train")
     per_class = len(clips) / len(clips.class_names)
     if clips.multi_label or not MIN_CLIPS_PER_CLASS <= per_class < FEW_CLIPS_PER_CLASS:

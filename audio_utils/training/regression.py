@@ -1,4 +1,4 @@
-"""Logistic regression: for the last layers of START_FROM, and as the member of `hybrid` that is fitted, not trained."""
+"""Logistic regression: for the last layers of START_FROM, and as the fitted member of `hybrid`."""
 
 import warnings
 
@@ -16,11 +16,11 @@ from audio_utils.inference import distribution, network
 from audio_utils.training.balance import NONE
 from panotti_models import keras, last_layers
 
-MAX_COMPONENTS = 40  # principal components of the statistics, of 160 clips or more; of fewer, a quarter of their number
+MAX_COMPONENTS = 40  # principal components of the statistics; with fewer than 160 clips, a quarter of their number
 STRENGTH = 3.0  # the inverse of the regularization
 FOLDS = 5  # of its cross-validation
 _ITERATIONS = 200  # of L-BFGS, at most
-_MIN_VARIANCE = 1e-3  # that principal components are whitened with, relative to the first one's
+_MIN_VARIANCE = 1e-3  # added to that of each principal component in whitening, relative to the first one's
 _ABSENT = -10.0  # the bias of a class without clips, in a layer that is not trained
 
 
@@ -65,7 +65,7 @@ def member(model: keras.Model) -> keras.layers.Layer | None:
 
 
 def fit_member(model: keras.Model, clips: Clips, indices: np.ndarray, balance: str) -> None:
-    """Fit the regression of a network to these clips; nothing if the network has none.
+    """Fit the regression of a network to these clips; does nothing if it has none.
 
     All processes use the result of the first one.
     """
@@ -91,7 +91,10 @@ def _fit(features: np.ndarray, labels: np.ndarray, classes: int, balance: str) -
 
 def refit_member(model: keras.Model, average: list[np.ndarray], clips: Clips, indices: np.ndarray,
                  balance: str) -> list[np.ndarray]:
-    """Fit the regression to other clips; returns the average of the weights, in the order of model.weights, with it."""
+    """Fit the regression to these clips; returns the average of the weights with the new weights of the regression.
+
+    average: in the order of model.weights.
+    """
     fit_member(model, clips, indices, balance)
     fitted = {id(weight) for weight in member(model).weights} if member(model) else ()
     return [network.arrays([weight])[0] if id(weight) in fitted else array
@@ -99,7 +102,7 @@ def refit_member(model: keras.Model, average: list[np.ndarray], clips: Clips, in
 
 
 def cross_validate(dataset: Dataset, clips: Clips, balance: str) -> float:
-    """The accuracy of the regression of `hybrid` alone, in cross-validation by groups; 0 with one group of a class."""
+    """The accuracy of the regression of `hybrid` alone, in cross-validation by groups; 0 if a class has one group."""
     groups = np.unique([dataset.grouping.of(name) for name in clips.names], return_inverse=True)[1]
     classes = len(clips.class_names)
     fewest = min(len(np.unique(groups[clips.labels == label])) for label in range(classes))

@@ -79,7 +79,7 @@ def copy_layers(model: keras.Model, heads: list[keras.layers.Layer], path: str) 
     if not form.is_current:
         raise UserError(f"START_FROM: {path} was trained with other layers than panotti_models.py now defines for "
                         f"{other.network!r}; train that network again.")
-    constant = [layer for layer in model.layers if not layer.trainable]  # it depends on the clip length, or is fitted
+    constant = [layer for layer in model.layers if not layer.trainable]  # they depend on the clip length, or are fitted
     new = {id(weight) for layer in (*heads, *constant) for weight in layer.weights}
     values = checkpoints.read_best(path, other, form.outline.weights)
     pairs = [(weight, value) for weight, value in zip(model.weights, values, strict=True) if id(weight) not in new]
@@ -128,7 +128,7 @@ def binary_regressions(features: np.ndarray, positives: np.ndarray) -> tuple[np.
     """
     kernel, bias = np.zeros((features.shape[1], positives.shape[1]), np.float32), np.zeros(positives.shape[1])
     for i, positive in enumerate(positives.T):
-        if positive.any() and not positive.all():  # the second class is "positive"; of a softmax, both have half of it
+        if positive.any() and not positive.all():  # a softmax of two classes is a sigmoid of the difference
             both, biases = logistic_regression(features, positive.astype(int), 2)
             kernel[:, i], bias[i] = both[:, 1] - both[:, 0], biases[1] - biases[0]
     return kernel, bias.astype(np.float32)

@@ -162,7 +162,7 @@ def labels_in(folder):
 
 def test_preprocessing_writes_labels_and_remembers_the_constant(tmp_path, run_here):
     write_samples(tmp_path)
-    assert "labels.csv: is not used; --multi-label" in run_here("preprocess_data.py", "--jobs", 1).stderr
+    assert "labels.csv: is not used without MULTI_LABEL (" in run_here("preprocess_data.py", "--jobs", 1).stderr
     assert "MULTI_LABEL" not in (tmp_path / "Preproc/settings.json").read_text()
     run_here("preprocess_data.py", "--jobs", 1, "--multi-label")
     found = run_here("preprocess_data.py", "--jobs", 1).stdout
