@@ -229,8 +229,11 @@ def _load_labeled(folder: Path, names: list[str], settings: MelgramSettings, cla
     found = {label for each in labels.values() for label in each}
     known = list(class_names) if class_names is not None else sorted(found)
     if unknown := sorted(found - set(known)):
+        trained = {label for name, each in multi_label.read(folder.parent).items() if name.startswith("Train/")
+                   for label in each}
+        add = "" if trained.issuperset(unknown) else "put some of their sounds into Train and "
         warnings.append(f"{folder}/: has labels that the network was not trained on, which are ignored: "
-                        f"{named(unknown)}; to add them, run train_network.py --fresh.")
+                        f"{named(unknown)}; to add them, {add}run train_network.py --fresh.")
     melgrams, good = _load_melgrams(folder, names, settings, max_bytes, warnings)
     return Clips(melgrams, multi_label.targets([labels[name] for name in good], known), good, known, True), warnings
 

@@ -226,7 +226,8 @@ def test_clips_of_a_long_sound_have_its_labels_and_an_own_split_is_kept(tmp_path
     clips, warnings = preproc.load(tmp_path / "Preproc", "Test", preproc.read_settings(tmp_path / "Preproc")[0],
                                    ["high", "low"], has_labels=True)
     assert clips.targets.tolist() == [[1, 0]]
-    assert "has labels that the network was not trained on, which are ignored: new" in warnings[0]
+    assert warnings == [f"{tmp_path}/Preproc/Test/: has labels that the network was not trained on, which are ignored: "
+                        "new; to add them, put some of their sounds into Train and run train_network.py --fresh."]
 
 
 @pytest.mark.slow
