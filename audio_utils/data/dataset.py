@@ -80,7 +80,7 @@ def open_dataset(options: Namespace, settings: MelgramSettings | None = None,
 def _open_samples(options: Namespace, settings: MelgramSettings | None) -> Dataset:
     split.check_group_by(options.group_by)
     if options.multi_label:
-        raise UserError(f"{PREPROC}/: does not exist, and MULTI_LABEL needs it; run preprocess_data.py first.")
+        raise UserError(f"{PREPROC}/: does not exist, and MULTI_LABEL needs it; run preprocess_data.py --multi-label.")
     options.jobs = parallel.on_this_machine(options.jobs)
     plan = make_plan(options, SAMPLES, settings=settings)
     return Dataset(plan.settings, plan.record, functools.partial(compute.compute_in_memory, plan, jobs=options.jobs),

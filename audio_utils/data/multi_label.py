@@ -2,8 +2,8 @@
 
 Samples/labels.csv has the columns `file` and `labels`, and commas or semicolons between labels. A file is named as
 "folder/file.wav", or as "file.wav" if only one sound has this name; if it has several rows, it has the labels of all.
-No label means that it is a negative example of every class. A sound without a row has the labels in the name of its
-folder: "dog,rain" are two. It is left out if the rows list other sounds of its folder, but not all of its labels.
+Without a label, it is a negative example of every class. A sound without a row has the labels in the name of its
+folder: "dog,rain" are two. It is left out if other sounds of its folder have rows, and one of its labels is in no row.
 An augmented copy without a row has the labels of its recording.
 Preproc/labels.csv has a row for each clip, "Train/folder/file.wav", with the labels that training and evaluation use.
 """

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import preprocess_data
-from audio_utils.data import compute, multi_label, preproc
+from audio_utils.data import compute, dataset, multi_label, preproc
 from audio_utils.data.plan import make_plan
 from audio_utils.data.sound import Sound
 from audio_utils.data.split import Grouping, hold_out
@@ -228,6 +228,12 @@ def test_clips_of_a_long_sound_have_its_labels_and_an_own_split_is_kept(tmp_path
     assert clips.targets.tolist() == [[1, 0]]
     assert warnings == [f"{tmp_path}/Preproc/Test/: has labels that the network was not trained on, which are ignored: "
                         "new; to add them, put some of their sounds into Train and run train_network.py --fresh."]
+
+
+def test_without_preproc_the_message_names_the_flag(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="Preproc/: does not exist, and MULTI_LABEL needs it; run .* --multi-label."):
+        dataset.open_dataset(command_line.constants(preprocess_data, {"MULTI_LABEL": True}))
 
 
 @pytest.mark.slow
