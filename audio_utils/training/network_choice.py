@@ -24,15 +24,19 @@ def choose(options: Namespace, dataset: Dataset, clips: Clips, weights: Iterable
     clips: of Train. weights: paths of the weights.hdf5 that training continues from; they need not exist.
     """
     begun = [path for path in weights if path.exists()]
-    if options.network == AUTO:
-        known = next((path for path in (*begun, options.start_from) if path and Path(path).exists()), None)
-        options.network = checkpoints.read(known).network if known else _chosen(options, dataset, clips)
-    if clips.multi_label and options.network == "hybrid":
-        for path in begun:
-            checkpoints.read(path).require_labels_of(clips, path)
+    known = next((path for path in (*begun, options.start_from) if path and Path(path).exists()), None)
+    if options.network == AUTO and known:
+        options.network = checkpoints.read(known).network
+    refused = clips.multi_label and options.network == "hybrid"
+    for path in begun if refused or len(clips.class_names) < 2 else ():  # the reason may be another MULTI_LABEL
+        checkpoints.read(path).require_labels_of(clips, path)
+    require_classes(clips.class_names, "Preproc/Train")
+    if refused:
         source = ", as in START_FROM" if options.start_from else ""
         raise UserError(f"NETWORK is 'hybrid'{source}, which needs one class per sound; with MULTI_LABEL, choose "
                         "another.")
+    if options.network == AUTO:
+        options.network = _chosen(options, dataset, clips)
 
 
 def _chosen(options: Namespace, dataset: Dataset, clips: Clips) -> str:
