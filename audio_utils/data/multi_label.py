@@ -102,12 +102,14 @@ def of_sounds(sounds: list[Sound], samples: Path,
     path = samples / LABELS
     rows = read_rows(path) if path.exists() or path.is_symlink() else []
     listed, gone = _listed(rows, sounds, samples, path, report)
-    by_name = gone | {sound.name: labels for sound, labels in reversed(listed.items())}
+    by_name = {sound.name: labels for sound, labels in reversed(listed.items())}
     used = {label for labels in listed.values() for label in labels}
     folders = {os.path.dirname(sound.file) for sound in listed}
     found, skipped = {}, []
     for sound in sounds:
         labels = listed.get(sound, by_name.get(sound.copy_of))
+        if labels is None and sound.copy_of:
+            labels = next((gone[key] for key in _keys_of_recording(sound, samples.name) if key in gone), None)
         if labels is None:
             labels = split_labels(sound.class_name)
             if os.path.dirname(sound.file) in folders and not used.issuperset(labels):
@@ -121,7 +123,7 @@ def of_sounds(sounds: list[Sound], samples: Path,
 
 def _listed(rows: list[Row], sounds: list[Sound], samples: Path, path: Path,
             report: Callable[[str], None]) -> tuple[dict[Sound, Labels], dict[str, Labels]]:
-    """(the labels of the sounds that have rows, file → the labels in rows without a sound, which are reported)."""
+    """(the labels of the sounds that have rows, key → the labels in rows without a sound, which are reported)."""
     by_key, found, missing, gone, prefix = {_key(row.file): [] for row in rows}, {}, {}, {}, prefix_of(samples)
     for sound in sounds if rows else ():
         for key in {_key(each) for each in _names_of(sound, samples.name, prefix)} & by_key.keys():
@@ -135,7 +137,7 @@ def _listed(rows: list[Row], sounds: list[Sound], samples: Path, path: Path,
             found[sound] = _union(found.get(sound, ()), row.labels)
         if not matching:
             missing.setdefault(row.file or "(no file)", row.line)
-            gone[row.file] = _union(gone.get(row.file, ()), row.labels)
+            gone[_key(row.file)] = _union(gone.get(_key(row.file), ()), row.labels)
     if missing:
         lines = f"line {next(iter(missing.values()))}" + f" and {len(missing) - 1} more" * (len(missing) > 1)
         report(f"{path}: {lines}: no such sound in {samples}/: {named(missing)}.")
@@ -150,6 +152,12 @@ def _names_of(sound: Sound, folder: str, prefix: int) -> tuple[str, ...]:
     """The names by which a row may refer to a sound; folder: the name of Samples/. prefix: from matching.prefix_of."""
     inside = path_of(sound.file, prefix)
     return inside.rpartition("/")[2], sound.name, inside, f"{folder}/{inside}"
+
+
+def _keys_of_recording(copy: Sound, folder: str) -> list[str]:
+    """The keys of rows that may refer to the recording of an augmented copy, if it is gone; folder: of Samples/."""
+    inside = f"{copy.split}/{copy.copy_of}" if copy.split else copy.copy_of
+    return list(map(_key, (copy.copy_of, inside, f"{folder}/{inside}", copy.copy_of.rpartition("/")[2])))
 
 
 def _key(file: str) -> str:

@@ -230,6 +230,14 @@ def test_clips_of_a_long_sound_have_its_labels_and_an_own_split_is_kept(tmp_path
                         "new; to add them, put some of their sounds into Train and run train_network.py --fresh."]
 
 
+@pytest.mark.parametrize("file", ["dog/a.wav", "a.wav", "Samples/dog/a.wav", "./dog/a.wav"])
+def test_a_copy_of_a_recording_that_is_gone_has_its_labels_however_the_row_names_it(tmp_path, file):
+    copy = Sound("dog", str(tmp_path / "Samples/dog/a_aug1.wav"), copy_of="dog/a.wav")
+    (tmp_path / "Samples").mkdir()
+    (tmp_path / "Samples/labels.csv").write_text(f"file,labels\n{file},bark;rain\n")
+    assert multi_label.of_sounds([copy], tmp_path / "Samples") == ({copy: ("bark", "rain")}, [])
+
+
 def test_without_preproc_the_message_names_the_flag(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="Preproc/: does not exist, and MULTI_LABEL needs it; run .* --multi-label."):
