@@ -29,7 +29,7 @@ def logistic_regression(features: np.ndarray, labels: np.ndarray, classes: int, 
     """Kernel (features, classes) and bias (classes,) of a softmax, float32; features: (clips, features).
 
     components: fit it to this number of principal components, whitened; None: to the standardized features. balanced:
-    give all classes the same weight. A class without clips has zeros, and so has a class without others.
+    give all classes the same weight. A class without clips, or the only class, has zeros.
     """
     if len(np.unique(labels)) < 2:
         return np.zeros((features.shape[1], classes), np.float32), np.zeros(classes, np.float32)
@@ -81,10 +81,8 @@ def statistics(model: keras.Model, clips: Clips, indices: np.ndarray) -> np.ndar
 
 def _fit(features: np.ndarray, labels: np.ndarray, classes: int, balance: str) -> tuple[np.ndarray, np.ndarray]:
     """Kernel and bias of the regression; a class without clips is improbable."""
-    kernel, bias = np.zeros((features.shape[1], classes), np.float32), np.zeros(classes, np.float32)
-    if len(np.unique(labels)) > 1:
-        components = min(MAX_COMPONENTS, max(len(features) // 4, 1))
-        kernel, bias = logistic_regression(features, labels, classes, components, STRENGTH, balance != NONE)
+    components = min(MAX_COMPONENTS, max(len(features) // 4, 1))
+    kernel, bias = logistic_regression(features, labels, classes, components, STRENGTH, balance != NONE)
     bias[np.setdiff1d(np.arange(classes), labels)] = _ABSENT
     return kernel, bias
 

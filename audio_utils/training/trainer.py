@@ -221,10 +221,12 @@ class Trainer:
         improved = self.early_stopping.on_epoch_end(self.state, logs)
         if improved:
             self.best = self.ema.weights
-        if found and (improved or self._annealing_begins):
+        begins = self.state.epoch == self.state.decay_start < self.state.decay_end  # the annealing, in the next epoch
+        if found and (improved or (begins and self._on_all)):
             self._choose_thresholds(found)
-        if self._annealing_begins:
-            self.ema.weights = refit_member(self.model, self.ema.weights, self.clips, self.split.all, self.balance.mode)
+        if begins:
+            self.ema.weights = refit_member(self.model, self.ema.weights, self.clips, self._epoch_indices,
+                                            self.balance.mode)
         self._save()
         if self._lines % epoch_table.HEADER_EVERY == 0:
             say(epoch_table.HEADER)
@@ -269,11 +271,6 @@ class Trainer:
             found = network.evaluate(self.model, *self.validation)
         require_finite(found.loss, "validation loss")  # the last step may have made the weights invalid
         return None if on_all else found
-
-    @property
-    def _annealing_begins(self) -> bool:
-        """Whether the next epoch is the first one that is trained on the validation clips too."""
-        return self._on_all and self.state.epoch == self.state.decay_start < self.state.decay_end
 
     def _choose_thresholds(self, found: Evaluation | MultiLabelEvaluation) -> None:
         """From the validation of the network that is kept, or from the last one, which is more like the final network.
