@@ -96,7 +96,7 @@ TIME_SHIFT = 0.2            # maximum roll in time, as a fraction of the clip
 TIME_MASK = None            # maximum length of a time mask, as a fraction of the clip
 FREQUENCY_MASK = None       # maximum width of a frequency mask, as a fraction of the mel bands
 MIXUP = None                # mix clips in pairs, as sounds mix, with weights from Beta(MIXUP, MIXUP)
-# These two (0.2) help with speakers not in the training data. They are wrong if the classes differ in tempo or pitch.
+# Try these two (0.2) for sounds of other tempos or pitches. They are wrong if the classes differ in tempo or pitch.
 TIME_STRETCH = 0.0          # each clip is played up to 1 + this times as fast or as slowly
 FREQUENCY_WARP = 0.0        # all frequencies of a clip are multiplied or divided by up to 1 + this
 
