@@ -14,7 +14,7 @@ from audio_utils.runtime.console import say
 from audio_utils.runtime.errors import UserError
 from audio_utils.training import start_from
 from audio_utils.training.balance import NONE
-from audio_utils.training.regression import fit_member, logistic_regression
+from audio_utils.training.regression import fit_member, logistic_regression, member
 from audio_utils.training.state import TrainingState
 from panotti_models import keras
 
@@ -79,10 +79,11 @@ def copy_layers(model: keras.Model, heads: list[keras.layers.Layer], path: str) 
     if not form.is_current:
         raise UserError(f"START_FROM: {path} was trained with other layers than panotti_models.py now defines for "
                         f"{other.network!r}; train that network again.")
-    constant = [layer for layer in model.layers if not layer.trainable]  # they depend on the clip length, or are fitted
-    new = {id(weight) for layer in (*heads, *constant) for weight in layer.weights}
+    new = {id(weight) for layer in (*heads, member(model)) if layer for weight in layer.weights}
+    frozen = {id(weight) for layer in model.layers if not layer.trainable for weight in layer.weights}
     values = checkpoints.read_best(path, other, form.outline.weights)
-    pairs = [(weight, value) for weight, value in zip(model.weights, values, strict=True) if id(weight) not in new]
+    pairs = [(weight, value) for weight, value in zip(model.weights, values, strict=True) if id(weight) not in new
+             and (id(weight) not in frozen or tuple(weight.shape) == value.shape)]  # constants may depend on the length
     if any(tuple(weight.shape) != value.shape for weight, value in pairs):
         raise UserError(f"START_FROM: {path} was trained on clips of {other.settings.clip_seconds:.4g} s, and the "
                         f"layers of {other.network!r} depend on the length; run preprocess_data.py --clip-seconds "

@@ -58,8 +58,8 @@ def test_all_layers_but_the_last_are_copied_of_each_member_of_an_ensemble(tmp_pa
         assert np.array_equal(head.get_weights()[0], weights[0])
 
 
-def test_constants_and_the_regression_of_hybrid_are_not_taken_over(tmp_path, monkeypatch):
-    """The constants depend on the clip length, and the regression on the classes."""
+def test_the_regression_of_hybrid_and_constants_of_another_shape_are_not_taken_over(tmp_path, monkeypatch):
+    """The regression depends on the classes, and some constants on the clip length; other frozen layers are copied."""
     def small_hybrid(x, classes):
         fitted = layers.Dense(classes, "softmax", trainable=False)(panotti_models._statistics(x))
         return layers.Average()([networks.small(x, classes), fitted])
@@ -70,10 +70,13 @@ def test_constants_and_the_regression_of_hybrid_are_not_taken_over(tmp_path, mon
     assert [head.trainable for head in heads] == [True]
     before = model.get_weights()
     transfer.copy_layers(model, heads, "weights.hdf5")
-    frozen = {id(weight) for layer in (*model.layers, *heads) if not layer.trainable or layer in heads
-              for weight in layer.weights}
+    new = {id(weight) for layer in (*heads, panotti_models.last_layers(model)[1]) for weight in layer.weights}
+    kept = 0
     for weight, old, source in zip(model.weights, before, other.get_weights(), strict=True):
-        assert np.array_equal(weight.numpy(), old if id(weight) in frozen else source)
+        keeps = id(weight) in new or tuple(weight.shape) != source.shape
+        kept += keeps
+        assert np.array_equal(weight.numpy(), old if keeps else source)
+    assert kept == 5  # two layers, and the constant that depends on the clip length
 
 
 def test_a_network_that_depends_on_the_clip_length_is_refused_for_another_length(tmp_path):
